@@ -1,0 +1,1 @@
+"""Reading raw BIDS datasets and naming derivatives."""

@@ -1,0 +1,1 @@
+"""Command line: argument parser, participant and group runs, exit codes."""

@@ -1,0 +1,1 @@
+"""Nipype nodes around the numerics and around external programs."""

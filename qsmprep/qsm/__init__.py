@@ -1,0 +1,1 @@
+"""Numerics on arrays: no Nipype, no BIDS, no file access."""

@@ -1,0 +1,108 @@
+"""The sampling grid of a scan: shape, voxel size and the direction of B0 in the voxel frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PROTON_GYROMAGNETIC_RATIO = 42.577478518
+"""MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of voxels.
+
+    Parameters
+    ----------
+    shape
+        Number of voxels along the three array axes.
+    voxel_size
+        Edge lengths of a voxel along the three array axes [mm].
+    b0_direction
+        Direction of the static field in the frame of the array axes; normalised on creation.
+
+    Raises
+    ------
+    ValueError
+        If a length is not positive and finite, or the direction has no length.
+
+    Examples
+    --------
+    >>> Grid((64, 64, 32), (1, 1, 2), (0, 0, 2)).b0_direction
+    (0.0, 0.0, 1.0)
+
+    """
+
+    shape: tuple[int, int, int]
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    b0_direction: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        voxel_size = tuple(float(v) for v in self.voxel_size)
+        direction = np.asarray(self.b0_direction, dtype=np.float64)
+        length = np.linalg.norm(direction)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f'A grid has three axes of at least one voxel, not the shape {shape}.')
+        if len(voxel_size) != 3 or not all(np.isfinite(v) and v > 0 for v in voxel_size):
+            raise ValueError(f'Voxel sizes are three positive lengths in mm, not {voxel_size}.')
+        if direction.shape != (3,) or not np.isfinite(length) or length == 0:
+            raise ValueError(f'The B0 direction is a vector of three, not {self.b0_direction}.')
+        object.__setattr__(self, 'shape', shape)
+        object.__setattr__(self, 'voxel_size', voxel_size)
+        object.__setattr__(self, 'b0_direction', tuple(float(x) for x in direction / length))
+
+    @classmethod
+    def from_affine(cls, shape: tuple[int, ...], affine: np.ndarray) -> Grid:
+        """Grid of an image whose affine maps voxel indices to scanner coordinates in mm.
+
+        B0 points along the scanner's z axis; the columns of the affine are the array axes in
+        scanner coordinates, so its direction in the voxel frame is the third row of the
+        rotation part. Oblique scans thus need no resampling.
+
+        Parameters
+        ----------
+        shape
+            Shape of the image; axes beyond the third are ignored.
+        affine
+            4 x 4 matrix, voxel indices to scanner mm.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Grid.from_affine((8, 8, 8), np.diag([1.0, 2.0, 3.0, 1.0])).voxel_size
+        (1.0, 2.0, 3.0)
+
+        """
+        axes = np.asarray(affine, dtype=np.float64)[:3, :3]
+        if not np.all(np.isfinite(axes)):
+            raise ValueError('The affine holds values that are not finite; repair the header.')
+        voxel_size = np.linalg.norm(axes, axis=0)
+        if np.any(voxel_size == 0) or abs(np.linalg.det(axes / voxel_size)) < 1e-3:
+            raise ValueError('The affine is singular; repair the header.')
+        b0_direction = np.linalg.solve(axes / voxel_size, [0.0, 0.0, 1.0])
+        return cls(tuple(shape[:3]), tuple(voxel_size), tuple(b0_direction))
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of a voxel [ml]."""
+        return float(np.prod(self.voxel_size)) / 1000.0
+
+
+def hz_to_ppm(field_hz: np.ndarray | float, field_strength_t: float) -> np.ndarray | float:
+    """Off-resonance frequency [Hz] as a fraction of the Larmor frequency [ppm].
+
+    Examples
+    --------
+    >>> round(hz_to_ppm(127.732435554, 3.0), 6)
+    1.0
+
+    """
+    return field_hz / (PROTON_GYROMAGNETIC_RATIO * field_strength_t)
+
+
+def ppm_to_hz(field_ppm: np.ndarray | float, field_strength_t: float) -> np.ndarray | float:
+    """Inverse of :func:`hz_to_ppm`."""
+    return field_ppm * (PROTON_GYROMAGNETIC_RATIO * field_strength_t)

@@ -1,0 +1,1 @@
+"""Reportlets, quality measures and HTML pages."""
