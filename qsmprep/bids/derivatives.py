@@ -1,0 +1,110 @@
+"""Names, sidecars and the description of the derivatives dataset."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import qsmprep
+
+BIDS_VERSION = '1.10.0'
+CODE_URL = 'https://github.com/qsmprep/qsmprep'
+RAW = 'raw'
+"""Name of the input dataset in BIDS URIs (``bids:raw:sub-01/...``) and DatasetLinks."""
+
+
+@functools.cache
+def io_spec() -> dict:
+    """Return the specification of all outputs: entities, path patterns and metadata."""
+    return json.loads(files('qsmprep.data').joinpath('io_spec.json').read_text())
+
+
+def bids_uri(relative_path: str | Path, dataset: str = RAW) -> str:
+    """BIDS URI of a file of a linked dataset.
+
+    Examples
+    --------
+    >>> bids_uri('sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz')
+    'bids:raw:sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz'
+
+    """
+    return f'bids:{dataset}:{Path(relative_path).as_posix()}'
+
+
+def output_entities(name: str, entities: dict[str, str]) -> dict[str, str]:
+    """Entities of one derivative of an acquisition.
+
+    BIDS allows fewer entities in ``fmap`` than in ``anat``: what would get lost there
+    (``rec``, ``ce``, ``task``) joins the ``acq`` label, so that two acquisitions never share
+    a name.
+
+    Parameters
+    ----------
+    name
+        Key of the derivative in ``io_spec.json``.
+    entities
+        BIDS entities of the acquisition (long names, without echo and part).
+
+    Examples
+    --------
+    >>> output_entities('total_field', {'subject': '01', 'reconstruction': 'norm'})['acquisition']
+    'norm'
+
+    """
+    result = dict(entities) | io_spec()['derivatives'][name]['entities']
+    if result['datatype'] == 'fmap':
+        labels = [result.pop(key, None) for key in ('task', 'ceagent', 'reconstruction')]
+        label = ''.join(x for x in [result.get('acquisition'), *labels] if x)
+        if label:
+            result['acquisition'] = label
+    return result
+
+
+def figure_entities(panel: str, entities: dict[str, str]) -> dict[str, str]:
+    """Entities of one panel of the report on an acquisition."""
+    return dict(entities) | {'datatype': 'figures', 'desc': panel}
+
+
+def write_dataset_description(output_dir: Path, bids_dir: Path) -> None:
+    """Write ``dataset_description.json`` and ``.bidsignore`` of the derivatives.
+
+    The link to the raw dataset is relative, so that no path of the host is told.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives dataset.
+    bids_dir
+        Root of the raw dataset.
+
+    """
+    raw_description = json.loads((bids_dir / 'dataset_description.json').read_text())
+    raw_path = Path(os.path.relpath(bids_dir, output_dir)).as_posix()
+    source = {'URL': raw_path}
+    if raw_description.get('DatasetDOI'):
+        source['DOI'] = str(raw_description['DatasetDOI'])
+    generated_by = {'Name': 'qsmprep', 'Version': qsmprep.__version__, 'CodeURL': CODE_URL}
+    if tag := os.environ.get('QSMPREP_CONTAINER_TAG'):
+        generated_by['Container'] = {'Type': 'docker', 'Tag': tag}
+    description = {
+        'Name': f'qsmprep outputs for {raw_description.get("Name", "a BIDS dataset")}',
+        'BIDSVersion': BIDS_VERSION,
+        'DatasetType': 'derivative',
+        'License': str(raw_description.get('License', 'see the source dataset')),
+        'GeneratedBy': [generated_by],
+        'SourceDatasets': [source],
+        'DatasetLinks': {RAW: raw_path},
+    }
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_json(output_dir / 'dataset_description.json', description)
+    (output_dir / '.bidsignore').write_text('\n'.join(io_spec()['ignored']) + '\n')
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON so that a reader sees either the old file or the whole new one."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+    partial.replace(path)

@@ -1,0 +1,208 @@
+"""Running a graph so that whatever happens to a node, the run ends and says so."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from traceback import format_exception
+
+from nipype import config as nipype_config
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+
+from qsmprep.settings import Execution
+
+LOGGER = logging.getLogger('qsmprep')
+
+
+class RobustMultiProcPlugin(MultiProcPlugin):
+    """
+    MultiProc that notices when a worker dies.
+
+    Nipype's own plugin waits for ever when a worker process is killed (out of memory, crash of
+    a library) or cannot write its result. Here every end of a job, a broken pool too, becomes a
+    result with a traceback, so that the node fails, the others go on, and the exit code tells.
+    """
+
+    def __init__(self, plugin_args=None):
+        super().__init__(plugin_args=plugin_args)
+        self.pool.shutdown()
+        self.pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self.processors,
+            initializer=process_initializer,
+            initargs=(self._cwd,),
+            mp_context=get_context(self.plugin_args.get('mp_context', 'forkserver')),
+        )
+
+    def _submit_job(self, node, updatehash=False):
+        self._taskid += 1
+        taskid = self._taskid
+        try:
+            future = self.pool.submit(run_node, node, updatehash, taskid)
+        except BrokenProcessPool:
+            self.pool = self._new_pool()
+            future = self.pool.submit(run_node, node, updatehash, taskid)
+        self._task_obj[taskid] = future
+        future.add_done_callback(lambda done: self._store_result(taskid, done))
+        return taskid
+
+    def _store_result(self, taskid: int, future) -> None:
+        try:
+            self._taskresult[taskid] = future.result()
+        except BrokenProcessPool as error:
+            message = RuntimeError(
+                'The process of this node was killed, most often because memory ran out; '
+                'give more memory, or less parallel work with --nprocs.'
+            )
+            message.__cause__ = error
+            self._taskresult[taskid] = {
+                'result': None,
+                'traceback': format_exception(message),
+                'taskid': taskid,
+            }
+        except (Exception, CancelledError) as error:
+            self._taskresult[taskid] = {
+                'result': None,
+                'traceback': format_exception(error),
+                'taskid': taskid,
+            }
+
+
+class Progress:
+    """A line for each node: live on a terminal, log lines elsewhere."""
+
+    def __init__(self, total: int, stream=sys.stderr):
+        self.total = total
+        self.stream = stream
+        self.live = stream.isatty()
+        self.begin = time.monotonic()
+        self.started: dict[str, float] = {}
+        self.done = 0
+
+    def __call__(self, node, status: str) -> None:
+        """Nipype's status callback: ``start``, ``end`` or ``exception`` of a node."""
+        now = time.monotonic()
+        if status == 'start':
+            self.started[node.fullname] = now
+        else:
+            self.done += 1
+            elapsed = now - self.started.pop(node.fullname, now)
+            word = 'done' if status == 'end' else 'FAILED'
+            self._print(f'{node.fullname} {word} in {elapsed:.1f} s', final=not self.live)
+        if self.live and self.started:
+            name, since = next(iter(self.started.items()))
+            others = f' and {len(self.started) - 1} more' if len(self.started) > 1 else ''
+            self._print(f'{name}{others}, {now - since:.0f} s', final=False)
+
+    def _print(self, text: str, final: bool) -> None:
+        clock = time.strftime('%H:%M:%S', time.gmtime(time.monotonic() - self.begin))
+        line = f'[{clock}] {self.done}/{self.total} {text}'
+        if final:
+            print(line, file=self.stream, flush=True)
+        else:
+            width = 118
+            print(f'\r{line[:width]:<{width}}', end='', file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """End the live line."""
+        if self.live:
+            print(file=self.stream)
+
+
+def configure_nipype(execution: Execution, crash_dir: Path) -> None:
+    """Set Nipype's options for this process and the workers."""
+    crash_dir.mkdir(parents=True, exist_ok=True)
+    nipype_config.update_config(
+        {
+            'execution': {
+                'crashdump_dir': str(crash_dir),
+                'crashfile_format': 'txt',
+                'poll_sleep_duration': 0.1,
+                'get_linked_libs': False,
+                'check_version': False,
+                'stop_on_first_crash': execution.stop_on_first_crash,
+                'remove_unnecessary_outputs': False,
+            },
+            'logging': {'log_to_file': False},
+            'monitoring': {'enabled': execution.resource_monitor},
+        }
+    )
+    level = max(logging.WARNING - 10 * execution.verbosity, logging.DEBUG)
+    for name in ('nipype.workflow', 'nipype.interface', 'nipype.utils'):
+        logging.getLogger(name).setLevel(level)
+
+
+def run_workflow(workflow, execution: Execution) -> bool:
+    """
+    Run a graph to its end.
+
+    Parameters
+    ----------
+    workflow
+        The graph.
+    execution
+        Settings of the run.
+
+    Returns
+    -------
+    bool
+        Whether every node succeeded; what failed has left crash files.
+
+    """
+    graph_nodes = len(workflow.list_node_names())
+    progress = Progress(graph_nodes)
+    if execution.debug:
+        plugin, arguments = 'Linear', {'status_callback': progress}
+    elif execution.plugin_file is not None:
+        import yaml
+
+        chosen = yaml.safe_load(execution.plugin_file.read_text()) or {}
+        plugin, arguments = chosen.get('plugin', 'MultiProc'), chosen.get('plugin_args', {})
+        if plugin == 'MultiProc':
+            plugin = RobustMultiProcPlugin(_plugin_args(execution, progress) | arguments)
+    else:
+        plugin, arguments = RobustMultiProcPlugin(_plugin_args(execution, progress)), {}
+    _stop_children_on_sigterm()
+    try:
+        workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception as error:
+        if execution.debug:
+            raise
+        LOGGER.error('%s', str(error).strip().splitlines()[0] if str(error) else repr(error))
+        return False
+    finally:
+        progress.close()
+    return True
+
+
+def _plugin_args(execution: Execution, progress: Progress) -> dict:
+    arguments = {
+        'n_procs': execution.nprocs,
+        'n_gpu_procs': 1,
+        'raise_insufficient': False,
+        'mp_context': 'forkserver',
+        'status_callback': progress,
+    }
+    if execution.mem_gb is not None:
+        arguments['memory_gb'] = execution.mem_gb
+    return arguments
+
+
+def _stop_children_on_sigterm() -> None:
+    """Leave no orphans when a scheduler or ``docker stop`` ends the run."""
+
+    def stop(signum, frame):
+        for child in active_children():
+            child.terminate()
+        os._exit(128 + signum)
+
+    signal.signal(signal.SIGTERM, stop)

@@ -1,0 +1,437 @@
+"""The command line, and the settings that it stands for."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import qsmprep
+from qsmprep.settings import (
+    BACKGROUND_METHODS,
+    FORCIBLE,
+    IGNORABLE,
+    INVERSION_METHODS,
+    UNWRAPPING_METHODS,
+    Settings,
+    SettingsError,
+    available_cpus,
+)
+
+LABEL = re.compile(r'[0-9A-Za-z+]+')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``qsmprep``."""
+    parser = argparse.ArgumentParser(
+        prog='qsmprep',
+        description='Quantitative susceptibility mapping (QSM) of BIDS datasets.',
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument('bids_dir', type=Path, help='root folder of a BIDS dataset')
+    parser.add_argument('output_dir', type=Path, help='root folder of the derivatives')
+    parser.add_argument(
+        'analysis_level',
+        choices=('participant', 'group'),
+        help='participant: susceptibility maps and a report of each participant; '
+        'group: one table and one page of quality measures of all participants',
+    )
+    parser.add_argument('--version', action='version', version=f'qsmprep v{qsmprep.__version__}')
+    _add_selection(parser.add_argument_group('What to process'))
+    _add_phase(parser.add_argument_group('How stored phase is understood'))
+    _add_processing(parser.add_argument_group('Processing'))
+    _add_outputs(parser.add_argument_group('Outputs'))
+    _add_execution(parser.add_argument_group('Execution'))
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--participant-label',
+        '--participant_label',
+        dest='participants',
+        nargs='+',
+        type=_label('sub'),
+        metavar='LABEL',
+        help='participants to process, with or without sub- (default: all)',
+    )
+    group.add_argument(
+        '--session-label',
+        '--session_label',
+        '--session-id',
+        dest='sessions',
+        nargs='+',
+        type=_label('ses'),
+        metavar='LABEL',
+        help='sessions to process, with or without ses- (default: all)',
+    )
+    group.add_argument(
+        '--bids-filter-file',
+        dest='filter_file',
+        type=_file,
+        metavar='FILE',
+        help='JSON file of pybids filters; the key megre selects gradient-echo images',
+    )
+    group.add_argument(
+        '--bids-database-dir',
+        dest='database_dir',
+        type=Path,
+        metavar='PATH',
+        help='folder of the pybids database: made if absent, reused if present',
+    )
+    group.add_argument(
+        '-d',
+        '--derivatives',
+        nargs='+',
+        type=_named_path,
+        action=_Derivatives,
+        metavar='NAME=PATH',
+        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask)',
+    )
+    group.add_argument(
+        '--skip-bids-validation',
+        '--skip_bids_validation',
+        action='store_true',
+        help='do not run the BIDS validator (which is run where it is installed)',
+    )
+
+
+def _add_phase(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--phase-range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help='stored values that stand for -pi and pi (default: from the sidecars)',
+    )
+    group.add_argument(
+        '--phase-sign',
+        type=int,
+        choices=(1, -1),
+        help='-1 where the phase falls as the field rises (default: 1)',
+    )
+    group.add_argument(
+        '--fix-ge-slices',
+        action='store_true',
+        help='add pi to every second slice, for GE scans that need it',
+    )
+
+
+def _add_processing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--unwrapping', choices=UNWRAPPING_METHODS, help='phase unwrapping (default: romeo)'
+    )
+    group.add_argument(
+        '--background',
+        choices=BACKGROUND_METHODS,
+        help='background field removal (default: vsharp)',
+    )
+    group.add_argument(
+        '--inversion',
+        choices=INVERSION_METHODS,
+        help=f'dipole inversion (default: {Settings().processing.inversion})',
+    )
+    group.add_argument(
+        '--inversion-parameter',
+        dest='inversion_parameters',
+        nargs='+',
+        type=_parameter,
+        action=_Parameters,
+        metavar='NAME=VALUE',
+        help='parameters of the inversion that shall differ from their defaults',
+    )
+    group.add_argument(
+        '--reference',
+        metavar='REGION',
+        help="what has zero susceptibility: brain, none, or LABEL for a region's mask "
+        '(label-LABEL_mask) among --derivatives (default: brain)',
+    )
+    group.add_argument(
+        '--ignore',
+        nargs='+',
+        choices=IGNORABLE,
+        metavar='STEP',
+        help=f'steps to leave out: {", ".join(IGNORABLE)}',
+    )
+    group.add_argument(
+        '--force',
+        nargs='+',
+        choices=FORCIBLE,
+        metavar='STEP',
+        help='brain-extraction: run the network also on a small field of view or a given mask',
+    )
+    group.add_argument(
+        '--sloppy',
+        action='store_true',
+        help='fast and poor: TKD instead of the chosen inversion; for tests only',
+    )
+    group.add_argument('--random-seed', type=int, metavar='SEED', help='seed of all random draws')
+    group.add_argument(
+        '--device',
+        type=_device,
+        metavar='DEVICE',
+        help='auto, cpu or cuda[:INDEX] (default: auto, a GPU if there is one)',
+    )
+
+
+def _add_outputs(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--output-echos', action='store_true', help='write the unwrapped phase of each echo'
+    )
+    group.add_argument(
+        '--aggregate-session-reports',
+        type=_positive(int),
+        metavar='N',
+        help='one report for all sessions up to N of them, one a session beyond (default: 4)',
+    )
+    group.add_argument(
+        '--md-only-boilerplate',
+        action='store_true',
+        help='write the methods text as Markdown only, also where pandoc is installed',
+    )
+
+
+def _add_execution(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '-w', '--work-dir', type=Path, metavar='PATH', help='intermediate files (default: ./work)'
+    )
+    group.add_argument(
+        '--nprocs',
+        '--nthreads',
+        '--n-cpus',
+        dest='nprocs',
+        type=_positive(int),
+        metavar='N',
+        help='processors in all (default: all)',
+    )
+    group.add_argument(
+        '--omp-nthreads',
+        type=_positive(int),
+        metavar='N',
+        help='threads of one node (default: one less than --nprocs, at most 8)',
+    )
+    group.add_argument(
+        '--mem',
+        '--mem-mb',
+        '--mem_mb',
+        dest='mem_gb',
+        type=_memory,
+        metavar='SIZE',
+        help='upper limit of memory, as 8000 (MB), 8G or 8GB (default: 90 %% of what is there)',
+    )
+    group.add_argument(
+        '--use-plugin',
+        '--nipype-plugin-file',
+        dest='plugin_file',
+        type=_file,
+        metavar='FILE',
+        help='YAML file with plugin and plugin_args for Nipype',
+    )
+    group.add_argument(
+        '--config-file', type=_file, metavar='FILE', help='settings of an earlier run'
+    )
+    group.add_argument(
+        '--boilerplate-only', action='store_true', help='write the methods text only'
+    )
+    group.add_argument(
+        '--reports-only', action='store_true', help='only assemble the reports again'
+    )
+    group.add_argument('--dry-run', action='store_true', help='build the graph, run nothing')
+    group.add_argument('--write-graph', action='store_true', help='draw the graph (needs graphviz)')
+    group.add_argument(
+        '--stop-on-first-crash', action='store_true', help='stop at the first node that fails'
+    )
+    group.add_argument(
+        '--clean-workdir', action='store_true', help='empty the work folder before the run'
+    )
+    group.add_argument(
+        '--resource-monitor', action='store_true', help="record Nipype's use of memory and CPU"
+    )
+    group.add_argument(
+        '--debug', nargs='+', choices=('pdb',), help='pdb: run in one process, stop at failures'
+    )
+    group.add_argument(
+        '--notrack', action='store_true', help='accepted; qsmprep never sends anything anywhere'
+    )
+    group.add_argument(
+        '-v', '--verbose', dest='verbosity', action='count', help='more messages, up to -vvv'
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
+    """
+    Read the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    analysis_level
+        ``'participant'`` or ``'group'``.
+    settings
+        Defaults, overridden by ``--config-file``, overridden by the other flags.
+
+    Raises
+    ------
+    SystemExit
+        With code 2, after a message, for whatever cannot be run.
+
+    """
+    parser = build_parser()
+    given = vars(parser.parse_args(argv))
+    analysis_level = given.pop('analysis_level')
+    given.pop('notrack', None)
+    settings = Settings()
+    config_file = given.pop('config_file', None)
+    if config_file is not None:
+        try:
+            settings = Settings.from_toml(config_file.read_text())
+        except SettingsError as error:
+            parser.error(f'{config_file}: {error}')
+    settings = _override(settings, given)
+    processors = given.get('nprocs', available_cpus())
+    threads = given.get('omp_nthreads', max(1, min(processors - 1, 8)))
+    settings = replace(
+        settings,
+        execution=replace(
+            settings.execution, nprocs=processors, omp_nthreads=min(threads, processors)
+        ),
+    )
+    _check(parser, settings)
+    return analysis_level, settings
+
+
+def _override(settings: Settings, given: dict) -> Settings:
+    """Put the values of the command line where they belong in the tree."""
+    sections = {}
+    for name in ('inputs', 'processing', 'outputs', 'execution'):
+        section = getattr(settings, name)
+        values = {k: v for k, v in given.items() if k in section.__dataclass_fields__}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for path in ('bids_dir', 'output_dir', 'work_dir'):
+            if path in section.__dataclass_fields__:
+                values[path] = values.get(path, getattr(section, path)).absolute()
+        sections[name] = replace(section, **values)
+    return Settings(**sections)
+
+
+def _check(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    """Refuse what cannot work, before anything is loaded."""
+    bids_dir = settings.inputs.bids_dir.resolve()
+    output_dir = settings.outputs.output_dir.resolve()
+    work_dir = settings.execution.work_dir.resolve()
+    if not bids_dir.is_dir():
+        parser.error(f'The BIDS folder {bids_dir} does not exist.')
+    if output_dir == bids_dir:
+        parser.error(
+            f'The output folder is the BIDS folder {bids_dir}; '
+            f'use {bids_dir / "derivatives" / "qsmprep"} or a folder outside it.'
+        )
+    inside = bids_dir in output_dir.parents
+    if inside and bids_dir / 'derivatives' not in output_dir.parents:
+        parser.error(
+            f'The output folder {output_dir} lies inside the BIDS folder; '
+            f'use {bids_dir / "derivatives" / "qsmprep"} or a folder outside it.'
+        )
+    if work_dir == bids_dir or bids_dir in work_dir.parents:
+        parser.error(f'The work folder {work_dir} lies inside the BIDS folder; choose another.')
+    both = sorted(set(settings.processing.ignore) & set(settings.processing.force))
+    if both:
+        parser.error(f'{both[0]} is both in --ignore and in --force; drop one.')
+    if not LABEL.fullmatch(settings.processing.reference):
+        parser.error(
+            f'--reference {settings.processing.reference!r}: a label has letters and digits.'
+        )
+    low_high = settings.inputs.phase_range
+    if low_high is not None and not low_high[0] < low_high[1]:
+        parser.error(f'--phase-range {low_high[0]:g} {low_high[1]:g}: LOW must be below HIGH.')
+    for name, path in settings.inputs.derivatives.items():
+        if not path.is_dir():
+            parser.error(f'--derivatives {name}={path}: the folder does not exist.')
+
+
+class _Derivatives(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        known = dict(getattr(namespace, self.dest, {}))
+        for name, path in values:
+            if name in known:
+                parser.error(f'{option_string}: the name {name!r} is given twice.')
+            known[name] = path
+        setattr(namespace, self.dest, known)
+
+
+class _Parameters(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict(values)})
+
+
+def _label(prefix: str):
+    def label(text: str) -> str:
+        bare = text.removeprefix(f'{prefix}-')
+        if not LABEL.fullmatch(bare):
+            raise argparse.ArgumentTypeError(f'{text!r} is no label: letters and digits only')
+        return bare
+
+    return label
+
+
+def _file(text: str) -> Path:
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f'the file {text} does not exist')
+    return path
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, equals, path = text.rpartition('=')
+    path = Path(path).absolute()
+    return (name if equals else path.name), path
+
+
+def _parameter(text: str) -> tuple[str, float]:
+    name, _, value = text.partition('=')
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=NUMBER') from None
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not auto, cpu or cuda[:INDEX]')
+    return text
+
+
+def _positive(kind: type):
+    def positive(text: str):
+        value = kind(text)
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f'{text} is not above zero')
+        return value
+
+    return positive
+
+
+def _memory(text: str) -> float:
+    """Size in GB from a number with a unit; a bare number is in MB.
+
+    Examples
+    --------
+    >>> _memory('8000'), _memory('8G'), _memory('1T')
+    (8.0, 8.0, 1000.0)
+
+    """
+    match = re.fullmatch(r'([0-9.]+)\s*([KMGT]?)B?', text.strip().upper())
+    scale = {'K': 1e-6, '': 1e-3, 'M': 1e-3, 'G': 1.0, 'T': 1e3}
+    try:
+        value = float(match[1]) * scale[match[2]]
+    except (TypeError, ValueError):
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f'{text!r} is no size, like 8000 (MB), 8G or 8GB')
+    return value

@@ -1,0 +1,59 @@
+"""Background field removal: a node around :mod:`qsmprep.qsm.background`."""
+
+from __future__ import annotations
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from qsmprep.interfaces import images
+
+
+class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):
+    field = File(exists=True, mandatory=True, desc='total field [Hz]')
+    mask = File(exists=True, mandatory=True, desc='voxels with reliable phase')
+    noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
+    method = traits.Str('vsharp', usedefault=True, desc='key of BACKGROUND_METHODS')
+    method_parameters = traits.Dict(desc='parameters that differ from their defaults')
+
+
+class _RemoveBackgroundOutputSpec(TraitedSpec):
+    field = File(exists=True, desc='local field [Hz], zero outside its mask')
+    mask = File(exists=True, desc='voxels that have a local field')
+    parameters = traits.Dict(desc='method and every parameter')
+
+
+class RemoveBackground(SimpleInterface):
+    """Split off the field of sources outside the mask."""
+
+    input_spec = _RemoveBackgroundInputSpec
+    output_spec = _RemoveBackgroundOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.background import remove_background
+
+        inputs = self.inputs
+        removal = remove_background(
+            images.read(inputs.field),
+            images.read(inputs.mask, bool),
+            images.read_grid(inputs.field),
+            inputs.method,
+            noise=images.read(inputs.noise) if isdefined(inputs.noise) else None,
+            **(inputs.method_parameters if isdefined(inputs.method_parameters) else {}),
+        )
+        if not removal.mask.any():
+            raise ValueError(
+                f'Background field removal ({inputs.method}) left no voxel of the mask '
+                f'{inputs.mask}; the mask is too thin for its radius.'
+            )
+        self._results['field'] = images.write(
+            removal.local_field, inputs.field, runtime.cwd, 'local'
+        )
+        self._results['mask'] = images.write(removal.mask, inputs.field, runtime.cwd, 'mask')
+        self._results['parameters'] = {'Method': inputs.method, **removal.parameters}
+        return runtime

@@ -1,0 +1,41 @@
+"""Reading and writing the images that pass between nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+
+from qsmprep.qsm.grid import Grid
+
+
+def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
+    """Voxels of an image, as floats or, for ``dtype=bool``, as a mask."""
+    data = np.asanyarray(nb.load(path).dataobj)
+    return data > 0 if dtype is bool else data.astype(dtype)
+
+
+def read_echoes(path: str | Path) -> np.ndarray:
+    """Voxels of a multi-echo image, echoes along the fourth axis, also when there is one."""
+    data = read(path)
+    return data.reshape(*data.shape[:3], -1)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Return the grid of an image: shape, voxel size and B0 direction from its affine."""
+    image = nb.load(path)
+    return Grid.from_affine(image.shape, image.affine)
+
+
+def write(data: np.ndarray, reference: str | Path, folder: str | Path, name: str) -> str:
+    """Save voxels on the grid of ``reference`` as ``folder/name.nii`` and return the path."""
+    kind = np.uint8 if data.dtype == bool else np.float32
+    affine = nb.load(reference).affine
+    image = nb.Nifti1Image(np.asarray(data, dtype=kind), affine)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    image.header.set_xyzt_units('mm')
+    path = Path(folder) / f'{name}.nii'
+    image.to_filename(path)
+    return str(path)

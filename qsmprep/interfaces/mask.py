@@ -1,0 +1,164 @@
+"""Where the brain is, and where its phase can be trusted."""
+
+from __future__ import annotations
+
+import nibabel as nb
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from qsmprep.interfaces import images
+
+SMALLEST_HEAD_MM = 110.0
+"""Field of view below which an image cannot hold a whole head."""
+PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
+
+
+class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
+    magnitude = File(exists=True, mandatory=True, desc='magnitude, echoes along the fourth axis')
+    method = traits.Enum(
+        'auto',
+        'deepbet',
+        'signal',
+        usedefault=True,
+        desc='deepbet: neural network; signal: all that is not background; '
+        'auto: deepbet where the field of view holds a head and its result is plausible',
+    )
+    use_gpu = traits.Bool(False, usedefault=True, desc='run the network on a GPU')
+
+
+class _ExtractBrainOutputSpec(TraitedSpec):
+    mask = File(exists=True, desc='brain mask')
+    parameters = traits.Dict(desc='method, its version and the reason for it')
+
+
+class ExtractBrain(SimpleInterface):
+    """Brain mask of the first echo's magnitude."""
+
+    input_spec = _ExtractBrainInputSpec
+    output_spec = _ExtractBrainOutputSpec
+
+    def _run_interface(self, runtime):
+        path = self.inputs.magnitude
+        magnitude = images.read_echoes(path)[..., 0]
+        grid = images.read_grid(path)
+        extent_mm = min(n * v for n, v in zip(grid.shape, grid.voxel_size, strict=True))
+        method, reason = self.inputs.method, 'requested'
+        if method == 'auto' and extent_mm < SMALLEST_HEAD_MM:
+            method = 'signal'
+            reason = f'the field of view ({extent_mm:.0f} mm) is too small for a whole head'
+        if method != 'signal':
+            mask = self._run_deepbet(magnitude, path)
+            volume_ml = float(mask.sum()) * grid.voxel_volume_ml
+            low, high = PLAUSIBLE_BRAIN_ML
+            if method == 'auto' and not low <= volume_ml <= high:
+                method = 'signal'
+                reason = f'deepbet found {volume_ml:.0f} ml, which is not a brain'
+            elif method == 'auto':
+                method, reason = 'deepbet', 'the field of view holds a whole head'
+        if method == 'signal':
+            mask = _signal_mask(magnitude)
+        self._results['mask'] = images.write(mask, path, runtime.cwd, 'brain')
+        self._results['parameters'] = {'Method': method, 'Reason': reason}
+        return runtime
+
+    def _run_deepbet(self, magnitude, path):
+        from deepbet import BrainExtraction
+
+        image = nb.Nifti1Image(magnitude, nb.load(path).affine)
+        try:
+            _, mask, _ = BrainExtraction(no_gpu=not self.inputs.use_gpu).run(image)
+        except AssertionError:
+            # deepbet's only way to say that it found no brain at all
+            return magnitude < 0
+        return mask.get_fdata() > 0
+
+
+def _signal_mask(magnitude):
+    """Largest region above Otsu's threshold, holes filled."""
+    import SimpleITK as sitk
+
+    from qsmprep.qsm.mask import fill_holes, largest_component
+
+    foreground = sitk.OtsuThreshold(sitk.GetImageFromArray(magnitude), 0, 1)
+    return fill_holes(largest_component(sitk.GetArrayFromImage(foreground) > 0))
+
+
+class _TrustPhaseInputSpec(BaseInterfaceInputSpec):
+    brain = File(exists=True, mandatory=True, desc='brain mask')
+    quality = File(exists=True, desc='quality of the phase, 0 to 1')
+
+
+class _TrustPhaseOutputSpec(TraitedSpec):
+    mask = File(exists=True, desc='brain voxels with reliable phase')
+    parameters = traits.Dict(desc='threshold and volumes')
+
+
+class TrustPhase(SimpleInterface):
+    """Brain mask x phase quality, holes filled."""
+
+    input_spec = _TrustPhaseInputSpec
+    output_spec = _TrustPhaseOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.mask import reliable_mask
+
+        path = self.inputs.brain
+        quality = images.read(self.inputs.quality) if isdefined(self.inputs.quality) else None
+        grid = images.read_grid(path)
+        mask, parameters = reliable_mask(images.read(path, bool), quality, grid)
+        if not mask.any():
+            raise ValueError(
+                f'No voxel of the brain mask {path} has reliable phase; look at the mask and the '
+                'wrapped phase, give a mask with --derivatives, or use --ignore phase-quality.'
+            )
+        self._results['mask'] = images.write(mask, path, runtime.cwd, 'reliable')
+        self._results['parameters'] = parameters
+        return runtime
+
+
+class _MatchMaskInputSpec(BaseInterfaceInputSpec):
+    mask = File(exists=True, mandatory=True, desc='a mask made elsewhere')
+    reference = File(exists=True, mandatory=True, desc='image whose grid it must have')
+
+
+class _MatchMaskOutputSpec(TraitedSpec):
+    mask = File(exists=True, desc='the mask on the reference grid')
+    parameters = traits.Dict(desc='where the mask comes from')
+
+
+class MatchMask(SimpleInterface):
+    """Bring a given mask of the same scanner space onto the grid of the echoes."""
+
+    input_spec = _MatchMaskInputSpec
+    output_spec = _MatchMaskOutputSpec
+
+    def _run_interface(self, runtime):
+        import numpy as np
+        from nitransforms.linear import Affine
+        from nitransforms.resampling import apply
+
+        inputs = self.inputs
+        mask, reference = nb.load(inputs.mask), nb.load(inputs.reference)
+        same_grid = mask.shape == reference.shape[:3] and np.allclose(
+            mask.affine, reference.affine, atol=1e-3
+        )
+        if same_grid:
+            data = images.read(inputs.mask, bool)
+        else:
+            target = nb.Nifti1Image(np.zeros(reference.shape[:3], np.uint8), reference.affine)
+            source = nb.Nifti1Image(images.read(inputs.mask, bool).astype(np.uint8), mask.affine)
+            data = apply(Affine(np.eye(4)), source, target, order=0).get_fdata() > 0
+        if not data.any():
+            raise ValueError(
+                f'The mask {inputs.mask} is empty on the grid of {inputs.reference}; '
+                'give a mask in the scanner space of the echoes.'
+            )
+        self._results['mask'] = images.write(data, inputs.reference, runtime.cwd, 'given')
+        self._results['parameters'] = {'Method': 'given', 'Resampled': not same_grid}
+        return runtime

@@ -1,0 +1,271 @@
+"""From raw echoes to a field map: nodes around :mod:`qsmprep.qsm.phase` and ROMEO."""
+
+from __future__ import annotations
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    CommandLine,
+    CommandLineInputSpec,
+    File,
+    InputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from qsmprep.interfaces import images
+
+
+class _PrepareEchoesInputSpec(BaseInterfaceInputSpec):
+    magnitude_files = InputMultiObject(File(exists=True), desc='magnitude of each echo')
+    phase_files = InputMultiObject(File(exists=True), desc='phase of each echo, as stored')
+    real_files = InputMultiObject(File(exists=True), desc='real part of each echo')
+    imaginary_files = InputMultiObject(File(exists=True), desc='imaginary part of each echo')
+    phase_range = traits.Tuple(
+        traits.Float, traits.Float, desc='stored values that stand for -pi and pi'
+    )
+    phase_sign = traits.Enum(1, -1, usedefault=True, desc='-1 inverts the phase')
+    alternate_slices = traits.Bool(False, usedefault=True, desc='add pi to every second slice')
+
+
+class _PrepareEchoesOutputSpec(TraitedSpec):
+    magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
+    phase = File(exists=True, desc='wrapped phase [rad], echoes along the fourth axis')
+    combined_magnitude = File(exists=True, desc='root of the sum of squares over the echoes')
+
+
+class PrepareEchoes(SimpleInterface):
+    """Stack the echoes and scale their phase to radians."""
+
+    input_spec = _PrepareEchoesInputSpec
+    output_spec = _PrepareEchoesOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm import phase as numerics
+
+        inputs = self.inputs
+        if isdefined(inputs.phase_files):
+            reference = inputs.phase_files[0]
+            magnitude = np.stack([images.read(f) for f in inputs.magnitude_files], axis=-1)
+            raw = np.stack([images.read(f, np.float64) for f in inputs.phase_files], axis=-1)
+            phase = numerics.scale_phase(raw, *inputs.phase_range, sign=inputs.phase_sign)
+        else:
+            reference = inputs.real_files[0]
+            real = np.stack([images.read(f) for f in inputs.real_files], axis=-1)
+            imaginary = np.stack([images.read(f) for f in inputs.imaginary_files], axis=-1)
+            magnitude = np.hypot(real, imaginary)
+            phase = inputs.phase_sign * np.arctan2(imaginary, real)
+        if inputs.alternate_slices:
+            phase = numerics.correct_alternate_slices(phase)
+        combined = np.sqrt(np.sum(np.square(magnitude, dtype=np.float64), axis=-1))
+        self._results['magnitude'] = images.write(magnitude, reference, runtime.cwd, 'magnitude')
+        self._results['phase'] = images.write(phase, reference, runtime.cwd, 'phase')
+        self._results['combined_magnitude'] = images.write(
+            combined, reference, runtime.cwd, 'combined'
+        )
+        return runtime
+
+
+class _EchoesInputSpec(BaseInterfaceInputSpec):
+    magnitude = File(exists=True, mandatory=True, desc='magnitude, echoes along the fourth axis')
+    phase = File(exists=True, mandatory=True, desc='wrapped phase [rad], echoes along axis four')
+
+
+class _PhaseDifferenceOutputSpec(TraitedSpec):
+    difference = File(exists=True, desc='wrapped phase difference of echoes 2 and 1 [rad]')
+    weight = File(exists=True, desc='magnitude of the Hermitian inner product')
+
+
+class PhaseDifference(SimpleInterface):
+    """Hermitian inner product of the first two echoes."""
+
+    input_spec = _EchoesInputSpec
+    output_spec = _PhaseDifferenceOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.phase import phase_difference
+
+        path = self.inputs.phase
+        difference, weight = phase_difference(
+            images.read_echoes(path), images.read_echoes(self.inputs.magnitude)
+        )
+        self._results['difference'] = images.write(difference, path, runtime.cwd, 'difference')
+        self._results['weight'] = images.write(weight, path, runtime.cwd, 'weight')
+        return runtime
+
+
+class _RemovePhaseOffsetInputSpec(_EchoesInputSpec):
+    unwrapped_difference = File(exists=True, mandatory=True, desc='unwrapped difference [rad]')
+    echo_times_s = traits.List(traits.Float, mandatory=True, desc='echo times [s]')
+
+
+class _RemovePhaseOffsetOutputSpec(TraitedSpec):
+    phase = File(exists=True, desc='wrapped phase without its offset [rad]')
+    offset = File(exists=True, desc='phase at an echo time of zero [rad]')
+
+
+class RemovePhaseOffset(SimpleInterface):
+    """MCPC-3D-S: estimate the phase at an echo time of zero and remove it."""
+
+    input_spec = _RemovePhaseOffsetInputSpec
+    output_spec = _RemovePhaseOffsetOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.phase import phase_offset, remove_offset
+
+        inputs = self.inputs
+        phase = images.read_echoes(inputs.phase)
+        offset = phase_offset(
+            images.read(inputs.unwrapped_difference),
+            phase,
+            images.read_echoes(inputs.magnitude),
+            inputs.echo_times_s,
+            images.read_grid(inputs.phase),
+        )
+        self._results['offset'] = images.write(offset, inputs.phase, runtime.cwd, 'offset')
+        self._results['phase'] = images.write(
+            remove_offset(phase, offset), inputs.phase, runtime.cwd, 'phase'
+        )
+        return runtime
+
+
+class _RomeoInputSpec(CommandLineInputSpec):
+    phase = File(exists=True, mandatory=True, argstr='%s', position=0, desc='wrapped phase [rad]')
+    magnitude = File(
+        exists=True, mandatory=True, argstr='-romeo %s', position=1, desc='magnitude of each echo'
+    )
+    echo_times_s = traits.List(
+        traits.Float, argstr='-t %s', position=2, desc='echo times [s], for more than one echo'
+    )
+    mask = traits.Str('nomask', argstr='-k %s', position=3, usedefault=True, desc='where to unwrap')
+    quality_map = traits.Bool(True, argstr='-q', position=4, usedefault=True, desc='write it')
+    keep_scale = traits.Bool(
+        True, argstr='-no-phase-rescale', position=5, usedefault=True, desc='input is in radians'
+    )
+    out_file = File(
+        'unwrapped.nii', argstr='%s', position=-1, usedefault=True, desc='name of the result'
+    )
+
+
+class _RomeoOutputSpec(TraitedSpec):
+    unwrapped = File(exists=True, desc='unwrapped phase [rad]')
+    quality = File(exists=True, desc='quality of the phase, 0 to 1')
+
+
+class Romeo(CommandLine):
+    """ROMEO (Dymerska et al. 2020, 10.1002/mrm.28563) as ported in niimath."""
+
+    input_spec = _RomeoInputSpec
+    output_spec = _RomeoOutputSpec
+    _cmd = 'niimath'
+
+    def __init__(self, **inputs):
+        import niimath
+
+        super().__init__(command=niimath.bin, **inputs)
+
+    def _format_arg(self, name, trait_spec, value):
+        if name == 'echo_times_s':
+            value = ','.join(f'{1000 * echo_time:g}' for echo_time in value)
+            return trait_spec.argstr % value
+        return super()._format_arg(name, trait_spec, value)
+
+    def _list_outputs(self):
+        from pathlib import Path
+
+        out_file = Path(self.inputs.out_file).absolute()
+        return {
+            'unwrapped': str(out_file),
+            'quality': str(out_file.with_name(f'{out_file.stem}_quality.nii')),
+        }
+
+
+class _LaplacianUnwrapInputSpec(BaseInterfaceInputSpec):
+    phase = File(exists=True, mandatory=True, desc='wrapped phase [rad]')
+
+
+class _LaplacianUnwrapOutputSpec(TraitedSpec):
+    unwrapped = File(exists=True, desc='unwrapped phase [rad]')
+
+
+class LaplacianUnwrap(SimpleInterface):
+    """Laplacian unwrapping of every echo: smooth, not exact; only on request."""
+
+    input_spec = _LaplacianUnwrapInputSpec
+    output_spec = _LaplacianUnwrapOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.phase import laplacian_unwrap
+
+        path = self.inputs.phase
+        grid = images.read_grid(path)
+        echoes = np.moveaxis(images.read_echoes(path), -1, 0)
+        unwrapped = np.stack([laplacian_unwrap(echo, grid) for echo in echoes], axis=-1)
+        self._results['unwrapped'] = images.write(unwrapped, path, runtime.cwd, 'unwrapped')
+        return runtime
+
+
+class _CombineEchoesInputSpec(BaseInterfaceInputSpec):
+    unwrapped = File(exists=True, mandatory=True, desc='unwrapped phase [rad]')
+    magnitude = File(exists=True, mandatory=True, desc='magnitude of each echo')
+    echo_times_s = traits.List(traits.Float, mandatory=True, desc='echo times [s]')
+    align = traits.Bool(True, usedefault=True, desc='remove multiples of 2 pi between echoes')
+
+
+class _CombineEchoesOutputSpec(TraitedSpec):
+    unwrapped = File(exists=True, desc='unwrapped phase, echoes aligned [rad]')
+    field = File(exists=True, desc='total field [Hz]')
+    noise = File(exists=True, desc='standard deviation of the noise of the total field [Hz]')
+    residual = File(exists=True, desc='weighted phase residual of the linear fit [rad]')
+
+
+class CombineEchoes(SimpleInterface):
+    """Weighted mean of the echoes' off-resonance frequencies."""
+
+    input_spec = _CombineEchoesInputSpec
+    output_spec = _CombineEchoesOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.phase import align_echoes, combine_echoes
+
+        inputs = self.inputs
+        unwrapped = images.read_echoes(inputs.unwrapped)
+        magnitude = images.read_echoes(inputs.magnitude)
+        if inputs.align:
+            unwrapped = align_echoes(unwrapped, magnitude, inputs.echo_times_s)
+        fieldmap = combine_echoes(unwrapped, magnitude, inputs.echo_times_s)
+        outputs = {
+            'unwrapped': unwrapped,
+            'field': fieldmap.field_hz,
+            'noise': fieldmap.noise_hz,
+            'residual': fieldmap.residual_rad,
+        }
+        for name, data in outputs.items():
+            self._results[name] = images.write(data, inputs.unwrapped, runtime.cwd, name)
+        return runtime
+
+
+class _SplitEchoesInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='echoes along the fourth axis')
+
+
+class _SplitEchoesOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc='one image an echo')
+
+
+class SplitEchoes(SimpleInterface):
+    """One image for each echo."""
+
+    input_spec = _SplitEchoesInputSpec
+    output_spec = _SplitEchoesOutputSpec
+
+    def _run_interface(self, runtime):
+        path = self.inputs.in_file
+        echoes = np.moveaxis(images.read_echoes(path), -1, 0)
+        self._results['out_files'] = [
+            images.write(echo, path, runtime.cwd, f'echo-{number}')
+            for number, echo in enumerate(echoes, start=1)
+        ]
+        return runtime

@@ -1,0 +1,169 @@
+"""One frozen, typed tree of settings and its TOML form."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+
+UNWRAPPING_METHODS = ('romeo', 'laplacian')
+BACKGROUND_METHODS = ('vsharp', 'pdf', 'lbv')
+INVERSION_METHODS = ('tkd', 'tikhonov', 'tv')
+IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
+FORCIBLE = ('brain-extraction',)
+
+
+class SettingsError(ValueError):
+    """A settings file that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is read, and how raw values are understood."""
+
+    bids_dir: Path = Path()
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    filter_file: Path | None = None
+    database_dir: Path | None = None
+    derivatives: dict[str, Path] = field(default_factory=dict)
+    phase_range: tuple[float, float] | None = None
+    phase_sign: int = 1
+    fix_ge_slices: bool = False
+    skip_bids_validation: bool = False
+
+
+@dataclass(frozen=True)
+class Processing:
+    """Algorithms and their parameters: all that changes the numbers."""
+
+    unwrapping: str = 'romeo'
+    background: str = 'vsharp'
+    background_parameters: dict[str, float] = field(default_factory=dict)
+    inversion: str = 'tv'
+    inversion_parameters: dict[str, float] = field(default_factory=dict)
+    reference: str = 'brain'
+    ignore: tuple[str, ...] = ()
+    force: tuple[str, ...] = ()
+    sloppy: bool = False
+    random_seed: int = 0
+    device: str = 'auto'
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written, and where."""
+
+    output_dir: Path = Path()
+    output_echos: bool = False
+    aggregate_session_reports: int = 4
+    md_only_boilerplate: bool = False
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the graph is run."""
+
+    work_dir: Path = Path('work')
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float | None = None
+    plugin_file: Path | None = None
+    stop_on_first_crash: bool = False
+    boilerplate_only: bool = False
+    reports_only: bool = False
+    dry_run: bool = False
+    write_graph: bool = False
+    clean_workdir: bool = False
+    resource_monitor: bool = False
+    debug: tuple[str, ...] = ()
+    verbosity: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run needs to know.
+
+    Examples
+    --------
+    >>> Settings.from_toml(Settings().to_toml()) == Settings()
+    True
+
+    """
+
+    inputs: Inputs = field(default_factory=Inputs)
+    processing: Processing = field(default_factory=Processing)
+    outputs: Outputs = field(default_factory=Outputs)
+    execution: Execution = field(default_factory=Execution)
+
+    def to_toml(self) -> str:
+        """Settings as TOML; values that are not set are left out."""
+        import tomli_w
+
+        return tomli_w.dumps(_plain(asdict(self)))
+
+    @classmethod
+    def from_toml(cls, text: str) -> Settings:
+        """Settings from TOML; sections and keys that are missing keep their defaults.
+
+        Raises
+        ------
+        SettingsError
+            If the text is no TOML, or holds a section, a key or a type that is unknown.
+
+        """
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f'The settings are not valid TOML: {error}.') from error
+        return _build(cls, table, 'settings')
+
+
+def available_cpus() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _build(cls, table: dict, where: str):
+    """Dataclass of type ``cls`` from a table of plain values."""
+    hints = typing.get_type_hints(cls)
+    known = {item.name for item in fields(cls)}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise SettingsError(
+            f'Unknown key {unknown[0]!r} in [{where}]; known keys are {", ".join(sorted(known))}.'
+        )
+    return cls(**{key: _coerce(value, hints[key], key) for key, value in table.items()})
+
+
+def _coerce(value, hint, where: str):
+    """A plain TOML value as the annotated type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint) and isinstance(value, dict):
+        return _build(hint, value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _coerce(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple and isinstance(value, list):
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            return tuple(_coerce(v, k, where) for v, k in zip(value, kinds, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {key: _coerce(item, arguments[1], where) for key, item in value.items()}
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    raise SettingsError(f'The setting {where!r} cannot hold {value!r}; it is a {hint}.')

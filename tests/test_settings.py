@@ -1,0 +1,33 @@
+"""Settings survive a round trip through TOML and refuse what they do not know."""
+
+from pathlib import Path
+
+import pytest
+
+from qsmprep.settings import Inputs, Processing, Settings, SettingsError
+
+
+def test_round_trip_keeps_every_value():
+    settings = Settings(
+        inputs=Inputs(
+            bids_dir=Path('data'),
+            participants=('01', '02'),
+            derivatives={'masks': Path('m')},
+            phase_range=(-4096.0, 4094.0),
+        ),
+        processing=Processing(inversion='tkd', inversion_parameters={'threshold': 0.2}),
+    )
+    assert Settings.from_toml(settings.to_toml()) == settings
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('[inputs]\nbids_dri = "x"', "Unknown key 'bids_dri'"),
+        ('[inputs]\nphase_sign = "up"', "'phase_sign' cannot hold 'up'"),
+        ('[inputs\n', 'not valid TOML'),
+    ],
+)
+def test_what_is_wrong_is_named(text, message):
+    with pytest.raises(SettingsError, match=message):
+        Settings.from_toml(text)

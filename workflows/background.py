@@ -1,0 +1,81 @@
+"""Background field removal."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.background import RemoveBackground
+
+DESCRIPTIONS = {
+    'vsharp': 'V-SHARP [@sharp; @vsharp]',
+    'pdf': 'projection onto dipole fields [@pdf]',
+    'lbv': 'a Laplacian boundary value method [@lbv]',
+}
+
+
+def init_background_wf(
+    *,
+    method: str = 'vsharp',
+    parameters: dict[str, float] | None = None,
+    mem_gb: float = 1.0,
+    name: str = 'background_wf',
+) -> Workflow:
+    """
+    Build a graph that removes the field of sources outside the mask.
+
+    Parameters
+    ----------
+    method
+        ``'vsharp'``, ``'pdf'`` or ``'lbv'``.
+    parameters
+        Parameters of the method that differ from their defaults.
+    mem_gb
+        Memory that one volume takes as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    field
+        Total field [Hz].
+    noise
+        Standard deviation of its noise [Hz].
+    mask
+        Voxels with reliable phase.
+
+    Outputs
+    -------
+    field
+        Local field [Hz].
+    mask
+        Voxels that have a local field.
+    parameters
+        Record of the step.
+
+    """
+    workflow = Workflow(name=name)
+    workflow.__desc__ = f'Background fields were removed with {DESCRIPTIONS[method]}. '
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=['field', 'noise', 'mask']),
+        name='inputnode',
+    )
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=['field', 'mask', 'parameters']),
+        name='outputnode',
+    )
+    remove_background = pe.Node(
+        RemoveBackground(method=method, method_parameters=parameters or {}),
+        name='remove_background',
+        mem_gb=0.5 + 25 * mem_gb,
+    )
+    workflow.connect([
+        (inputnode, remove_background, [('field', 'field'), ('noise', 'noise'), ('mask', 'mask')]),
+        (remove_background, outputnode, [
+            ('field', 'field'),
+            ('mask', 'mask'),
+            ('parameters', 'parameters'),
+        ]),
+    ])  # fmt:skip
+    return workflow

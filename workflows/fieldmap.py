@@ -1,0 +1,149 @@
+"""From the wrapped phase of the echoes to a field map."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.phase import (
+    CombineEchoes,
+    LaplacianUnwrap,
+    PhaseDifference,
+    RemovePhaseOffset,
+    Romeo,
+)
+
+
+def init_fieldmap_wf(
+    *,
+    echo_times_s: tuple[float, ...],
+    remove_offset: bool = True,
+    unwrapping: str = 'romeo',
+    mem_gb: float = 1.0,
+    name: str = 'fieldmap_wf',
+) -> Workflow:
+    """
+    Build a graph that maps the total field.
+
+    Phase offsets are removed (MCPC-3D-S, from two echoes on), the echoes are unwrapped, freed of
+    multiples of 2 pi between them, and averaged.
+
+    Parameters
+    ----------
+    echo_times_s
+        Echo times [s].
+    remove_offset
+        Remove the phase at an echo time of zero; one echo alone has none that could be known.
+    unwrapping
+        ``'romeo'`` (exact) or ``'laplacian'`` (smooth, only for data that ROMEO cannot unwrap).
+    mem_gb
+        Memory that the echoes take as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    magnitude
+        Magnitude, echoes along the fourth axis.
+    phase
+        Wrapped phase [rad], echoes along the fourth axis.
+
+    Outputs
+    -------
+    field
+        Total field [Hz].
+    noise
+        Standard deviation of its noise [Hz].
+    unwrapped
+        Unwrapped phase [rad].
+    quality
+        Quality of the phase, 0 to 1 (ROMEO).
+    residual
+        Phase residual of the echoes against the field [rad].
+
+    """
+    import niimath
+
+    workflow = Workflow(name=name)
+    echoes = len(echo_times_s)
+    remove_offset = remove_offset and echoes > 1
+    workflow.__desc__ = _describe(echoes, remove_offset, unwrapping, niimath.__version__)
+
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=['magnitude', 'phase']),
+        name='inputnode',
+    )
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=['field', 'noise', 'unwrapped', 'quality', 'residual']),
+        name='outputnode',
+    )
+    romeo = pe.Node(Romeo(), name='romeo', mem_gb=3 * mem_gb)
+    if echoes > 1:
+        romeo.inputs.echo_times_s = list(echo_times_s)
+    combine_echoes = pe.Node(
+        CombineEchoes(echo_times_s=list(echo_times_s), align=unwrapping == 'romeo'),
+        name='combine_echoes',
+        mem_gb=4 * mem_gb,
+    )
+    workflow.connect([
+        (inputnode, romeo, [('magnitude', 'magnitude')]),
+        (inputnode, combine_echoes, [('magnitude', 'magnitude')]),
+        (romeo, outputnode, [('quality', 'quality')]),
+        (combine_echoes, outputnode, [
+            ('field', 'field'),
+            ('noise', 'noise'),
+            ('unwrapped', 'unwrapped'),
+            ('residual', 'residual'),
+        ]),
+    ])  # fmt:skip
+
+    corrected = (inputnode, 'phase')
+    if remove_offset:
+        phase_difference = pe.Node(PhaseDifference(), name='phase_difference', mem_gb=3 * mem_gb)
+        unwrap_difference = pe.Node(
+            Romeo(quality_map=False), name='unwrap_difference', mem_gb=mem_gb
+        )
+        phase_offset = pe.Node(
+            RemovePhaseOffset(echo_times_s=list(echo_times_s)),
+            name='phase_offset',
+            mem_gb=5 * mem_gb,
+        )
+        workflow.connect([
+            (inputnode, phase_difference, [('magnitude', 'magnitude'), ('phase', 'phase')]),
+            (phase_difference, unwrap_difference, [
+                ('difference', 'phase'),
+                ('weight', 'magnitude'),
+            ]),
+            (unwrap_difference, phase_offset, [('unwrapped', 'unwrapped_difference')]),
+            (inputnode, phase_offset, [('magnitude', 'magnitude'), ('phase', 'phase')]),
+        ])  # fmt:skip
+        corrected = (phase_offset, 'phase')
+
+    workflow.connect(*corrected, romeo, 'phase')
+    if unwrapping == 'laplacian':
+        laplacian = pe.Node(LaplacianUnwrap(), name='laplacian', mem_gb=4 * mem_gb)
+        workflow.connect(*corrected, laplacian, 'phase')
+        workflow.connect(laplacian, 'unwrapped', combine_echoes, 'unwrapped')
+    else:
+        workflow.connect(romeo, 'unwrapped', combine_echoes, 'unwrapped')
+    return workflow
+
+
+def _describe(echoes: int, remove_offset: bool, unwrapping: str, niimath_version: str) -> str:
+    """Methods text of the field map."""
+    text = ''
+    if remove_offset:
+        text += 'The phase at an echo time of zero was removed with MCPC-3D-S [@mcpc3ds]. '
+    if unwrapping == 'romeo':
+        text += f'Phase was unwrapped with ROMEO [@romeo; niimath {niimath_version}]. '
+    else:
+        text += 'Phase was unwrapped with a Laplacian method [@laplacian]. '
+    if echoes > 1:
+        text += (
+            f'The off-resonance frequency was averaged over the {echoes} echoes with weights '
+            '(echo time x magnitude)^2, which are those of the least noise. '
+        )
+    else:
+        text += 'The off-resonance frequency is the phase of the one echo over its echo time. '
+    return text

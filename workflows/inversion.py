@@ -1,0 +1,120 @@
+"""Dipole inversion and referencing."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.inversion import InvertDipole, Reference
+
+DESCRIPTIONS = {
+    'tkd': 'thresholded k-space division [@tkd]',
+    'tikhonov': 'closed-form Tikhonov regularisation [@tikhonov]',
+    'tv': 'total variation regularisation, solved by ADMM [@tv]',
+}
+
+
+def init_inversion_wf(
+    *,
+    field_strength_t: float,
+    method: str = 'tv',
+    parameters: dict[str, float] | None = None,
+    reference: str = 'brain',
+    device: str = 'cpu',
+    random_seed: int = 0,
+    omp_nthreads: int = 1,
+    mem_gb: float = 1.0,
+    name: str = 'inversion_wf',
+) -> Workflow:
+    """
+    Build a graph from a local field to a referenced susceptibility map.
+
+    Parameters
+    ----------
+    field_strength_t
+        Field strength [T].
+    method
+        Name of the inversion, a key of ``qsmprep.qsm.invert.METHODS``.
+    parameters
+        Parameters of the method that differ from their defaults.
+    reference
+        ``'brain'``, ``'none'``, or the label of a region whose mask comes in by
+        ``inputnode.reference_mask``.
+    device
+        Torch device, ``'cpu'`` or ``'cuda[:i]'``.
+    random_seed
+        Seed of methods that draw random numbers.
+    omp_nthreads
+        Threads of the inversion on the CPU.
+    mem_gb
+        Memory that one volume takes as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    field
+        Local field [Hz].
+    noise
+        Standard deviation of the noise of the field [Hz].
+    magnitude
+        Combined magnitude.
+    mask
+        Voxels that have a local field.
+    reference_mask
+        Mask of the reference region.
+
+    Outputs
+    -------
+    chi
+        Susceptibility [ppm], zero outside the mask.
+    inversion_parameters, reference_parameters
+        Records of both steps.
+
+    """
+    workflow = Workflow(name=name)
+    workflow.__desc__ = f'Susceptibility was computed with {DESCRIPTIONS[method]}. '
+    workflow.__desc__ += {
+        'brain': 'Its mean over the brain is the reference (zero). ',
+        'none': 'It is not referenced to any region. ',
+    }.get(reference, f'Its mean over the region {reference!r} is the reference (zero). ')
+
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=['field', 'noise', 'magnitude', 'mask', 'reference_mask']),
+        name='inputnode',
+    )
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=['chi', 'inversion_parameters', 'reference_parameters']),
+        name='outputnode',
+    )
+    invert_dipole = pe.Node(
+        InvertDipole(
+            field_strength_t=field_strength_t,
+            method=method,
+            method_parameters=parameters or {},
+            random_seed=random_seed,
+            device=device,
+            use_gpu=device.startswith('cuda'),
+            num_threads=omp_nthreads,
+        ),
+        name='invert_dipole',
+        n_procs=omp_nthreads,
+        mem_gb=0.8 + 50 * mem_gb,
+    )
+    reference_chi = pe.Node(Reference(kind=reference), name='reference_chi')
+    workflow.connect([
+        (inputnode, invert_dipole, [
+            ('field', 'field'),
+            ('noise', 'noise'),
+            ('magnitude', 'magnitude'),
+            ('mask', 'mask'),
+        ]),
+        (invert_dipole, reference_chi, [('chi', 'chi')]),
+        (inputnode, reference_chi, [('mask', 'mask')]),
+        (invert_dipole, outputnode, [('parameters', 'inversion_parameters')]),
+        (reference_chi, outputnode, [('chi', 'chi'), ('parameters', 'reference_parameters')]),
+    ])  # fmt:skip
+    if reference not in ('brain', 'none'):
+        workflow.connect(inputnode, 'reference_mask', reference_chi, 'region')
+    return workflow

@@ -1,0 +1,98 @@
+"""Brain mask and reliable phase."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
+
+
+def init_mask_wf(
+    *,
+    brain_extraction: str = 'auto',
+    phase_quality: bool = True,
+    use_gpu: bool = False,
+    mem_gb: float = 1.0,
+    name: str = 'mask_wf',
+) -> Workflow:
+    """
+    Build a graph that finds the brain and, within it, reliable phase.
+
+    Parameters
+    ----------
+    brain_extraction
+        ``'auto'``, ``'deepbet'``, ``'signal'`` (no brain extraction), or ``'given'`` (a mask
+        comes in by ``inputnode.brain_mask``).
+    phase_quality
+        Drop brain voxels whose phase is unreliable.
+    use_gpu
+        Run the network on a GPU.
+    mem_gb
+        Memory that the echoes take as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    magnitude
+        Magnitude, echoes along the fourth axis.
+    quality
+        Quality of the phase, 0 to 1.
+    brain_mask
+        A mask made elsewhere.
+
+    Outputs
+    -------
+    brain_mask
+        The brain.
+    mask
+        Brain voxels with reliable phase.
+    brain_parameters, mask_parameters
+        Records of both steps.
+
+    """
+    workflow = Workflow(name=name)
+    workflow.__desc__ = {
+        'given': 'A brain mask was given. ',
+        'signal': "All voxels above Otsu's threshold of the magnitude were taken as brain. ",
+    }.get(
+        brain_extraction,
+        "The brain was extracted from the first echo's magnitude with deepbet [@deepbet]. ",
+    )
+    if phase_quality:
+        workflow.__desc__ += (
+            'Voxels with unreliable phase (quality map of ROMEO) were taken off the mask, and its '
+            'holes filled. '
+        )
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=['magnitude', 'quality', 'brain_mask']),
+        name='inputnode',
+    )
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=['brain_mask', 'mask', 'brain_parameters', 'mask_parameters']),
+        name='outputnode',
+    )
+    if brain_extraction == 'given':
+        brain = pe.Node(MatchMask(), name='brain')
+        workflow.connect([
+            (inputnode, brain, [('brain_mask', 'mask'), ('magnitude', 'reference')]),
+        ])  # fmt:skip
+    else:
+        brain = pe.Node(
+            ExtractBrain(method=brain_extraction, use_gpu=use_gpu),
+            name='brain',
+            mem_gb=1.5 + 2 * mem_gb,
+        )
+        workflow.connect(inputnode, 'magnitude', brain, 'magnitude')
+
+    trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=2 * mem_gb)
+    if phase_quality:
+        workflow.connect(inputnode, 'quality', trust_phase, 'quality')
+    workflow.connect([
+        (brain, trust_phase, [('mask', 'brain')]),
+        (brain, outputnode, [('mask', 'brain_mask'), ('parameters', 'brain_parameters')]),
+        (trust_phase, outputnode, [('mask', 'mask'), ('parameters', 'mask_parameters')]),
+    ])  # fmt:skip
+    return workflow

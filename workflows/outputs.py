@@ -1,0 +1,135 @@
+"""The only place with sinks: derivatives, sidecars and figures of one acquisition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.bids.derivatives import figure_entities, io_spec, output_entities
+from qsmprep.interfaces.metadata import STAGES, DescribeOutputs
+
+ALWAYS = (
+    'chi',
+    'chi_mask',
+    'local_field',
+    'total_field',
+    'field_noise',
+    'fieldmap_magnitude',
+    'brain_mask',
+    'reliable_mask',
+)
+RELAXATION = ('r2star', 't2star', 's0')
+
+
+def init_outputs_wf(
+    *,
+    output_dir: Path,
+    source_files: tuple[str, ...],
+    entities: dict[str, str],
+    acquisition_metadata: dict,
+    static_records: dict[str, dict],
+    relaxometry: bool,
+    echo_times_s: tuple[float, ...] = (),
+    panels: tuple[str, ...] = (),
+    name: str = 'outputs_wf',
+) -> Workflow:
+    """
+    Build a graph that writes what a graph of :func:`init_qsm_wf` has made.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives dataset.
+    source_files
+        Raw images of the acquisition.
+    entities
+        BIDS entities of the acquisition (without echo and part).
+    acquisition_metadata
+        What every sidecar says.
+    static_records
+        Records of stages that are known before the run.
+    relaxometry
+        Write R2*, T2* and S0.
+    echo_times_s
+        Echo times of the unwrapped phase [s]; none where it is not asked for.
+    panels
+        Panels of the report that come in as figures.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    derivatives
+        One field for each image of ``io_spec.json`` that is written.
+    records
+        One field for each stage of ``STAGES``.
+    panels
+        One field ``figure_<panel>`` for each panel.
+
+    """
+    from qsmprep.interfaces.bids import DerivativesDataSink
+
+    workflow = Workflow(name=name)
+    names = ALWAYS + (RELAXATION if relaxometry else ())
+    spec = io_spec()['derivatives']
+    fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
+
+    describe = pe.Node(
+        DescribeOutputs(
+            derivatives={key: spec[key]['stages'] for key in (*names, 'unwrapped')},
+            acquisition=acquisition_metadata,
+            static=static_records,
+        ),
+        name='describe',
+        run_without_submitting=True,
+    )
+    workflow.connect([(inputnode, describe, [(stage, stage) for stage in STAGES])])
+
+    def sink(key: str, target: dict, metadata: dict) -> pe.Node:
+        node = pe.Node(
+            DerivativesDataSink(
+                base_directory=str(output_dir),
+                source_file=list(source_files),
+                dismiss_entities=sorted(set(io_spec_entities()) - set(target)),
+                **target,
+                **metadata,
+            ),
+            name=f'sink_{key}',
+            run_without_submitting=True,
+        )
+        workflow.add_nodes([node])
+        return node
+
+    for key in names:
+        node = sink(key, output_entities(key, entities), spec[key]['metadata'])
+        node.inputs.compress = True
+        workflow.connect([
+            (inputnode, node, [(key, 'in_file')]),
+            (describe, node, [(key, 'meta_dict')]),
+        ])  # fmt:skip
+
+    for index, echo_time in enumerate(echo_times_s):
+        echo = pe.Node(niu.Select(index=index), name=f'echo_{index + 1}')
+        target = output_entities('unwrapped', entities) | {'echo': str(index + 1)}
+        metadata = spec['unwrapped']['metadata'] | {'EchoTime': echo_time}
+        node = sink(f'unwrapped_{index + 1}', target, metadata)
+        node.inputs.compress = True
+        workflow.connect([
+            (inputnode, echo, [('unwrapped_echoes', 'inlist')]),
+            (echo, node, [('out', 'in_file')]),
+            (describe, node, [('unwrapped', 'meta_dict')]),
+        ])  # fmt:skip
+
+    for panel in panels:
+        node = sink(f'figure_{panel}', figure_entities(panel, entities), {})
+        workflow.connect(inputnode, f'figure_{panel}', node, 'in_file')
+    return workflow
+
+
+def io_spec_entities() -> tuple[str, ...]:
+    """Names of all entities that an output can have."""
+    return tuple(entity['name'] for entity in io_spec()['entities'])

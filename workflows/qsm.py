@@ -1,0 +1,251 @@
+"""The graph that other pipelines embed: echoes in, susceptibility map out."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.phase import PrepareEchoes
+from qsmprep.interfaces.relaxometry import FitRelaxation
+from qsmprep.workflows.background import init_background_wf
+from qsmprep.workflows.fieldmap import init_fieldmap_wf
+from qsmprep.workflows.inversion import init_inversion_wf
+from qsmprep.workflows.mask import init_mask_wf
+
+OUTPUTS = (
+    'chi',
+    'chi_mask',
+    'local_field',
+    'total_field',
+    'field_noise',
+    'field_residual',
+    'unwrapped',
+    'magnitude',
+    'phase',
+    'combined_magnitude',
+    'brain_mask',
+    'reliable_mask',
+    'r2star',
+    't2star',
+    's0',
+    'brain_parameters',
+    'mask_parameters',
+    'background_parameters',
+    'inversion_parameters',
+    'reference_parameters',
+)
+
+
+def init_qsm_wf(
+    *,
+    echo_times_s: tuple[float, ...],
+    field_strength_t: float,
+    phase_range: tuple[float, float] | None = None,
+    phase_sign: int = 1,
+    alternate_slices: bool = False,
+    remove_offset: bool = True,
+    unwrapping: str = 'romeo',
+    brain_extraction: str = 'auto',
+    phase_quality: bool = True,
+    background: str = 'vsharp',
+    background_parameters: dict[str, float] | None = None,
+    relaxometry: bool = True,
+    inversion: str = 'tv',
+    inversion_parameters: dict[str, float] | None = None,
+    reference: str = 'brain',
+    device: str = 'cpu',
+    random_seed: int = 0,
+    omp_nthreads: int = 1,
+    volume_gb: float = 0.05,
+    name: str = 'qsm_wf',
+) -> Workflow:
+    """
+    Build a graph from gradient-echo images to a susceptibility map.
+
+    .. workflow::
+        :graph2use: orig
+        :simple_form: yes
+
+        from qsmprep.workflows.qsm import init_qsm_wf
+        wf = init_qsm_wf(echo_times_s=(0.004, 0.008, 0.012), field_strength_t=3.0)
+
+    Parameters
+    ----------
+    echo_times_s
+        Echo times [s], ascending.
+    field_strength_t
+        Field strength [T].
+    phase_range
+        Stored values that stand for -pi and pi; None where real and imaginary parts come in.
+    phase_sign
+        -1 for scanners whose phase falls where the field is higher.
+    alternate_slices
+        Add pi to every second slice (some GE scans).
+    remove_offset
+        Remove the phase at an echo time of zero (MCPC-3D-S).
+    unwrapping
+        ``'romeo'`` or ``'laplacian'``.
+    brain_extraction
+        ``'auto'``, ``'deepbet'``, ``'signal'`` or ``'given'``.
+    phase_quality
+        Drop brain voxels whose phase is unreliable.
+    background, background_parameters
+        Background field removal, and parameters that differ from its defaults.
+    relaxometry
+        Map R2*, T2* and S0 (from two echoes on).
+    inversion, inversion_parameters
+        Dipole inversion, and parameters that differ from its defaults.
+    reference
+        ``'brain'``, ``'none'``, or the label of the region in ``inputnode.reference_mask``.
+    device
+        Torch device of brain extraction and inversion.
+    random_seed
+        Seed of methods that draw random numbers.
+    omp_nthreads
+        Threads of the inversion on the CPU.
+    volume_gb
+        Memory that one volume takes as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    magnitude_files, phase_files
+        One file an echo, or
+    real_files, imaginary_files
+        the same in the other form.
+    brain_mask
+        A mask made elsewhere, for ``brain_extraction='given'``.
+    reference_mask
+        Mask of the reference region.
+
+    Outputs
+    -------
+    chi
+        Susceptibility [ppm]; and the other fields of ``OUTPUTS``: fields in Hz, R2* in 1/s, T2*
+        in s, phase in rad.
+
+    """
+    workflow = Workflow(name=name)
+    relaxometry = relaxometry and len(echo_times_s) > 1
+    echoes_gb = len(echo_times_s) * volume_gb
+
+    inputnode = pe.Node(
+        niu.IdentityInterface(
+            fields=[
+                'magnitude_files',
+                'phase_files',
+                'real_files',
+                'imaginary_files',
+                'brain_mask',
+                'reference_mask',
+            ]
+        ),
+        name='inputnode',
+    )
+    outputnode = pe.Node(niu.IdentityInterface(fields=list(OUTPUTS)), name='outputnode')
+    prepare_echoes = pe.Node(
+        PrepareEchoes(phase_sign=phase_sign, alternate_slices=alternate_slices),
+        name='prepare_echoes',
+        mem_gb=6 * echoes_gb,
+    )
+    if phase_range is None:
+        parts = [('real_files', 'real_files'), ('imaginary_files', 'imaginary_files')]
+    else:
+        prepare_echoes.inputs.phase_range = phase_range
+        parts = [('magnitude_files', 'magnitude_files'), ('phase_files', 'phase_files')]
+
+    fieldmap_wf = init_fieldmap_wf(
+        echo_times_s=echo_times_s,
+        remove_offset=remove_offset,
+        unwrapping=unwrapping,
+        mem_gb=echoes_gb,
+    )
+    mask_wf = init_mask_wf(
+        brain_extraction=brain_extraction,
+        phase_quality=phase_quality,
+        use_gpu=device.startswith('cuda'),
+        mem_gb=echoes_gb,
+    )
+    background_wf = init_background_wf(
+        method=background, parameters=background_parameters, mem_gb=volume_gb
+    )
+    inversion_wf = init_inversion_wf(
+        field_strength_t=field_strength_t,
+        method=inversion,
+        parameters=inversion_parameters,
+        reference=reference,
+        device=device,
+        random_seed=random_seed,
+        omp_nthreads=omp_nthreads,
+        mem_gb=volume_gb,
+    )
+    workflow.connect([
+        (inputnode, prepare_echoes, parts),
+        (prepare_echoes, fieldmap_wf, [
+            ('magnitude', 'inputnode.magnitude'),
+            ('phase', 'inputnode.phase'),
+        ]),
+        (prepare_echoes, mask_wf, [('magnitude', 'inputnode.magnitude')]),
+        (inputnode, mask_wf, [('brain_mask', 'inputnode.brain_mask')]),
+        (fieldmap_wf, mask_wf, [('outputnode.quality', 'inputnode.quality')]),
+        (fieldmap_wf, background_wf, [
+            ('outputnode.field', 'inputnode.field'),
+            ('outputnode.noise', 'inputnode.noise'),
+        ]),
+        (mask_wf, background_wf, [('outputnode.mask', 'inputnode.mask')]),
+        (background_wf, inversion_wf, [
+            ('outputnode.field', 'inputnode.field'),
+            ('outputnode.mask', 'inputnode.mask'),
+        ]),
+        (fieldmap_wf, inversion_wf, [('outputnode.noise', 'inputnode.noise')]),
+        (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
+        (inputnode, inversion_wf, [('reference_mask', 'inputnode.reference_mask')]),
+        (prepare_echoes, outputnode, [
+            ('magnitude', 'magnitude'),
+            ('phase', 'phase'),
+            ('combined_magnitude', 'combined_magnitude'),
+        ]),
+        (fieldmap_wf, outputnode, [
+            ('outputnode.field', 'total_field'),
+            ('outputnode.noise', 'field_noise'),
+            ('outputnode.residual', 'field_residual'),
+            ('outputnode.unwrapped', 'unwrapped'),
+        ]),
+        (mask_wf, outputnode, [
+            ('outputnode.brain_mask', 'brain_mask'),
+            ('outputnode.mask', 'reliable_mask'),
+            ('outputnode.brain_parameters', 'brain_parameters'),
+            ('outputnode.mask_parameters', 'mask_parameters'),
+        ]),
+        (background_wf, outputnode, [
+            ('outputnode.field', 'local_field'),
+            ('outputnode.mask', 'chi_mask'),
+            ('outputnode.parameters', 'background_parameters'),
+        ]),
+        (inversion_wf, outputnode, [
+            ('outputnode.chi', 'chi'),
+            ('outputnode.inversion_parameters', 'inversion_parameters'),
+            ('outputnode.reference_parameters', 'reference_parameters'),
+        ]),
+    ])  # fmt:skip
+    if relaxometry:
+        fit_relaxation = pe.Node(
+            FitRelaxation(echo_times_s=list(echo_times_s)),
+            name='fit_relaxation',
+            mem_gb=0.5 + 3 * echoes_gb,
+        )
+        workflow.__postdesc__ = (
+            'R2*, T2* and S0 were fitted to the magnitude by nonlinear least squares. '
+        )
+        workflow.connect([
+            (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
+            (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
+            (fit_relaxation, outputnode, [
+                ('r2star', 'r2star'),
+                ('t2star', 't2star'),
+                ('s0', 's0'),
+            ]),
+        ])  # fmt:skip
+    return workflow
