@@ -63,6 +63,57 @@ def output_entities(name: str, entities: dict[str, str]) -> dict[str, str]:
     return result
 
 
+def output_path(name: str, entities: dict[str, str]) -> str:
+    """
+    Path of one derivative of an acquisition, relative to the derivatives dataset.
+
+    Examples
+    --------
+    >>> output_path('chi', {'subject': '01', 'session': 'a', 'suffix': 'MEGRE'})
+    'sub-01/ses-a/anat/sub-01_ses-a_Chimap.nii.gz'
+
+    """
+    from bids.layout.writing import build_path
+
+    target = output_entities(name, entities) | {'extension': '.nii.gz'}
+    return build_path(target, io_spec()['default_path_patterns'], strict=False)
+
+
+def find_mask(datasets: dict[str, Path], entities: dict[str, str], ending: str) -> Path | None:
+    """
+    Mask of an acquisition among derivatives datasets.
+
+    Parameters
+    ----------
+    datasets
+        Name and root folder of each dataset; earlier ones win.
+    entities
+        BIDS entities of the acquisition (long names).
+    ending
+        End of the file's name, as ``'desc-brain_mask'`` or ``'label-CSF_mask'``.
+
+    Returns
+    -------
+    Path or None
+        The candidate that shares most entities (acquisition, run, ...) and contradicts none;
+        masks in a template's or another ``space-`` do not count.
+
+    """
+    subject = f'sub-{entities["subject"]}'
+    short = {'session': 'ses', 'acquisition': 'acq', 'reconstruction': 'rec', 'run': 'run'}
+    wanted = {short[key]: str(value) for key, value in entities.items() if key in short}
+    best, best_score = None, -1
+    for root in datasets.values():
+        for path in sorted((root / subject).rglob(f'{subject}*_{ending}.nii*')):
+            found = dict(part.split('-', 1) for part in path.name.split('_') if '-' in part)
+            if 'space' in found or any(wanted.get(k, v) != v for k, v in found.items()):
+                continue
+            score = sum(key in found for key in wanted)
+            if score > best_score:
+                best, best_score = path, score
+    return best
+
+
 def figure_entities(panel: str, entities: dict[str, str]) -> dict[str, str]:
     """Entities of one panel of the report on an acquisition."""
     return dict(entities) | {'datatype': 'figures', 'desc': panel}

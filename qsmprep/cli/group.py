@@ -1,0 +1,81 @@
+"""The group level: quality measures of all participants in one table and one page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+from qsmprep.bids.derivatives import write_json
+
+LOGGER = logging.getLogger('qsmprep')
+
+
+def run_group(output_dir: Path) -> int:
+    """
+    Gather the participants' quality measures.
+
+    Parameters
+    ----------
+    output_dir
+        Root of a derivatives dataset with results of the participant level.
+
+    Returns
+    -------
+    int
+        0, or 1 when there is nothing to gather.
+
+    """
+    from qsmprep.reports.pages import write_group_page
+    from qsmprep.reports.quality import MEASURES
+
+    rows = collect_quality(output_dir)
+    if not rows:
+        LOGGER.error(
+            'No record of a participant in %s; run the participant level first.',
+            output_dir / 'logs',
+        )
+        return 1
+    names = [measure.key for measure in MEASURES]
+    table = output_dir / 'group_qsm.tsv'
+    with table.open('w', newline='') as stream:
+        writer = csv.DictWriter(
+            stream,
+            ['acquisition', 'participant_id', 'status', *names],
+            delimiter='\t',
+            restval='n/a',
+            extrasaction='ignore',
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    dictionary = {m.key: {'Description': m.description, 'Units': m.unit} for m in MEASURES}
+    write_json(output_dir / 'group_qsm.json', dictionary)
+    print(table)
+    print(write_group_page(output_dir, rows, MEASURES))
+    return 0
+
+
+def collect_quality(output_dir: Path) -> list[dict]:
+    """
+    One row for each acquisition that was met.
+
+    Parameters
+    ----------
+    output_dir
+        Root of a derivatives dataset.
+
+    """
+    rows = []
+    for path in sorted((output_dir / 'logs').glob('sub-*.json')):
+        record = json.loads(path.read_text())
+        for acquisition in record['acquisitions']:
+            rows.append(
+                {
+                    'acquisition': acquisition['stem'],
+                    'participant_id': f'sub-{record["participant"]}',
+                    'status': acquisition['status'],
+                    **acquisition['quality'],
+                }
+            )
+    return rows

@@ -1,0 +1,278 @@
+"""The participant level: from a dataset to maps and reports."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+from qsmprep.bids.acquisitions import (
+    Acquisition,
+    InputError,
+    InputOverrides,
+    RejectedAcquisition,
+    explain_missing,
+    find_acquisitions,
+    load_filters,
+    open_layout,
+    select_participants,
+)
+from qsmprep.bids.derivatives import bids_uri, find_mask, output_path, write_dataset_description
+from qsmprep.cli import run
+from qsmprep.cli.boilerplate import write_boilerplate
+from qsmprep.cli.records import (
+    acquisition_record,
+    finish_record,
+    participant_record,
+    read_record,
+    rejected_record,
+    write_record,
+)
+from qsmprep.settings import Settings
+
+LOGGER = logging.getLogger('qsmprep')
+
+
+def run_participants(settings: Settings, command: str) -> int:
+    """
+    Process the participants of a dataset.
+
+    Parameters
+    ----------
+    settings
+        Settings of the run.
+    command
+        The command line, for the records.
+
+    Returns
+    -------
+    int
+        Exit code, see :func:`qsmprep.cli.run.main`.
+
+    """
+    output_dir = settings.outputs.output_dir
+    try:
+        layout = open_layout(settings.inputs.bids_dir, settings.inputs.database_dir)
+        participants = select_participants(layout, list(settings.inputs.participants))
+        if settings.execution.reports_only:
+            return _assemble_reports(settings, participants)
+        filters = load_filters(settings.inputs.filter_file) if settings.inputs.filter_file else None
+        device = resolve_device(settings.processing.device)
+        _prepare_folders(settings)
+    except (InputError, OSError, ValueError) as error:
+        LOGGER.error('%s', error)
+        return run.EXIT_FAILURE
+
+    import niimath
+
+    if not os.access(niimath.bin, os.X_OK):
+        LOGGER.error('The command niimath is missing; install the package niimath.')
+        return run.EXIT_MISSING_COMMAND
+    if not settings.inputs.skip_bids_validation:
+        _validate(settings.inputs.bids_dir)
+
+    run_uuid = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}'
+    logs = output_dir / 'logs'
+    logs.mkdir(parents=True, exist_ok=True)
+    (logs / f'{run_uuid}.toml').write_text(settings.to_toml())
+    write_dataset_description(output_dir, settings.inputs.bids_dir)
+
+    jobs, records, stems = [], {}, set()
+    for participant in participants:
+        record = participant_record(participant, run_uuid, command)
+        records[participant] = record
+        found, rejected = find_acquisitions(
+            layout,
+            participant,
+            settings.inputs.sessions,
+            filters,
+            InputOverrides(
+                phase_range=settings.inputs.phase_range,
+                phase_sign=settings.inputs.phase_sign,
+                fix_ge_slices=settings.inputs.fix_ge_slices,
+            ),
+        )
+        for acquisition in found:
+            chi_path = output_path('chi', acquisition.entities)
+            if chi_path in stems:
+                rejected.append(_same_name(acquisition, chi_path))
+                continue
+            try:
+                jobs.append(_make_job(acquisition, settings))
+            except InputError as error:
+                rejected.append(
+                    RejectedAcquisition(acquisition.stem, str(error), acquisition.sources)
+                )
+                continue
+            stems.add(chi_path)
+            record['acquisitions'].append(acquisition_record(acquisition))
+        record['acquisitions'] += [rejected_record(item) for item in rejected]
+        for item in rejected:
+            LOGGER.error('%s: %s', item.stem, item.error)
+        if not record['acquisitions']:
+            message = explain_missing(layout, participant)
+            LOGGER.error('%s', message)
+            record['errors'].append({'node': 'input', 'message': message, 'traceback': ''})
+        write_record(output_dir, record)
+
+    return _run_jobs(jobs, records, settings, device, run_uuid)
+
+
+def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uuid: str) -> int:
+    """Build and run the graph, then write what is known in the records and the reports."""
+    output_dir, execution = settings.outputs.output_dir, settings.execution
+    code = run.EXIT_OK
+    crash_dir = output_dir / 'logs' / f'crash_{run_uuid}'
+    try:
+        if jobs:
+            from qsmprep.cli.execution import configure_nipype, run_workflow
+            from qsmprep.workflows.base import init_qsmprep_wf
+
+            configure_nipype(execution, crash_dir)
+            try:
+                workflow = init_qsmprep_wf(jobs=jobs, settings=settings, device=device)
+            except Exception:
+                LOGGER.exception('The graph could not be built.')
+                return run.EXIT_NO_WORKFLOW
+            write_boilerplate(output_dir, workflow.visit_desc(), settings)
+            if execution.write_graph:
+                workflow.write_graph(
+                    graph2use='colored',
+                    format='svg',
+                    dotfilename=str(output_dir / 'logs' / 'graph'),
+                )
+            if execution.boilerplate_only or execution.dry_run:
+                return run.EXIT_OK
+            if not run_workflow(workflow, execution):
+                code = run.EXIT_FAILURE
+    finally:
+        if not (execution.boilerplate_only or execution.dry_run):
+            for record in records.values():
+                finish_record(output_dir, record, crash_dir)
+        if crash_dir.is_dir() and not any(crash_dir.iterdir()):
+            crash_dir.rmdir()
+    failed = [
+        record['participant']
+        for record in records.values()
+        if record['errors'] or any(a['status'] != 'completed' for a in record['acquisitions'])
+    ]
+    if _assemble_reports(settings, list(records)) or failed:
+        code = run.EXIT_FAILURE
+    if failed:
+        LOGGER.error(
+            'Not all went well for %s; the reports in %s say what and why.',
+            ', '.join(f'sub-{label}' for label in failed),
+            output_dir,
+        )
+    return code
+
+
+def _assemble_reports(settings: Settings, participants: list[str]) -> int:
+    """Write the participants' pages from what lies in the output folder."""
+    from qsmprep.reports.pages import write_participant_page
+
+    code = run.EXIT_OK
+    for participant in participants:
+        try:
+            read_record(settings.outputs.output_dir, participant)
+            page = write_participant_page(settings.outputs.output_dir, participant)
+        except Exception as error:
+            LOGGER.error('The report of sub-%s could not be written: %s', participant, error)
+            code = run.EXIT_FAILURE
+        else:
+            print(page)
+    return code
+
+
+def resolve_device(device: str) -> str:
+    """
+    Torch device of a run.
+
+    Parameters
+    ----------
+    device
+        ``'auto'``, ``'cpu'`` or ``'cuda[:i]'``.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for and none can be used.
+
+    """
+    if device == 'cpu' or (device == 'auto' and not list(Path('/dev').glob('nvidia[0-9]*'))):
+        return 'cpu'
+    import torch
+
+    usable = torch.cuda.is_available()
+    if device == 'auto':
+        return 'cuda' if usable else 'cpu'
+    index = int(device.partition(':')[2] or 0)
+    if not usable or index >= torch.cuda.device_count():
+        raise InputError(
+            f'--device {device}: torch {torch.__version__} finds no such GPU here; '
+            'use --device cpu, or install a CUDA build of torch and its driver.'
+        )
+    return device
+
+
+def _prepare_folders(settings: Settings) -> None:
+    work_dir = settings.execution.work_dir
+    if settings.execution.clean_workdir and work_dir.is_dir():
+        shutil.rmtree(work_dir / 'qsmprep_wf', ignore_errors=True)
+    for folder in (settings.outputs.output_dir, work_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise InputError(f'The folder {folder} cannot be written to; choose another.')
+
+
+def _validate(bids_dir: Path) -> None:
+    """Run the BIDS validator where it is installed; its errors are warnings here."""
+    validator = shutil.which('bids-validator-deno')
+    if validator is None:
+        return
+    done = subprocess.run(
+        [validator, str(bids_dir), '--ignoreWarnings'], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        LOGGER.warning('The BIDS validator finds errors in %s:\n%s', bids_dir, done.stdout.strip())
+
+
+def _same_name(acquisition: Acquisition, chi_path: str) -> RejectedAcquisition:
+    return RejectedAcquisition(
+        acquisition.stem,
+        f'{acquisition.stem}: another acquisition is already written to {chi_path}; tell them '
+        'apart by an acq- or run- label, or choose one with --bids-filter-file.',
+        acquisition.sources,
+    )
+
+
+def _make_job(acquisition: Acquisition, settings: Settings):
+    """Acquisition, what its sidecars say, and its masks among the given derivatives."""
+    from qsmprep.workflows.base import Job
+
+    datasets, reference = settings.inputs.derivatives, settings.processing.reference
+    reference_mask = None
+    if reference not in ('brain', 'none'):
+        reference_mask = find_mask(datasets, acquisition.entities, f'label-{reference}_mask')
+        if reference_mask is None:
+            raise InputError(
+                f'{acquisition.stem}: no mask of the reference region {reference!r} '
+                f'(sub-{acquisition.subject}..._label-{reference}_mask.nii.gz) among the '
+                '--derivatives; add its dataset, or use --reference brain.'
+            )
+    metadata = {
+        'Sources': [bids_uri(source) for source in acquisition.sources],
+        'EchoTime': list(acquisition.echo_times_s),
+        'MagneticFieldStrength': acquisition.field_strength_t,
+        **acquisition.metadata,
+    }
+    return Job(
+        acquisition=acquisition,
+        metadata=metadata,
+        brain_mask=find_mask(datasets, acquisition.entities, 'desc-brain_mask'),
+        reference_mask=reference_mask,
+    )

@@ -1,0 +1,51 @@
+"""Entry point of ``qsmprep``: dispatch, logging and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+
+from qsmprep.cli.parser import parse_args
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_NO_WORKFLOW = 70
+EXIT_MISSING_COMMAND = 127
+
+LOGGER = logging.getLogger('qsmprep')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """
+    Run qsmprep.
+
+    Parameters
+    ----------
+    argv
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0: all done; 1: something failed (and is in the report); 70: the graph could not be
+        built; 127: an external command is missing. Arguments that cannot be used end with 2.
+
+    """
+    analysis_level, settings = parse_args(argv)
+    logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
+    LOGGER.setLevel(max(25 - 5 * settings.execution.verbosity, logging.DEBUG))
+    command = shlex.join(['qsmprep', *(sys.argv[1:] if argv is None else argv)])
+
+    if analysis_level == 'group':
+        from qsmprep.cli.group import run_group
+
+        return run_group(settings.outputs.output_dir)
+
+    from qsmprep.cli.participant import run_participants
+
+    return run_participants(settings, command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

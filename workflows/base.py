@@ -1,0 +1,241 @@
+"""Graphs of a cohort, a participant and an acquisition."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+import qsmprep
+from qsmprep.bids.acquisitions import Acquisition
+from qsmprep.interfaces.phase import SplitEchoes
+from qsmprep.settings import Settings
+from qsmprep.workflows.outputs import init_outputs_wf
+from qsmprep.workflows.qsm import init_qsm_wf
+from qsmprep.workflows.reports import PANELS, init_reports_wf
+
+
+@dataclass(frozen=True)
+class Job:
+    """An acquisition and the masks that were given for it."""
+
+    acquisition: Acquisition
+    metadata: dict
+    brain_mask: Path | None = None
+    reference_mask: Path | None = None
+
+
+def init_qsmprep_wf(*, jobs: list[Job], settings: Settings, device: str) -> Workflow:
+    """
+    Build the graph of a cohort.
+
+    Parameters
+    ----------
+    jobs
+        Acquisitions to process.
+    settings
+        Settings of the run.
+    device
+        Torch device, ``'cpu'`` or ``'cuda[:i]'``.
+
+    """
+    workflow = Workflow(name='qsmprep_wf', base_dir=str(settings.execution.work_dir))
+    by_subject: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_subject.setdefault(job.acquisition.subject, []).append(job)
+    for subject, subject_jobs in by_subject.items():
+        workflow.add_nodes([
+            init_subject_wf(subject=subject, jobs=subject_jobs, settings=settings, device=device)
+        ])  # fmt:skip
+    return workflow
+
+
+def init_subject_wf(*, subject: str, jobs: list[Job], settings: Settings, device: str) -> Workflow:
+    """
+    Build the graph of a participant: one branch for each acquisition.
+
+    Parameters
+    ----------
+    subject
+        Label of the participant.
+    jobs
+        Acquisitions of the participant.
+    settings, device
+        See :func:`init_qsmprep_wf`.
+
+    """
+    workflow = Workflow(name=f'sub_{_node_name(subject)}_wf')
+    workflow.__desc__ = (
+        f'Results were made with qsmprep {qsmprep.__version__}, which builds on Nipype [@nipype]. '
+    )
+    workflow.add_nodes([
+        init_acquisition_wf(job=job, settings=settings, device=device) for job in jobs
+    ])  # fmt:skip
+    return workflow
+
+
+def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflow:
+    """
+    Build the graph of an acquisition: processing, panels of the report, outputs.
+
+    Parameters
+    ----------
+    job
+        The acquisition.
+    settings, device
+        See :func:`init_qsmprep_wf`.
+
+    """
+    acquisition, processing = job.acquisition, settings.processing
+    relaxometry = 'relaxometry' not in processing.ignore and len(acquisition.echo_times_s) > 1
+    stem = acquisition.stem.removeprefix(f'sub-{acquisition.subject}_')
+    workflow = Workflow(name=f'{_node_name(stem)}_wf')
+    qsm_wf = init_qsm_wf(
+        echo_times_s=acquisition.echo_times_s,
+        field_strength_t=acquisition.field_strength_t,
+        **_phase_keywords(acquisition, settings),
+        remove_offset='phase-offset' not in processing.ignore,
+        unwrapping=processing.unwrapping,
+        brain_extraction=_brain_extraction(job, settings),
+        phase_quality='phase-quality' not in processing.ignore,
+        background=processing.background,
+        background_parameters=processing.background_parameters,
+        relaxometry=relaxometry,
+        inversion='tkd' if processing.sloppy else processing.inversion,
+        inversion_parameters={} if processing.sloppy else processing.inversion_parameters,
+        reference=processing.reference,
+        device=device,
+        random_seed=processing.random_seed,
+        omp_nthreads=settings.execution.omp_nthreads,
+        volume_gb=4e-9 * math.prod(acquisition.shape),
+    )
+    qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
+    panels = tuple(p for p in PANELS if relaxometry or p != 'r2star')
+    reports_wf = init_reports_wf(
+        echo_times_s=acquisition.echo_times_s,
+        field_strength_t=acquisition.field_strength_t,
+        panels=panels,
+    )
+    outputs_wf = init_outputs_wf(
+        output_dir=settings.outputs.output_dir,
+        source_files=(*acquisition.magnitude, *acquisition.phase)
+        or (*acquisition.real, *acquisition.imaginary),
+        entities=acquisition.entities,
+        acquisition_metadata=job.metadata,
+        static_records={'phase': _phase_record(acquisition, settings)},
+        relaxometry=relaxometry,
+        echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
+        panels=panels,
+    )
+    images = (
+        'chi', 'chi_mask', 'local_field', 'total_field', 'field_noise', 'brain_mask',
+        'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
+    )  # fmt:skip
+    workflow.connect([
+        (qsm_wf, outputs_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in images]),
+        (qsm_wf, outputs_wf, [
+            ('outputnode.combined_magnitude', 'inputnode.fieldmap_magnitude'),
+            ('outputnode.background_parameters', 'inputnode.background'),
+            ('outputnode.inversion_parameters', 'inputnode.inversion'),
+            ('outputnode.reference_parameters', 'inputnode.reference'),
+        ]),
+        (qsm_wf, reports_wf, [
+            (f'outputnode.{x}', f'inputnode.{x}')
+            for x in (*images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped',
+                      'field_residual')
+            if x not in ('t2star', 's0')
+        ]),
+        (reports_wf, outputs_wf, [('outputnode.quality', 'inputnode.quality')]),
+        (reports_wf, outputs_wf, [
+            (f'outputnode.{panel}', f'inputnode.figure_{panel}') for panel in panels
+        ]),
+    ])  # fmt:skip
+
+    mask_record = pe.Node(
+        niu.Function(function=_merge_records, output_names=['record']),
+        name='mask_record',
+        run_without_submitting=True,
+    )
+    workflow.connect([
+        (qsm_wf, mask_record, [
+            ('outputnode.brain_parameters', 'brain'),
+            ('outputnode.mask_parameters', 'reliable'),
+        ]),
+        (mask_record, outputs_wf, [('record', 'inputnode.mask')]),
+    ])  # fmt:skip
+    if settings.outputs.output_echos:
+        split_echoes = pe.Node(SplitEchoes(), name='split_echoes')
+        workflow.connect([
+            (qsm_wf, split_echoes, [('outputnode.unwrapped', 'in_file')]),
+            (split_echoes, outputs_wf, [('out_files', 'inputnode.unwrapped_echoes')]),
+        ])  # fmt:skip
+    return workflow
+
+
+def _node_name(text: str) -> str:
+    return ''.join(c if c.isalnum() else '_' for c in text)
+
+
+def _merge_records(brain, reliable):
+    return {'BrainExtraction': brain, 'PhaseQuality': reliable}
+
+
+def _brain_extraction(job: Job, settings: Settings) -> str:
+    if 'brain-extraction' in settings.processing.force:
+        return 'deepbet'
+    if job.brain_mask is not None:
+        return 'given'
+    return 'signal' if 'brain-extraction' in settings.processing.ignore else 'auto'
+
+
+def _input_files(job: Job) -> dict:
+    acquisition = job.acquisition
+    files = {
+        'magnitude_files': acquisition.magnitude,
+        'phase_files': acquisition.phase,
+        'real_files': acquisition.real,
+        'imaginary_files': acquisition.imaginary,
+        'brain_mask': job.brain_mask,
+        'reference_mask': job.reference_mask,
+    }
+    return {
+        key: [str(f) for f in value] if isinstance(value, tuple) else str(value)
+        for key, value in files.items()
+        if value
+    }
+
+
+def _phase_keywords(acquisition: Acquisition, settings: Settings) -> dict:
+    scale = acquisition.phase_scale
+    if scale is None:
+        return {
+            'phase_sign': settings.inputs.phase_sign,
+            'alternate_slices': settings.inputs.fix_ge_slices,
+        }
+    return {
+        'phase_range': (scale.low, scale.high),
+        'phase_sign': scale.sign,
+        'alternate_slices': scale.alternate_slices,
+    }
+
+
+def _phase_record(acquisition: Acquisition, settings: Settings) -> dict:
+    import niimath
+
+    ignored = settings.processing.ignore
+    offset = len(acquisition.echo_times_s) > 1 and 'phase-offset' not in ignored
+    scale = acquisition.phase_scale
+    return {
+        'PhaseScaling': scale.rule if scale else 'Phase from real and imaginary parts.',
+        'PhaseSign': _phase_keywords(acquisition, settings)['phase_sign'],
+        'AlternateSlicesCorrected': _phase_keywords(acquisition, settings)['alternate_slices'],
+        'OffsetRemoval': 'MCPC-3D-S' if offset else 'none',
+        'Unwrapping': settings.processing.unwrapping,
+        'UnwrappingSoftware': f'niimath {niimath.__version__}',
+        'EchoCombination': 'mean weighted with (echo time x magnitude)^2',
+        'FieldStrengthSource': acquisition.field_strength_rule,
+    }
