@@ -119,7 +119,7 @@ class Progress:
 
 
 def configure_nipype(execution: Execution, crash_dir: Path) -> None:
-    """Set Nipype's options for this process and the workers."""
+    """Set Nipype's options; graphs take them over when they are built."""
     crash_dir.mkdir(parents=True, exist_ok=True)
     nipype_config.update_config(
         {
@@ -177,7 +177,7 @@ def run_workflow(workflow, execution: Execution) -> bool:
     except Exception as error:
         if execution.debug:
             raise
-        LOGGER.error('%s', str(error).strip().splitlines()[0] if str(error) else repr(error))
+        LOGGER.info('%s', error)
         return False
     finally:
         progress.close()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import qsmprep
-from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition
 from qsmprep.bids.derivatives import bids_uri, output_path, write_json
 from qsmprep.qsm.grid import Grid
+
+if TYPE_CHECKING:
+    from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition
 
 
 def participant_record(participant: str, run_uuid: str, command: str) -> dict:
@@ -113,10 +117,10 @@ def read_crash(path: Path) -> dict:
     text = path.read_text(errors='replace')
     node = next((x[6:].strip() for x in text.splitlines() if x.startswith('Node: ')), path.name)
     traceback = text[text.find('Traceback') :] if 'Traceback' in text else text
-    lines = [line for line in traceback.strip().splitlines() if line.strip()]
-    raised = [line for line in lines if line[0].isalpha() and ': ' in line]
-    message = (raised or lines or ['no message'])[-1]
-    return {'node': node, 'message': message.strip(), 'traceback': traceback.strip()}
+    # Nipype nests the node's own traceback, indented by a tab, in that of its runner.
+    raised = re.findall(r'^\t?([A-Za-z_][\w.]*: \S.*)$', traceback, flags=re.M)
+    message = raised[-1] if raised else traceback.strip().splitlines()[-1]
+    return {'node': node, 'message': message, 'traceback': traceback.strip()}
 
 
 def record_path(output_dir: Path, participant: str) -> Path:

@@ -1,0 +1,73 @@
+"""Names of the outputs, and the description of their dataset."""
+
+import json
+
+import pytest
+
+from qsmprep.bids.derivatives import (
+    find_mask,
+    io_spec,
+    output_path,
+    write_dataset_description,
+)
+
+FULL = {
+    'subject': '01',
+    'session': 'a',
+    'acquisition': 'x',
+    'reconstruction': 'norm',
+    'run': '1',
+    'suffix': 'MEGRE',
+    'datatype': 'anat',
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'path'),
+    [
+        ('chi', 'sub-01/ses-a/anat/sub-01_ses-a_acq-x_rec-norm_run-1_Chimap.nii.gz'),
+        (
+            'total_field',
+            'sub-01/ses-a/fmap/sub-01_ses-a_acq-xnorm_run-1_desc-total_fieldmap.nii.gz',
+        ),
+        (
+            'brain_mask',
+            'sub-01/ses-a/anat/sub-01_ses-a_acq-x_rec-norm_run-1_desc-brain_mask.nii.gz',
+        ),
+    ],
+)
+def test_names_follow_the_specification(name, path):
+    assert output_path(name, FULL) == path
+
+
+def test_no_two_derivatives_share_a_name():
+    names = [n for n in io_spec()['derivatives'] if n != 'unwrapped']
+    assert len({output_path(n, FULL) for n in names}) == len(names)
+
+
+def test_description_tells_no_path_of_the_host(tmp_path):
+    raw, out = tmp_path / 'raw', tmp_path / 'out'
+    raw.mkdir()
+    (raw / 'dataset_description.json').write_text('{"Name": "Set", "BIDSVersion": "1.9.0"}')
+    write_dataset_description(out, raw)
+    text = (out / 'dataset_description.json').read_text()
+    content = json.loads(text)
+    assert str(tmp_path) not in text
+    assert content['DatasetLinks'] == {'raw': '../raw'}
+    assert content['GeneratedBy'][0]['Name'] == 'qsmprep'
+
+
+def test_the_mask_that_shares_most_entities_is_found(tmp_path):
+    anat = tmp_path / 'sub-01' / 'anat'
+    anat.mkdir(parents=True)
+    for name in (
+        'sub-01_desc-brain_mask.nii.gz',
+        'sub-01_run-1_desc-brain_mask.nii.gz',
+        'sub-01_run-2_desc-brain_mask.nii.gz',
+        'sub-01_run-1_space-MNI_desc-brain_mask.nii.gz',
+    ):
+        (anat / name).touch()
+    entities = {'subject': '01', 'run': '1'}
+    found = find_mask({'masks': tmp_path}, entities, 'desc-brain_mask')
+    assert found.name == 'sub-01_run-1_desc-brain_mask.nii.gz'
+    assert find_mask({'masks': tmp_path}, {'subject': '02'}, 'desc-brain_mask') is None

@@ -1,0 +1,61 @@
+"""A node that dies in any way ends the run with a failure, and loses nothing else."""
+
+import io
+
+import pytest
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from qsmprep.cli.execution import Progress, configure_nipype, run_workflow
+from qsmprep.cli.records import read_crash
+from qsmprep.settings import Execution
+
+
+def _fail(how):
+    import os
+    import signal
+
+    if how == 'kill':
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == 'exit':
+        os._exit(3)
+    raise ValueError('this node was made to fail')
+
+
+def _touch(path):
+    from pathlib import Path
+
+    Path(path, 'survivor').touch()
+
+
+@pytest.mark.parametrize('how', ['raise', 'kill', 'exit'])
+def test_a_dying_node_is_noticed_and_the_others_go_on(tmp_path, how):
+    execution = Execution(work_dir=tmp_path / 'work', nprocs=1)
+    crash_dir = tmp_path / 'crash'
+    configure_nipype(execution, crash_dir)
+    workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))
+    dying = pe.Node(niu.Function(function=_fail), name='dying')
+    dying.inputs.how = how
+    survivor = pe.Node(niu.Function(function=_touch), name='survivor')
+    survivor.inputs.path = str(tmp_path)
+    workflow.add_nodes([dying, survivor])
+
+    assert run_workflow(workflow, execution) is False
+    crashes = [read_crash(path) for path in crash_dir.glob('crash-*.txt')]
+    (crash,) = [crash for crash in crashes if crash['node'] == 'wf.dying']
+    expected = 'made to fail' if how == 'raise' else 'was killed'
+    assert expected in crash['message']
+    assert (tmp_path / 'survivor').exists()
+
+
+def test_progress_is_a_plain_line_for_each_node_off_a_terminal():
+    stream = io.StringIO()
+    progress = Progress(2, stream)
+    node = pe.Node(niu.IdentityInterface(fields=['x']), name='a')
+    progress(node, 'start')
+    progress(node, 'end')
+    progress(node, 'exception')
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert '1/2 a done in' in lines[0]
+    assert 'FAILED' in lines[1]

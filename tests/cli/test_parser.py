@@ -1,0 +1,134 @@
+"""The command line: what it accepts, what it refuses, and how fast it answers."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from qsmprep.cli.parser import build_parser, parse_args
+from qsmprep.settings import Settings
+
+
+@pytest.fixture
+def folders(tmp_path):
+    (tmp_path / 'bids').mkdir()
+    return [str(tmp_path / 'bids'), str(tmp_path / 'out')]
+
+
+def test_flags_reach_the_settings(folders, tmp_path):
+    (tmp_path / 'masks').mkdir()
+    level, settings = parse_args(
+        [
+            *folders,
+            'participant',
+            '--participant-label',
+            'sub-01',
+            '02',
+            '--phase-range',
+            '-4096',
+            '4094',
+            '--derivatives',
+            f'masks={tmp_path / "masks"}',
+            '--inversion',
+            'tkd',
+            '--inversion-parameter',
+            'threshold=0.2',
+            '--mem',
+            '4G',
+            '--work-dir',
+            str(tmp_path / 'work'),
+        ]
+    )
+    assert level == 'participant'
+    assert settings.inputs.participants == ('01', '02')
+    assert settings.inputs.phase_range == (-4096.0, 4094.0)
+    assert settings.inputs.derivatives == {'masks': tmp_path / 'masks'}
+    assert settings.processing.inversion_parameters == {'threshold': 0.2}
+    assert settings.execution.mem_gb == 4.0
+
+
+def test_every_flag_has_its_place_in_the_settings():
+    sections = [getattr(Settings(), name) for name in Settings.__dataclass_fields__]
+    known = {field for section in sections for field in section.__dataclass_fields__}
+    flags = {action.dest for action in build_parser()._actions}
+    apart = {'help', 'version', 'analysis_level', 'config_file', 'notrack'}
+    assert flags - apart <= known
+
+
+def test_a_settings_file_is_overridden_by_flags(folders, tmp_path):
+    config = tmp_path / 'run.toml'
+    config.write_text('[processing]\ninversion = "tkd"\nreference = "none"\n')
+    _, settings = parse_args(
+        [*folders, 'participant', '--config-file', str(config), '--reference', 'CSF']
+    )
+    assert settings.processing.inversion == 'tkd'
+    assert settings.processing.reference == 'CSF'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--participant-label', '../01'], 'is no label'),
+        (['--participant-label', 'sub-../..'], 'is no label'),
+        (['--phase-range', '1', '-1'], 'LOW must be below HIGH'),
+        (['--mem', 'lots'], 'is no size'),
+        (['--nprocs', '0'], 'not above zero'),
+        (['--device', 'tpu'], 'is not auto, cpu or cuda'),
+        (['--derivatives', 'a=/nowhere'], 'does not exist'),
+        (['--derivatives', 'a=.', 'a=.'], 'given twice'),
+        (['--ignore', 'brain-extraction', '--force', 'brain-extraction'], 'both in --ignore'),
+        (['--inversion', 'magic'], 'invalid choice'),
+        (['--config-file', 'nowhere.toml'], 'does not exist'),
+    ],
+)
+def test_bad_arguments_end_with_code_2_and_a_reason(folders, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        parse_args([*folders, 'participant', *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('output', ['.', 'sub-01', 'derivatives'])
+def test_output_inside_the_input_is_refused(tmp_path, capsys, output):
+    with pytest.raises(SystemExit) as ended:
+        parse_args([str(tmp_path), str(tmp_path / output), 'participant'])
+    assert ended.value.code == 2
+    assert 'derivatives/qsmprep' in capsys.readouterr().err
+
+
+def test_output_under_derivatives_is_accepted(tmp_path):
+    out = tmp_path / 'derivatives' / 'qsmprep'
+    _, settings = parse_args([str(tmp_path), str(out), 'participant'])
+    assert settings.outputs.output_dir == out
+
+
+def test_work_inside_the_input_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        parse_args([str(tmp_path), str(tmp_path.parent / 'o'), 'participant', '-w', str(tmp_path)])
+    assert 'work folder' in capsys.readouterr().err
+
+
+def test_help_answers_quickly_and_loads_nothing_heavy():
+    code = (
+        'import sys\n'
+        'from qsmprep.cli.run import main\n'
+        'try: main(["--help"])\n'
+        'except SystemExit: pass\n'
+        'heavy = {"torch", "numpy", "nipype", "nilearn", "nibabel", "niworkflows", "bids"}\n'
+        'print("LOADED", sorted(heavy & set(sys.modules)))\n'
+    )
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+        times.append(time.perf_counter() - begin)
+    assert done.stdout.splitlines()[-1] == 'LOADED []'
+    assert min(times) < 0.5
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_args(['--version'])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith('qsmprep v')
