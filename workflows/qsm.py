@@ -13,28 +13,29 @@ from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
 
-OUTPUTS = (
-    'chi',
-    'chi_mask',
-    'local_field',
-    'total_field',
-    'field_noise',
-    'field_residual',
-    'unwrapped',
-    'magnitude',
-    'phase',
-    'combined_magnitude',
-    'brain_mask',
-    'reliable_mask',
-    'r2star',
-    't2star',
-    's0',
-    'brain_parameters',
-    'mask_parameters',
-    'background_parameters',
-    'inversion_parameters',
-    'reference_parameters',
-)
+OUTPUTS = {
+    'magnitude': ('prepare_echoes', 'magnitude'),
+    'phase': ('prepare_echoes', 'phase'),
+    'combined_magnitude': ('prepare_echoes', 'combined_magnitude'),
+    'total_field': ('fieldmap_wf', 'outputnode.field'),
+    'field_noise': ('fieldmap_wf', 'outputnode.noise'),
+    'field_residual': ('fieldmap_wf', 'outputnode.residual'),
+    'unwrapped': ('fieldmap_wf', 'outputnode.unwrapped'),
+    'brain_mask': ('mask_wf', 'outputnode.brain_mask'),
+    'reliable_mask': ('mask_wf', 'outputnode.mask'),
+    'brain_parameters': ('mask_wf', 'outputnode.brain_parameters'),
+    'mask_parameters': ('mask_wf', 'outputnode.mask_parameters'),
+    'local_field': ('background_wf', 'outputnode.field'),
+    'chi_mask': ('background_wf', 'outputnode.mask'),
+    'background_parameters': ('background_wf', 'outputnode.parameters'),
+    'chi': ('inversion_wf', 'outputnode.chi'),
+    'inversion_parameters': ('inversion_wf', 'outputnode.inversion_parameters'),
+    'reference_parameters': ('inversion_wf', 'outputnode.reference_parameters'),
+    'r2star': ('fit_relaxation', 'r2star'),
+    't2star': ('fit_relaxation', 't2star'),
+    's0': ('fit_relaxation', 's0'),
+}
+"""Field of the output node -> node and field that it comes from."""
 
 
 def init_qsm_wf(
@@ -202,33 +203,6 @@ def init_qsm_wf(
         (fieldmap_wf, inversion_wf, [('outputnode.noise', 'inputnode.noise')]),
         (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
         (inputnode, inversion_wf, [('reference_mask', 'inputnode.reference_mask')]),
-        (prepare_echoes, outputnode, [
-            ('magnitude', 'magnitude'),
-            ('phase', 'phase'),
-            ('combined_magnitude', 'combined_magnitude'),
-        ]),
-        (fieldmap_wf, outputnode, [
-            ('outputnode.field', 'total_field'),
-            ('outputnode.noise', 'field_noise'),
-            ('outputnode.residual', 'field_residual'),
-            ('outputnode.unwrapped', 'unwrapped'),
-        ]),
-        (mask_wf, outputnode, [
-            ('outputnode.brain_mask', 'brain_mask'),
-            ('outputnode.mask', 'reliable_mask'),
-            ('outputnode.brain_parameters', 'brain_parameters'),
-            ('outputnode.mask_parameters', 'mask_parameters'),
-        ]),
-        (background_wf, outputnode, [
-            ('outputnode.field', 'local_field'),
-            ('outputnode.mask', 'chi_mask'),
-            ('outputnode.parameters', 'background_parameters'),
-        ]),
-        (inversion_wf, outputnode, [
-            ('outputnode.chi', 'chi'),
-            ('outputnode.inversion_parameters', 'inversion_parameters'),
-            ('outputnode.reference_parameters', 'reference_parameters'),
-        ]),
     ])  # fmt:skip
     if relaxometry:
         fit_relaxation = pe.Node(
@@ -242,10 +216,8 @@ def init_qsm_wf(
         workflow.connect([
             (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
             (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
-            (fit_relaxation, outputnode, [
-                ('r2star', 'r2star'),
-                ('t2star', 't2star'),
-                ('s0', 's0'),
-            ]),
         ])  # fmt:skip
+    for field, (source, output) in OUTPUTS.items():
+        if source != 'fit_relaxation' or relaxometry:
+            workflow.connect(workflow.get_node(source), output, outputnode, field)
     return workflow

@@ -11,9 +11,11 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import Event, Thread
 from traceback import format_exception
 
 from nipype import config as nipype_config
+from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from qsmprep.settings import Execution
@@ -87,6 +89,9 @@ class Progress:
         self.begin = time.monotonic()
         self.started: dict[str, float] = {}
         self.done = 0
+        self._closed = Event()
+        if self.live:
+            Thread(target=self._tick, daemon=True).start()
 
     def __call__(self, node, status: str) -> None:
         """Nipype's status callback: ``start``, ``end`` or ``exception`` of a node."""
@@ -98,10 +103,18 @@ class Progress:
             elapsed = now - self.started.pop(node.fullname, now)
             word = 'done' if status == 'end' else 'FAILED'
             self._print(f'{node.fullname} {word} in {elapsed:.1f} s', final=not self.live)
-        if self.live and self.started:
-            name, since = next(iter(self.started.items()))
-            others = f' and {len(self.started) - 1} more' if len(self.started) > 1 else ''
-            self._print(f'{name}{others}, {now - since:.0f} s', final=False)
+        self._show_running()
+
+    def _tick(self) -> None:
+        while not self._closed.wait(1.0):
+            self._show_running()
+
+    def _show_running(self) -> None:
+        running = list(self.started.items())
+        if self.live and running:
+            name, since = running[0]
+            others = f' and {len(running) - 1} more' if len(running) > 1 else ''
+            self._print(f'{name}{others}, {time.monotonic() - since:.0f} s', final=False)
 
     def _print(self, text: str, final: bool) -> None:
         clock = time.strftime('%H:%M:%S', time.gmtime(time.monotonic() - self.begin))
@@ -114,6 +127,7 @@ class Progress:
 
     def close(self) -> None:
         """End the live line."""
+        self._closed.set()
         if self.live:
             print(file=self.stream)
 
@@ -158,8 +172,9 @@ def run_workflow(workflow, execution: Execution) -> bool:
         Whether every node succeeded; what failed has left crash files.
 
     """
-    graph_nodes = len(workflow.list_node_names())
-    progress = Progress(graph_nodes)
+    names = workflow.list_node_names()
+    busy = [n for n in names if not isinstance(workflow.get_node(n).interface, IdentityInterface)]
+    progress = Progress(len(busy))
     if execution.debug:
         plugin, arguments = 'Linear', {'status_callback': progress}
     elif execution.plugin_file is not None:
