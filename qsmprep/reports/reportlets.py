@@ -1,0 +1,418 @@
+"""Panels of the report: each draws images of one stage as one picture.
+
+All functions take paths of images (3-D or 4-D; echoes may also come as a sequence of 3-D images)
+and the path of the PNG to write, which they return. Images are turned, not resampled; the
+patient's left is on the left. Masks have to lie on the grid of the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from qsmprep.reports.sheet import (
+    PLANES,
+    Paths,
+    Strip,
+    Tile,
+    Volume,
+    bounding_box,
+    cut,
+    draw_sheet,
+    load_volume,
+    positions,
+)
+
+CHI_WINDOW_PPM = 0.1
+LOCAL_FIELD_WINDOW_PPM = 0.05
+R2STAR_WINDOW_AT_3T = 50.0
+MAX_ECHOES = 8
+OUTLINES = (('#56b4e9', 3.2), ('#f0e442', 1.9), ('#d55e00', 0.9))
+"""Colours that colour-blind readers tell apart, and widths [pt]: lines that lie on one another
+stay visible as stripes."""
+PI_TICKS = {-math.pi: '\u2212\u03c0', 0.0: '0', math.pi: '\u03c0'}
+
+PathLikeStr = str | PathLike
+Box = tuple[tuple[int, int], ...]
+
+
+def plot_echoes(
+    magnitude: Paths,
+    phase: Paths,
+    out_path: PathLikeStr,
+    *,
+    mask: PathLikeStr | None = None,
+    echo_times_s: Sequence[float] = (),
+) -> Path:
+    """
+    Draw magnitude and wrapped phase of each echo (at most eight of them).
+
+    Parameters
+    ----------
+    magnitude, phase
+        Echoes; arbitrary units and rad. Magnitudes share one window; phase is shown from -pi to
+        pi, so that a wrong scaling shows as missing contrast or as saturation.
+    out_path
+        PNG to write.
+    mask
+        Centres the slices; the whole field of view is shown.
+    echo_times_s
+        Echo times [s].
+
+    """
+    volume = load_volume(magnitude)
+    wrapped = load_volume(phase, like=volume)
+    support = _support(volume, mask)
+    window = (0.0, _percentile(volume.data, support, 99.5))
+    return draw_sheet(
+        [
+            Strip('Magnitude', _echo_rows(volume, support, echo_times_s), window, 'a.u.'),
+            Strip(
+                'Phase as measured',
+                _echo_rows(wrapped, support, echo_times_s),
+                (-math.pi, math.pi),
+                'rad',
+                ticks=PI_TICKS,
+            ),
+        ],
+        out_path,
+    )
+
+
+def plot_unwrapped(
+    unwrapped: Paths,
+    out_path: PathLikeStr,
+    *,
+    mask: PathLikeStr | None = None,
+    echo_times_s: Sequence[float] = (),
+) -> Path:
+    """
+    Draw the unwrapped phase of each echo (at most eight of them).
+
+    Parameters
+    ----------
+    unwrapped
+        Echoes [rad]; all share one symmetric window.
+    out_path
+        PNG to write.
+    mask
+        Nothing is shown outside.
+    echo_times_s
+        Echo times [s].
+
+    """
+    volume = load_volume(unwrapped)
+    support = _support(volume, mask)
+    volume = volume.masked(support if mask else None)
+    limit = max(_percentile(np.abs(volume.data), support, 99), math.pi)
+    rows = _echo_rows(volume, support, echo_times_s, bounding_box(support))
+    return draw_sheet([Strip('Unwrapped phase', rows, (-limit, limit), 'rad', 'RdBu_r')], out_path)
+
+
+def plot_total_field(
+    field: PathLikeStr,
+    out_path: PathLikeStr,
+    *,
+    noise: PathLikeStr | None = None,
+    mask: PathLikeStr | None = None,
+) -> Path:
+    """
+    Draw the total field and its noise.
+
+    Parameters
+    ----------
+    field, noise
+        Field and its standard deviation [Hz].
+    out_path
+        PNG to write.
+    mask
+        Nothing is shown outside.
+
+    """
+    volume = load_volume(field)
+    support = _support(volume, mask)
+    outside = support if mask else None
+    limit = _round_up(_percentile(np.abs(volume.data), support, 99))
+    strips = [
+        Strip(
+            'Total field',
+            _rows(volume.masked(outside), support),
+            (-limit, limit),
+            'Hz',
+            'RdBu_r',
+        )
+    ]
+    if noise:
+        spread = load_volume(noise, like=volume)
+        top = _round_up(_percentile(spread.data, support, 98))
+        rows = _rows(spread.masked(outside), support)
+        strips.append(Strip('Noise of the field (SD)', rows, (0, top), 'Hz', 'viridis'))
+    return draw_sheet(strips, out_path)
+
+
+def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: PathLikeStr) -> Path:
+    """
+    Draw the outlines of masks over the magnitude, with their volumes.
+
+    Parameters
+    ----------
+    magnitude
+        The first echo is shown.
+    masks
+        Names and images of at most three masks, the widest first.
+    out_path
+        PNG to write.
+
+    Raises
+    ------
+    ValueError
+        If there are more than three masks.
+
+    """
+    if len(masks) > len(OUTLINES):
+        raise ValueError(f'At most {len(OUTLINES)} masks can be told apart, not {len(masks)}.')
+    volume = load_volume(magnitude).echo(0)
+    inside = {name: load_volume(path, like=volume).data > 0.5 for name, path in masks.items()}
+    support = np.logical_or.reduce(list(inside.values()))
+    if not support.any():
+        support = _support(volume, None)
+    outlines = [
+        (mask, colour, points)
+        for mask, (colour, points) in zip(inside.values(), OUTLINES, strict=False)
+    ]
+    voxel_ml = float(np.prod(volume.voxel_size)) / 1000
+    volumes = {name: mask.sum() * voxel_ml for name, mask in inside.items()}
+    first = next(iter(volumes.values()))
+    legend = []
+    for (name, size), (colour, _) in zip(volumes.items(), OUTLINES, strict=False):
+        share = f' ({100 * size / first:.1f} %)' if legend and first else ''
+        legend.append((colour, f'{name}: {size:.0f} ml{share}' if size else f'{name}: empty'))
+    window = (0.0, _percentile(volume.data, support, 99.5))
+    box = bounding_box(support, margin=8)
+    rows = _rows(volume, support, box=box, outlines=outlines)
+    return draw_sheet([Strip('Masks over the magnitude', rows, window, 'a.u.')], out_path, legend)
+
+
+def plot_local_field(
+    field: PathLikeStr,
+    out_path: PathLikeStr,
+    *,
+    mask: PathLikeStr | None = None,
+    unit: str = 'ppm',
+) -> Path:
+    """
+    Draw the local field.
+
+    Parameters
+    ----------
+    field
+        Local field; ppm are shown in a fixed window of +-0.05 ppm, Hz in a symmetric window
+        that holds 98 % of the voxels.
+    out_path
+        PNG to write.
+    mask
+        Chooses the slices.
+    unit
+        ``'ppm'`` or ``'Hz'``.
+
+    """
+    volume = load_volume(field)
+    support = _support(volume, mask)
+    limit = LOCAL_FIELD_WINDOW_PPM
+    if unit != 'ppm':
+        limit = _round_up(_percentile(np.abs(volume.data), support, 98))
+    return draw_sheet(
+        [Strip('Local field', _rows(volume, support), (-limit, limit), unit)], out_path
+    )
+
+
+def plot_chi(chi: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | None = None) -> Path:
+    """
+    Draw the susceptibility in the fixed window of +-0.1 ppm, more slices than the other panels.
+
+    Parameters
+    ----------
+    chi
+        Susceptibility [ppm].
+    out_path
+        PNG to write.
+    mask
+        Chooses the slices.
+
+    """
+    volume = load_volume(chi)
+    support = _support(volume, mask)
+    box, tight = bounding_box(support), bounding_box(support, margin=0)
+    axial = positions(tight[2], 12)
+    rows = [
+        _row(volume, box, {'axial': axial[:6]}),
+        _row(volume, box, {'axial': axial[6:]}),
+        *_rows(volume, support)[1:],
+    ]
+    window = (-CHI_WINDOW_PPM, CHI_WINDOW_PPM)
+    return draw_sheet([Strip('Susceptibility', rows, window, 'ppm')], out_path)
+
+
+def plot_r2star(
+    r2star: PathLikeStr,
+    out_path: PathLikeStr,
+    *,
+    mask: PathLikeStr | None = None,
+    field_strength_t: float = 3.0,
+) -> Path:
+    """
+    Draw R2* from 0 to 50 1/s at 3 T, and in proportion at other field strengths.
+
+    Parameters
+    ----------
+    r2star
+        R2* [1/s].
+    out_path
+        PNG to write.
+    mask
+        Chooses the slices.
+    field_strength_t
+        Field strength [T].
+
+    """
+    volume = load_volume(r2star)
+    support = _support(volume, mask)
+    top = R2STAR_WINDOW_AT_3T * field_strength_t / 3.0
+    return draw_sheet([Strip('R2*', _rows(volume, support), (0.0, top), '1/s')], out_path)
+
+
+def plot_truth(
+    truth: PathLikeStr, result: PathLikeStr, mask: PathLikeStr, out_path: PathLikeStr
+) -> Path:
+    """
+    Draw true susceptibility, result and their difference, with the error (simulated data).
+
+    Parameters
+    ----------
+    truth, result
+        Susceptibility [ppm].
+    mask
+        Where they are compared; the mean of each is taken off there.
+    out_path
+        PNG to write.
+
+    """
+    expected = load_volume(truth)
+    found = load_volume(result, like=expected)
+    inside = load_volume(mask, like=expected).data > 0.5
+    maps = []
+    for volume in (expected, found):
+        mean = volume.data[inside].mean() if inside.any() else 0.0
+        maps.append(np.where(inside, volume.data - mean, 0.0))
+    difference = maps[1] - maps[0]
+    norm = float(np.linalg.norm(maps[0]))
+    error = f'NRMSE {100 * float(np.linalg.norm(difference)) / norm:.1f} %' if norm else 'truth 0'
+    window = (-CHI_WINDOW_PPM, CHI_WINDOW_PPM)
+    tight = bounding_box(inside, margin=0)
+    few = {
+        'axial': positions(tight[2], 4),
+        'coronal': positions(tight[1], 2),
+        'sagittal': positions(tight[0], 1),
+    }
+    titles = ('Truth', 'Result', f'Result \u2212 truth, {error} (means taken off)')
+    strips = []
+    for title, data in zip(titles, (*maps, difference), strict=True):
+        row = _row(Volume(data, expected.affine), bounding_box(inside), few)
+        strips.append(Strip(title, [row], window, 'ppm'))
+    return draw_sheet(strips, out_path)
+
+
+def _support(volume: Volume, mask: PathLikeStr | None) -> np.ndarray:
+    """Where there is something to look at: the mask, else voxels that are not next to nothing."""
+    if mask:
+        return load_volume(mask, like=volume).data > 0.5
+    size = np.abs(np.nan_to_num(volume.echo(0).data, posinf=0.0, neginf=0.0))
+    return size > 0.1 * _percentile(size, size > 0, 99)
+
+
+def _percentile(values: np.ndarray, support: np.ndarray, percent: float) -> float:
+    """Percentile of the finite values in a mask, never zero, so that it can end a window."""
+    inside = values[support]
+    inside = inside[np.isfinite(inside)]
+    top = float(np.percentile(inside, percent)) if inside.size else 0.0
+    return top if top > 0 else 1.0
+
+
+def _round_up(value: float) -> float:
+    """Next number with two digits.
+
+    >>> _round_up(73.2), _round_up(0.0412)
+    (74.0, 0.042)
+    """
+    digits = 1 - math.floor(math.log10(value))
+    return round(math.ceil(round(value * 10**digits, 6)) / 10**digits, 12)
+
+
+def _row(
+    volume: Volume,
+    box: Box,
+    slices: Mapping[str, Sequence[int]],
+    outlines: Sequence[tuple[np.ndarray, str, float]] = (),
+) -> list[Tile]:
+    """Slices side by side; the first of each plane carries the marks."""
+    return [
+        cut(volume, plane, index, box, marked=index == indices[0], outlines=outlines)
+        for plane, indices in slices.items()
+        for index in indices
+    ]
+
+
+def _rows(
+    volume: Volume,
+    support: np.ndarray,
+    box: Box | None = None,
+    outlines: Sequence[tuple[np.ndarray, str, float]] = (),
+) -> list[list[Tile]]:
+    """A row of axial slices, and one of coronal and sagittal slices."""
+    tight = bounding_box(support, margin=0)
+    box = box or bounding_box(support)
+    counts = ({'axial': 7}, {'coronal': 4, 'sagittal': 3})
+    return [
+        _row(
+            volume,
+            box,
+            {plane: positions(tight[PLANES[plane][2]], n) for plane, n in row.items()},
+            outlines,
+        )
+        for row in counts
+    ]
+
+
+def _echo_rows(
+    volume: Volume, support: np.ndarray, echo_times_s: Sequence[float], box: Box | None = None
+) -> list[list[Tile]]:
+    """Middle slices of each echo: three planes for a few echoes, two rows of planes for many."""
+    count = volume.data.shape[3] if volume.data.ndim == 4 else 1
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_ECHOES)).round().astype(int))
+    tight = bounding_box(support, margin=0)
+    box = box or tuple((0, size) for size in support.shape)
+    planes = (('axial', 'coronal', 'sagittal'),) if count <= 3 else (('axial',), ('coronal',))
+    rows = []
+    for row in planes:
+        tiles = []
+        for echo in chosen:
+            time = f', {1000 * echo_times_s[echo]:.3g} ms' if len(echo_times_s) == count else ''
+            for plane in row:
+                index = positions(tight[PLANES[plane][2]], 1)[0]
+                title = f'Echo {echo + 1}{time}' if plane == row[0] == planes[0][0] else ''
+                tiles.append(
+                    cut(
+                        volume.echo(echo),
+                        plane,
+                        index,
+                        box,
+                        title=title,
+                        marked=echo == 0,
+                    )
+                )
+        rows.append(tiles)
+    return rows
