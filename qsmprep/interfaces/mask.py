@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import nibabel as nb
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -82,11 +83,12 @@ class ExtractBrain(SimpleInterface):
 def _signal_mask(magnitude):
     """Largest region above Otsu's threshold, holes filled."""
     import SimpleITK as sitk
+    from scipy.ndimage import binary_fill_holes
 
-    from qsmprep.qsm.mask import fill_holes, largest_component
+    from qsmprep.qsm.mask import largest_component
 
     foreground = sitk.OtsuThreshold(sitk.GetImageFromArray(magnitude), 0, 1)
-    return fill_holes(largest_component(sitk.GetArrayFromImage(foreground) > 0))
+    return binary_fill_holes(largest_component(sitk.GetArrayFromImage(foreground) > 0))
 
 
 class _TrustPhaseInputSpec(BaseInterfaceInputSpec):
@@ -109,7 +111,10 @@ class TrustPhase(SimpleInterface):
         from qsmprep.qsm.mask import reliable_mask
 
         path = self.inputs.brain
-        quality = images.read(self.inputs.quality) if isdefined(self.inputs.quality) else None
+        quality = None
+        if isdefined(self.inputs.quality):
+            # ROMEO leaves NaN where the magnitude is zero
+            quality = np.nan_to_num(images.read(self.inputs.quality))
         grid = images.read_grid(path)
         mask, parameters = reliable_mask(images.read(path, bool), quality, grid)
         if not mask.any():
@@ -139,7 +144,6 @@ class MatchMask(SimpleInterface):
     output_spec = _MatchMaskOutputSpec
 
     def _run_interface(self, runtime):
-        import numpy as np
         from nitransforms.linear import Affine
         from nitransforms.resampling import apply
 

@@ -164,7 +164,8 @@ class Romeo(CommandLine):
     def __init__(self, **inputs):
         import niimath
 
-        super().__init__(command=niimath.bin, **inputs)
+        # niimath compresses by default, which takes longer than the unwrapping
+        super().__init__(command=niimath.bin, environ={'FSLOUTPUTTYPE': 'NIFTI'}, **inputs)
 
     def _format_arg(self, name, trait_spec, value):
         if name == 'echo_times_s':
@@ -176,10 +177,10 @@ class Romeo(CommandLine):
         from pathlib import Path
 
         out_file = Path(self.inputs.out_file).absolute()
-        return {
-            'unwrapped': str(out_file),
-            'quality': str(out_file.with_name(f'{out_file.stem}_quality.nii')),
-        }
+        outputs = {'unwrapped': str(out_file)}
+        if self.inputs.quality_map:
+            outputs['quality'] = str(out_file.with_name(f'{out_file.stem}_quality.nii'))
+        return outputs
 
 
 class _LaplacianUnwrapInputSpec(BaseInterfaceInputSpec):

@@ -1,0 +1,50 @@
+"""Masks: given, extracted, and freed of unreliable phase."""
+
+import numpy as np
+import pytest
+
+from qsmprep.interfaces import images
+from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
+
+
+def test_a_small_field_of_view_is_masked_by_its_signal_and_says_so(save, echoes):
+    result = ExtractBrain(magnitude=save(echoes['magnitude'], 'magnitude')).run().outputs
+    assert result.parameters['Method'] == 'signal'
+    assert '64 mm' in result.parameters['Reason']
+    np.testing.assert_array_equal(images.read(result.mask, bool), echoes['ball'])
+
+
+def test_a_given_mask_on_another_grid_is_resampled(save, echoes):
+    ball = echoes['ball']
+    shifted = np.diag([2.0, 2.0, 2.0, 1.0])
+    shifted[:3, 3] = [4.0, 0.0, -2.0]
+    moved = np.roll(ball, (-2, 0, 1), axis=(0, 1, 2))
+    result = MatchMask(mask=save(moved, 'mask', shifted), reference=save(ball, 'reference')).run()
+    assert result.outputs.parameters['Resampled']
+    overlap = images.read(result.outputs.mask, bool) & ball
+    assert overlap.sum() > 0.98 * ball.sum()
+
+
+def test_a_given_mask_elsewhere_is_an_error(save, echoes):
+    far = np.diag([2.0, 2.0, 2.0, 1.0])
+    far[:3, 3] = 500.0
+    node = MatchMask(mask=save(echoes['ball'], 'mask', far), reference=save(echoes['ball'], 'ref'))
+    with pytest.raises(ValueError, match='scanner space'):
+        node.run()
+
+
+def test_unreliable_phase_leaves_the_mask(save, echoes):
+    quality = np.where(echoes['ball'], 0.9, 0.0)
+    quality[:12] = np.nan
+    result = TrustPhase(brain=save(echoes['ball'], 'brain'), quality=save(quality, 'quality')).run()
+    mask = images.read(result.outputs.mask, bool)
+    assert not mask[:11].any()
+    assert mask[14:].sum() > 0.95 * echoes['ball'][14:].sum()
+
+
+def test_no_reliable_voxel_is_an_error(save, echoes):
+    node = TrustPhase(
+        brain=save(echoes['ball'], 'brain'), quality=save(np.zeros((32, 32, 32)), 'quality')
+    )
+    with pytest.raises(ValueError, match='phase-quality'):
+        node.run()

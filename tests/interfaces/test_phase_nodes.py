@@ -1,0 +1,78 @@
+"""Nodes of the field map against a phantom whose field is known."""
+
+import numpy as np
+import pytest
+
+from qsmprep.interfaces import images
+from qsmprep.interfaces.phase import PrepareEchoes, Romeo, SplitEchoes
+from qsmprep.workflows.fieldmap import init_fieldmap_wf
+
+ECHO_TIMES_S = (0.004, 0.009, 0.014)
+
+
+def _files(save, array, name):
+    return [save(array[..., i], f'{name}{i}') for i in range(array.shape[-1])]
+
+
+def test_both_forms_of_complex_data_give_the_same_echoes(save, echoes):
+    magnitude, phase = echoes['magnitude'], echoes['phase']
+    polar = PrepareEchoes(
+        magnitude_files=_files(save, magnitude, 'm'),
+        phase_files=_files(save, phase / np.pi * 2048 + 2048, 'p'),
+        phase_range=(0.0, 4096.0),
+    ).run()
+    polar_phase = images.read_echoes(polar.outputs.phase)
+    np.testing.assert_allclose(np.exp(1j * polar_phase), np.exp(1j * phase), atol=1e-4)
+    cartesian = PrepareEchoes(
+        real_files=_files(save, magnitude * np.cos(phase), 're'),
+        imaginary_files=_files(save, magnitude * np.sin(phase), 'im'),
+    ).run()
+    np.testing.assert_allclose(
+        np.exp(1j * images.read_echoes(cartesian.outputs.phase)), np.exp(1j * phase), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        images.read_echoes(cartesian.outputs.magnitude), magnitude, rtol=1e-4
+    )
+
+
+def test_romeo_adds_multiples_of_two_pi_only(save, echoes):
+    result = Romeo(
+        phase=save(echoes['phase'], 'phase'),
+        magnitude=save(echoes['magnitude'], 'magnitude'),
+        echo_times_s=list(ECHO_TIMES_S),
+    ).run()
+    unwrapped = images.read(result.outputs.unwrapped, np.float64)
+    turns = (unwrapped - echoes['phase']) / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.round(turns), atol=1e-5)
+    assert np.abs(np.round(turns)).max() > 0
+    quality = images.read(result.outputs.quality)
+    assert quality[echoes['ball']].mean() > quality[~echoes['ball']].mean()
+
+
+@pytest.mark.parametrize('echo_count', [1, 2, 3])
+def test_the_graph_recovers_the_field(save, echoes, tmp_path, echo_count):
+    offset_known = echo_count == 1
+    phase = echoes['phase'][..., :echo_count]
+    if offset_known:
+        phase = phase - echoes['offset'][..., None]
+        phase = np.angle(np.exp(1j * phase))
+    workflow = init_fieldmap_wf(echo_times_s=ECHO_TIMES_S[:echo_count])
+    workflow.base_dir = str(tmp_path)
+    workflow.inputs.inputnode.magnitude = save(echoes['magnitude'][..., :echo_count], 'magnitude')
+    workflow.inputs.inputnode.phase = save(phase, 'phase')
+    graph = workflow.run()
+    outputs = next(n for n in graph.nodes() if n.name == 'combine_echoes').result.outputs
+    ball = echoes['ball']
+    error = (images.read(outputs.field) - echoes['field_hz'])[ball]
+    error -= np.median(error)
+    noise = images.read(outputs.noise)[ball]
+    if offset_known:
+        assert 0.9 < np.std(error) / np.median(noise) < 1.1
+    # what smoothing leaves of the offset's slope at the rim is below half a hertz
+    assert np.std(error) < (0.5 if echo_count > 1 else 1.0)
+
+
+def test_echoes_are_split_in_order(save, echoes):
+    files = SplitEchoes(in_file=save(echoes['phase'], 'phase')).run().outputs.out_files
+    assert len(files) == 3
+    np.testing.assert_allclose(images.read(files[1]), echoes['phase'][..., 1], atol=1e-6)
