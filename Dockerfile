@@ -6,7 +6,7 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG TORCH_BACKEND=cpu
-RUN python -m venv /opt/qsmprep && python -m pip install --no-cache-dir uv==0.9.*
+RUN python -m venv /opt/qsmprep && python -m pip install --no-cache-dir uv==0.13.*
 WORKDIR /src
 COPY constraints.txt pyproject.toml setup.cfg README.md LICENSE ./
 COPY qsmprep qsmprep
@@ -39,6 +39,6 @@ ENV PATH=/opt/qsmprep/bin:$PATH \
     OMP_NUM_THREADS=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     QSMPREP_CONTAINER_TAG=qsmprep:${VERSION}
-USER qsmprep
+USER 1000
 WORKDIR /tmp
 ENTRYPOINT ["qsmprep"]
