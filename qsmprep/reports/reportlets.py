@@ -31,9 +31,12 @@ CHI_WINDOW_PPM = 0.1
 LOCAL_FIELD_WINDOW_PPM = 0.05
 R2STAR_WINDOW_AT_3T = 50.0
 MAX_ECHOES = 8
-OUTLINES = (('#56b4e9', 3.2), ('#f0e442', 1.9), ('#d55e00', 0.9))
+INNER = {'axial': (0.14, 0.9), 'coronal': (0.2, 0.82), 'sagittal': (0.22, 0.8)}
+"""Of each plane: the part of the mask in which slices are shown."""
+OUTLINES = (('#56b4e9', 3.4), ('#f0e442', 2.0), ('#ff5a1f', 1.1))
 """Colours that colour-blind readers tell apart, and widths [pt]: lines that lie on one another
 stay visible as stripes."""
+ZERO_TICK = {0.0: '0'}
 PI_TICKS = {-math.pi: '\u2212\u03c0', 0.0: '0', math.pi: '\u03c0'}
 
 PathLikeStr = str | PathLike
@@ -70,7 +73,13 @@ def plot_echoes(
     window = (0.0, _percentile(volume.data, support, 99.5))
     return draw_sheet(
         [
-            Strip('Magnitude', _echo_rows(volume, support, echo_times_s), window, 'a.u.'),
+            Strip(
+                'Magnitude',
+                _echo_rows(volume, support, echo_times_s),
+                window,
+                'a.u.',
+                ticks=ZERO_TICK,
+            ),
             Strip(
                 'Phase as measured',
                 _echo_rows(wrapped, support, echo_times_s),
@@ -194,7 +203,11 @@ def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: Pat
     window = (0.0, _percentile(volume.data, support, 99.5))
     box = bounding_box(support, margin=8)
     rows = _rows(volume, support, box=box, outlines=outlines)
-    return draw_sheet([Strip('Masks over the magnitude', rows, window, 'a.u.')], out_path, legend)
+    return draw_sheet(
+        [Strip('Masks over the magnitude', rows, window, 'a.u.', ticks=ZERO_TICK)],
+        out_path,
+        legend,
+    )
 
 
 def plot_local_field(
@@ -247,10 +260,10 @@ def plot_chi(chi: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | Non
     volume = load_volume(chi)
     support = _support(volume, mask)
     box, tight = bounding_box(support), bounding_box(support, margin=0)
-    axial = positions(tight[2], 12)
+    axial = positions(tight[2], 14)
     rows = [
-        _row(volume, box, {'axial': axial[:6]}),
-        _row(volume, box, {'axial': axial[6:]}),
+        _row(volume, box, {'axial': axial[:7]}),
+        _row(volume, box, {'axial': axial[7:]}),
         *_rows(volume, support)[1:],
     ]
     window = (-CHI_WINDOW_PPM, CHI_WINDOW_PPM)
@@ -380,7 +393,10 @@ def _rows(
         _row(
             volume,
             box,
-            {plane: positions(tight[PLANES[plane][2]], n) for plane, n in row.items()},
+            {
+                plane: positions(tight[PLANES[plane][2]], n, INNER[plane])
+                for plane, n in row.items()
+            },
             outlines,
         )
         for row in counts

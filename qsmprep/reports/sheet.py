@@ -15,7 +15,7 @@ PLANES = {'axial': (0, 1, 2), 'coronal': (0, 2, 1), 'sagittal': (1, 2, 0)}
 MARKS = (('L', 'R'), ('P', 'A'), ('I', 'S'))
 DPI = 100
 WIDTH_PX, HEIGHT_PX = 1400, 1300
-GAP_PX, TITLE_PX, BAR_PX = 6, 34, 118
+GAP_PX, TITLE_PX, HEAD_PX, BAR_PX = 6, 34, 20, 118
 
 Paths = str | PathLike | Sequence[str | PathLike]
 
@@ -151,9 +151,20 @@ def bounding_box(support: np.ndarray, margin: int = 3) -> tuple[tuple[int, int],
     return tuple(box)
 
 
-def positions(span: tuple[int, int], count: int) -> list[int]:
+def positions(
+    span: tuple[int, int], count: int, inner: tuple[float, float] = (0.14, 0.9)
+) -> list[int]:
     """
     Indices of evenly spaced slices that leave out the ends of a span.
+
+    Parameters
+    ----------
+    span
+        First and last-plus-one index.
+    count
+        Number of slices; one is put in the middle.
+    inner
+        Where the first and the last slice lie, as parts of the span.
 
     Examples
     --------
@@ -162,7 +173,7 @@ def positions(span: tuple[int, int], count: int) -> list[int]:
 
     """
     first, last = span
-    fractions = np.linspace(0.14, 0.9, count) if count > 1 else [0.52]
+    fractions = np.linspace(*inner, count) if count > 1 else [0.52]
     return [min(first + int(f * (last - first)), last - 1) for f in fractions]
 
 
@@ -190,7 +201,7 @@ def cut(
     box
         From :func:`bounding_box`.
     title
-        Text in the upper left corner.
+        Text above the slice.
     marked
         Mark the patient's directions.
     outlines
@@ -233,7 +244,8 @@ def draw_sheet(
 
     rows = [row for strip in strips for row in strip.rows]
     wide = WIDTH_PX - BAR_PX - 2 * GAP_PX
-    fixed_px = len(strips) * TITLE_PX + len(rows) * GAP_PX + bool(legend) * TITLE_PX + GAP_PX
+    heads = sum(HEAD_PX for row in rows if any(tile.title for tile in row))
+    fixed_px = (len(strips) + bool(legend)) * TITLE_PX + (len(rows) + 1) * GAP_PX + heads
     high_mm = sum(max(tile.size_mm[1] for tile in row) for row in rows)
     scale = min(
         *((wide - GAP_PX * len(row)) / sum(tile.size_mm[0] for tile in row) for row in rows),
@@ -253,6 +265,7 @@ def draw_sheet(
         start = top
         for row in strip.rows:
             left = GAP_PX
+            top += HEAD_PX * any(tile.title for tile in row)
             for tile in row:
                 w, h = (scale * mm for mm in tile.size_mm)
                 axes = figure.add_axes(
@@ -263,7 +276,7 @@ def draw_sheet(
             top += max(tile.size_mm[1] for tile in row) * scale + GAP_PX
         _draw_bar(figure, strip, (left_px + 3 * GAP_PX) / width, start, top - GAP_PX)
     _draw_legend(figure, legend)
-    return _save(figure, Path(out_path))
+    return _save(figure, Path(out_path), [strip.colours for strip in strips])
 
 
 def _draw_tile(axes, tile: Tile, strip: Strip, width_px: float) -> None:
@@ -290,13 +303,12 @@ def _draw_tile(axes, tile: Tile, strip: Strip, width_px: float) -> None:
     }
     if width_px > 60:
         axes.text(0.02, 0.015, tile.note, size=8.5, va='bottom', **style)
-    axes.text(0.02, 0.985, tile.title, size=10.5, va='top', **style)
+    axes.text(0, 1.01, tile.title, size=10.5, va='bottom', **style)
     if tile.marked:
-        (low_x, high_x), (low_y, high_y) = (MARKS[axis] for axis in PLANES[tile.plane][:2])
+        (low_x, high_x), (_, high_y) = (MARKS[axis] for axis in PLANES[tile.plane][:2])
         style |= {'size': 11, 'weight': 'bold'}
         axes.text(0.015, 0.5, low_x, va='center', **style)
         axes.text(0.985, 0.5, high_x, va='center', ha='right', **style)
-        axes.text(0.5, 0.015, low_y, va='bottom', ha='center', **style)
         axes.text(0.5, 0.985, high_y, va='top', ha='center', **style)
 
 
@@ -328,16 +340,29 @@ def _draw_legend(figure, legend: Sequence[tuple[str, str]]) -> None:
         left += 30 + drawn.get_window_extent().width + 36
 
 
-def _save(figure, path: Path) -> Path:
-    """Write a figure as a palette PNG without metadata: small, and the same bytes each time."""
+def _save(figure, path: Path, colours: Sequence[str]) -> Path:
+    """Write a figure as a PNG of one byte a pixel without metadata: the same bytes each time."""
     from PIL import Image
 
     figure.canvas.draw()
     picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
-    colours = np.asarray(picture)
-    if (np.ptp(colours, axis=-1) == 0).all():
-        levels = picture.convert('L').quantize(64, dither=Image.Dither.NONE)
-    else:
-        levels = picture.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    levels.save(path, format='PNG', optimize=True)
+    channels = np.asarray(picture)
+    grey = (np.ptp(channels, axis=-1) == 0).all()
+    picture = picture.convert('L') if grey else _with_palette(picture, colours)
+    picture.save(path, format='PNG', optimize=True)
     return path
+
+
+def _with_palette(picture, colours: Sequence[str]):
+    """Reduce a picture to the colour maps and the most frequent other colours in it."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    maps = sorted(set(colours))
+    count = 160 // len(maps)
+    palette = [colormaps[name](np.linspace(0, 1, count), bytes=True)[:, :3] for name in maps]
+    other = picture.quantize(256 - count * len(maps), method=Image.Quantize.MEDIANCUT)
+    palette.append(np.reshape(other.getpalette(), (-1, 3)))
+    table = Image.new('P', (1, 1))
+    table.putpalette(np.concatenate(palette).astype(np.uint8).tobytes())
+    return picture.quantize(palette=table, dither=Image.Dither.NONE)

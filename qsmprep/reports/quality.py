@@ -1,0 +1,459 @@
+"""Quality measures of one acquisition, and what to make of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from qsmprep.qsm.grid import Grid, hz_to_ppm
+
+RIM_MM = 4.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """
+    What a quality measure means.
+
+    Parameters
+    ----------
+    key
+        Name in sidecars and tables.
+    label
+        Name in the report.
+    unit
+        Unit; empty for ratios.
+    description
+        What it is, in one or two sentences.
+    low, high
+        Values of an adult brain at 1.5 to 7 T are expected between these. They are wide: meant
+        to catch wrong units, masks and methods, not to grade scans. None where nothing is known.
+    advice
+        What to look at when the value is outside.
+
+    """
+
+    key: str
+    label: str
+    unit: str
+    description: str
+    low: float | None = None
+    high: float | None = None
+    advice: str = ''
+
+    @property
+    def band(self) -> str:
+        """
+        The expected values in words.
+
+        Examples
+        --------
+        >>> Measure('a', 'A', 'ml', '', 0.5, None).band
+        'at least 0.5'
+
+        """
+        if self.low is None and self.high is None:
+            return ''
+        if self.high is None:
+            return f'at least {self.low:g}'
+        if self.low is None:
+            return f'at most {self.high:g}'
+        return f'{self.low:g} to {self.high:g}'
+
+    def accepts(self, value: float) -> bool:
+        """Whether a value is finite and as expected."""
+        above = self.low is None or value >= self.low
+        return math.isfinite(value) and above and (self.high is None or value <= self.high)
+
+
+MEASURES = (
+    Measure(
+        'brain_volume_ml',
+        'Brain mask',
+        'ml',
+        'Volume of the brain mask before anything is taken off.',
+        800.0,
+        2000.0,
+        'Compare the outline of the brain mask with the brain; a slab that covers part of the '
+        'brain explains a small volume.',
+    ),
+    Measure(
+        'lost_to_phase_quality_percent',
+        'Taken off for unreliable phase',
+        '%',
+        'Part of the brain mask that is taken off because its phase cannot be trusted.',
+        None,
+        15.0,
+        'Look for brain regions that the mask lacks, and at the phase of the later echoes.',
+    ),
+    Measure(
+        'lost_to_background_percent',
+        'Taken off with the background field',
+        '%',
+        'Part of the reliable mask that is lost when the background field is removed.',
+        None,
+        30.0,
+        'Cortex near the edge may be missing; holes in the mask make the loss larger.',
+    ),
+    Measure(
+        'map_volume_ml',
+        'Volume of the map',
+        'ml',
+        'Volume in which susceptibility is given.',
+        600.0,
+        1900.0,
+        'Look at the outline of the final mask.',
+    ),
+    Measure(
+        'field_noise_median_hz',
+        'Noise of the field',
+        'Hz',
+        'Median over the map of the standard deviation of the total field.',
+        None,
+        5.0,
+        'Look at the magnitude of the echoes and at the noise map.',
+    ),
+    Measure(
+        'echo_fit_residual_rad',
+        'Misfit of the echoes',
+        'rad',
+        'Median over the map of the RMS difference between the phase of the echoes and a field '
+        'that is constant in time.',
+        None,
+        0.6,
+        'Phase offsets, bipolar read-out, motion or wrong echo times make the echoes disagree; '
+        'look at the unwrapped phase.',
+    ),
+    Measure(
+        'total_field_sd_hz',
+        'Spread of the total field',
+        'Hz',
+        'Standard deviation of the total field over the map.',
+        2.0,
+        150.0,
+        'Look for wraps that are left in the total field.',
+    ),
+    Measure(
+        'local_field_sd_ppb',
+        'Spread of the local field',
+        'ppb',
+        'Standard deviation of the local field over the map.',
+        3.0,
+        40.0,
+        'A wide spread comes from background field that is left near the edge, a narrow one '
+        'from a wrong scale of the phase.',
+    ),
+    Measure(
+        'data_consistency',
+        'Unexplained field',
+        '',
+        'Norm of the difference between the local field and the field of the susceptibility map, '
+        'over the norm of the local field, both weighted as in the inversion.',
+        None,
+        0.7,
+        'The map explains little of the field: look at the mask and for background field.',
+    ),
+    Measure(
+        'chi_sd_ppb',
+        'Spread of susceptibility',
+        'ppb',
+        'Standard deviation of susceptibility over the map.',
+        10.0,
+        120.0,
+        'Factors of 6.28 or of the field strength show here: compare deep grey nuclei with '
+        'published values (pallidum about 0.12 ppm above white matter).',
+    ),
+    Measure(
+        'chi_beyond_1ppm_percent',
+        'Voxels beyond \u00b11 ppm',
+        '%',
+        'Part of the map beyond \u00b11 ppm: more than calcification or blood products explain.',
+        None,
+        1.0,
+        'Look for streaks around voxels of poor phase.',
+    ),
+    Measure(
+        'chi_rim_to_core_sd',
+        'Rim against core',
+        '',
+        f'Standard deviation of susceptibility within {RIM_MM:g} mm of the edge of the map, over '
+        'that deeper inside.',
+        None,
+        2.5,
+        'Susceptibility varies much at the edge: the mask may be too wide, or background field '
+        'is left.',
+    ),
+    Measure(
+        'chi_cone_power_ratio',
+        'Cone against surroundings',
+        '',
+        'Power of the map where the dipole kernel nearly vanishes (the cone at the magic angle), '
+        'over that elsewhere at the same spatial frequencies. Above 1: streaks; far below 1: the '
+        'map is smoothed along the cone.',
+        0.05,
+        2.5,
+        'Look for streaks (too little regularisation) or for blurred, flat maps (too much).',
+    ),
+    Measure(
+        'r2star_median_hz',
+        'Median R2*',
+        '1/s',
+        'Median of R2* over the map.',
+        8.0,
+        60.0,
+        'Wrong echo times or a magnitude that is not proportional to the signal shift R2*.',
+    ),
+)
+"""All measures, in the order of the report."""
+
+
+def measure_quality(
+    grid: Grid,
+    field_strength_t: float,
+    chi_ppm: np.ndarray,
+    map_mask: np.ndarray,
+    *,
+    brain_mask: np.ndarray | None = None,
+    reliable_mask: np.ndarray | None = None,
+    total_field_hz: np.ndarray | None = None,
+    field_noise_hz: np.ndarray | None = None,
+    echo_residual_rad: np.ndarray | None = None,
+    local_field_hz: np.ndarray | None = None,
+    model_field_hz: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    r2star_hz: np.ndarray | None = None,
+) -> dict[str, float]:
+    """
+    Compute the quality measures of one acquisition.
+
+    Parameters
+    ----------
+    grid
+        Grid of all arrays.
+    field_strength_t
+        Field strength [T].
+    chi_ppm
+        Susceptibility (X, Y, Z) [ppm].
+    map_mask
+        Where susceptibility is given; all values are taken there.
+    brain_mask, reliable_mask
+        Masks of earlier steps.
+    total_field_hz, field_noise_hz
+        Total field and its standard deviation [Hz].
+    echo_residual_rad
+        RMS misfit of the echoes' phase [rad].
+    local_field_hz, model_field_hz
+        Local field, and field of the susceptibility map (dipole model) [Hz].
+    weights
+        Of the inversion; uniform if None.
+    r2star_hz
+        R2* [1/s].
+
+    Returns
+    -------
+    dict
+        Values by key of :data:`MEASURES`; what cannot be computed (not given, or no voxel) is
+        left out.
+
+    """
+    inside = np.asarray(map_mask, dtype=bool)
+    found: dict[str, float] = {'map_volume_ml': inside.sum() * grid.voxel_volume_ml}
+    steps = [m for m in (brain_mask, reliable_mask) if m is not None]
+    if brain_mask is not None:
+        found['brain_volume_ml'] = np.count_nonzero(brain_mask) * grid.voxel_volume_ml
+        if reliable_mask is not None:
+            found['lost_to_phase_quality_percent'] = lost_percent(brain_mask, reliable_mask)
+    if steps:
+        found['lost_to_background_percent'] = lost_percent(steps[-1], inside)
+    if inside.any():
+        chi = np.asarray(chi_ppm, dtype=np.float64)
+        found['chi_sd_ppb'] = 1000 * np.std(chi[inside])
+        found['chi_beyond_1ppm_percent'] = 100 * np.mean(np.abs(chi[inside]) > 1)
+        found['chi_rim_to_core_sd'] = rim_to_core_sd(chi, inside, grid)
+        found['chi_cone_power_ratio'] = cone_power_ratio(chi, inside, grid)
+        for key, image in (
+            ('field_noise_median_hz', field_noise_hz),
+            ('echo_fit_residual_rad', echo_residual_rad),
+            ('r2star_median_hz', r2star_hz),
+        ):
+            if image is not None:
+                found[key] = np.median(image[inside])
+        if total_field_hz is not None:
+            found['total_field_sd_hz'] = np.std(total_field_hz[inside], dtype=np.float64)
+        if local_field_hz is not None:
+            spread_hz = np.std(local_field_hz[inside], dtype=np.float64)
+            found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
+            if model_field_hz is not None:
+                found['data_consistency'] = relative_residual(
+                    model_field_hz, local_field_hz, inside, weights
+                )
+    known = {key: float(value) for key, value in found.items() if np.isfinite(value)}
+    return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
+
+
+def lost_percent(before: np.ndarray, after: np.ndarray) -> float:
+    """
+    Part of a mask that is missing in a later one [%]; NaN where the first is empty.
+
+    Examples
+    --------
+    >>> lost_percent(np.array([1, 1, 1, 1]), np.array([1, 1, 1, 0]))
+    25.0
+
+    """
+    size = np.count_nonzero(before)
+    kept = np.count_nonzero(np.logical_and(before, after))
+    return 100.0 * (size - kept) / size if size else math.nan
+
+
+def relative_residual(
+    model: np.ndarray, measured: np.ndarray, mask: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """
+    Norm of w (model - measured) over that of w measured, in a mask.
+
+    Parameters
+    ----------
+    model, measured
+        Fields of one unit.
+    mask
+        Where they are compared. A constant difference is not counted: no map explains it.
+    weights
+        Uniform if None.
+
+    """
+    inside = np.asarray(mask, dtype=bool)
+    weight = np.ones(inside.sum()) if weights is None else weights[inside].astype(np.float64)
+    field = measured[inside].astype(np.float64)
+    difference = model[inside] - field
+    if weight.any():
+        difference = difference - np.average(difference, weights=weight**2)
+    norm = np.linalg.norm(weight * field)
+    return float(np.linalg.norm(weight * difference) / norm) if norm else math.nan
+
+
+def rim_to_core_sd(chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+    """
+    Spread of susceptibility at the edge of a mask over that deeper inside.
+
+    Parameters
+    ----------
+    chi_ppm
+        Susceptibility (X, Y, Z) [ppm].
+    mask
+        Its mask; the edge of the volume counts as an edge of the mask.
+    grid
+        Its grid.
+
+    Returns
+    -------
+    float
+        Ratio; NaN where nothing lies deeper than 4 mm.
+
+    """
+    depth = distance_transform_edt(np.pad(mask, 1), sampling=grid.voxel_size)[1:-1, 1:-1, 1:-1]
+    core = depth > RIM_MM
+    rim = mask & ~core
+    spread = np.std(chi_ppm[core]) if core.any() else 0.0
+    return float(np.std(chi_ppm[rim]) / spread) if spread and rim.any() else math.nan
+
+
+def cone_power_ratio(
+    chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid, width: float = 0.05
+) -> float:
+    """
+    Power where the dipole kernel nearly vanishes over power elsewhere, shell by shell.
+
+    The dipole kernel 1/3 - cos^2 is zero on a cone; noise divided by it makes streaks, and
+    regularisation takes power away from it. Comparing within shells of spatial frequency
+    (above 0.1 cycles/mm, below the coarsest axis' Nyquist frequency) leaves the shape of the
+    spectrum out. A map without any preference for the cone has a ratio of about 1.
+
+    Parameters
+    ----------
+    chi_ppm
+        Susceptibility (X, Y, Z) [ppm].
+    mask
+        Its mask; the mean inside is taken off.
+    grid
+        Its grid.
+    width
+        Largest magnitude of the kernel on the cone.
+
+    """
+    values = np.where(mask, chi_ppm - np.mean(chi_ppm[mask]), 0).astype(np.float32)
+    power = np.abs(np.fft.rfftn(values)) ** 2
+    axes = [
+        np.fft.fftfreq(grid.shape[0], grid.voxel_size[0])[:, None, None],
+        np.fft.fftfreq(grid.shape[1], grid.voxel_size[1])[None, :, None],
+        np.fft.rfftfreq(grid.shape[2], grid.voxel_size[2])[None, None, :],
+    ]
+    squared = sum(axis**2 for axis in axes)
+    squared[0, 0, 0] = np.inf
+    along = sum(axis * b for axis, b in zip(axes, grid.b0_direction, strict=True))
+    kernel = 1 / 3 - along**2 / squared
+    nyquist = 0.5 / max(grid.voxel_size)
+    low = min(0.1, nyquist / 3)
+    shell = np.floor((np.sqrt(squared) - low) / (nyquist - low) * 16)
+    ratios = []
+    for index in range(16):
+        here = shell == index
+        on = here & (np.abs(kernel) < width)
+        off = here & (np.abs(kernel) > 3 * width)
+        if np.count_nonzero(on) >= 8 and power[off].sum() > 0:
+            ratios.append(power[on].mean() / power[off].mean())
+    return float(np.mean(ratios)) if ratios else math.nan
+
+
+def quality_warnings(quality: Mapping[str, float]) -> list[str]:
+    """
+    Sentences on measures that are not as expected.
+
+    Parameters
+    ----------
+    quality
+        Values by key of :data:`MEASURES`; others are passed over.
+
+    Examples
+    --------
+    >>> quality_warnings({'chi_beyond_1ppm_percent': 12.0})[0][:60]
+    'Voxels beyond ±1 ppm: 12 %, expected at most 1 %. Look for s'
+
+    """
+    sentences = []
+    for measure in MEASURES:
+        value = quality.get(measure.key)
+        if isinstance(value, int | float) and not measure.accepts(value):
+            unit = f' {measure.unit}' if measure.unit else ''
+            sentences.append(
+                f'{measure.label}: {value:.3g}{unit}, expected {measure.band}{unit}. '
+                f'{measure.advice}'
+            )
+    return sentences
+
+
+def tukey_fences(values: Iterable[float]) -> tuple[float, float] | None:
+    """
+    Tukey's fences: 1.5 interquartile ranges beyond the quartiles.
+
+    Parameters
+    ----------
+    values
+        At least five finite ones are needed; else None is returned.
+
+    Examples
+    --------
+    >>> tukey_fences([1, 2, 3, 4, 5])
+    (-1.0, 7.0)
+
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 5:
+        return None
+    low, high = np.percentile(finite, [25, 75])
+    reach = 1.5 * (high - low)
+    return float(low - reach), float(high + reach)
