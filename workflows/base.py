@@ -16,7 +16,8 @@ from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.settings import Settings
 from qsmprep.workflows.outputs import init_outputs_wf
 from qsmprep.workflows.qsm import init_qsm_wf
-from qsmprep.workflows.reports import PANELS, init_reports_wf
+from qsmprep.workflows.reports import INPUTS as PANEL_INPUTS
+from qsmprep.workflows.reports import init_reports_wf
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         volume_gb=4e-9 * math.prod(acquisition.shape),
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
-    panels = tuple(p for p in PANELS if relaxometry or p != 'r2star')
+    missing = {'truth'} | (set() if relaxometry else {'r2star'})
+    panels = tuple(panel for panel in PANEL_INPUTS if panel not in missing)
     reports_wf = init_reports_wf(
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,

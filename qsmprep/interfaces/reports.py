@@ -117,9 +117,44 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     reliable_mask = File(exists=True, mandatory=True, desc='brain voxels with reliable phase')
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
     r2star = File(exists=True, desc='R2* [1/s]')
-    truth = File(exists=True, desc='true susceptibility [ppm]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
 
 
 class _MeasureQualityOutputSpec(TraitedSpec):
     quality = traits.Dict(desc='name -> value of each quality measure')
+
+
+class MeasureQuality(SimpleInterface):
+    """Take the quality measures of an acquisition."""
+
+    input_spec = _MeasureQualityInputSpec
+    output_spec = _MeasureQualityOutputSpec
+
+    def _run_interface(self, runtime):
+        import torch
+
+        from qsmprep.qsm.dipole import Dipole
+        from qsmprep.qsm.grid import ppm_to_hz
+        from qsmprep.reports.quality import measure_quality
+
+        inputs = self.inputs
+        grid = images.read_grid(inputs.chi)
+        chi_ppm = images.read(inputs.chi)
+        mask = images.read(inputs.mask, bool)
+        centred = torch.from_numpy((chi_ppm - chi_ppm[mask].mean()) * mask)
+        model_ppm = Dipole(grid).forward(centred).numpy()
+        self._results['quality'] = measure_quality(
+            grid,
+            inputs.field_strength_t,
+            chi_ppm,
+            mask,
+            brain_mask=images.read(inputs.brain_mask, bool),
+            reliable_mask=images.read(inputs.reliable_mask, bool),
+            total_field_hz=images.read(inputs.total_field),
+            field_noise_hz=images.read(inputs.noise),
+            echo_residual_rad=images.read(inputs.residual),
+            local_field_hz=images.read(inputs.local_field),
+            model_field_hz=ppm_to_hz(model_ppm, inputs.field_strength_t),
+            r2star_hz=images.read(inputs.r2star) if isdefined(inputs.r2star) else None,
+        )
+        return runtime

@@ -1,0 +1,108 @@
+"""Panels and quality measures of the report on one acquisition."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.reports import DrawPanel, MeasureQuality
+
+INPUTS = {
+    'echoes': {'magnitude': 'magnitude', 'phase': 'phase', 'brain_mask': 'brain_mask'},
+    'unwrapped': {'unwrapped': 'unwrapped', 'brain_mask': 'brain_mask'},
+    'totalfield': {'total_field': 'field', 'field_noise': 'noise', 'brain_mask': 'brain_mask'},
+    'mask': {
+        'combined_magnitude': 'magnitude',
+        'brain_mask': 'brain_mask',
+        'reliable_mask': 'reliable_mask',
+        'chi_mask': 'mask',
+    },
+    'localfield': {'local_field': 'field', 'chi_mask': 'mask'},
+    'chi': {'chi': 'chi', 'chi_mask': 'mask'},
+    'r2star': {'r2star': 'r2star', 'brain_mask': 'brain_mask'},
+    'truth': {'truth': 'truth', 'chi': 'chi', 'chi_mask': 'mask'},
+}
+"""Panel -> field of the input node -> input of the node that draws it."""
+
+QUALITY_INPUTS = {
+    'chi': 'chi',
+    'local_field': 'local_field',
+    'total_field': 'total_field',
+    'field_noise': 'noise',
+    'field_residual': 'residual',
+    'brain_mask': 'brain_mask',
+    'reliable_mask': 'reliable_mask',
+    'chi_mask': 'mask',
+}
+
+
+def init_reports_wf(
+    *,
+    panels: tuple[str, ...],
+    echo_times_s: tuple[float, ...],
+    field_strength_t: float,
+    volume_gb: float = 0.05,
+    name: str = 'reports_wf',
+) -> Workflow:
+    """
+    Build a graph that draws the panels and takes the quality measures of an acquisition.
+
+    Parameters
+    ----------
+    panels
+        Keys of ``INPUTS``.
+    echo_times_s
+        Echo times [s].
+    field_strength_t
+        Field strength [T].
+    volume_gb
+        Memory that one volume takes as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    images
+        Fields of the output node of :func:`init_qsm_wf`, and ``truth`` for simulated data.
+
+    Outputs
+    -------
+    panels
+        One PNG for each panel, under its name.
+    quality
+        Name -> value of each quality measure.
+
+    """
+    workflow = Workflow(name=name)
+    fields = sorted({field for panel in INPUTS.values() for field in panel} | set(QUALITY_INPUTS))
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
+    outputnode = pe.Node(niu.IdentityInterface(fields=[*panels, 'quality']), name='outputnode')
+    echoes_gb = len(echo_times_s) * volume_gb
+
+    for panel in panels:
+        draw = pe.Node(
+            DrawPanel(
+                panel=panel, echo_times_s=list(echo_times_s), field_strength_t=field_strength_t
+            ),
+            name=f'draw_{panel}',
+            mem_gb=0.3 + 4 * echoes_gb,
+        )
+        workflow.connect([
+            (inputnode, draw, list(INPUTS[panel].items())),
+            (draw, outputnode, [('out_file', panel)]),
+        ])  # fmt:skip
+
+    quality = pe.Node(
+        MeasureQuality(field_strength_t=field_strength_t),
+        name='quality',
+        mem_gb=0.5 + 30 * volume_gb,
+    )
+    measured = dict(QUALITY_INPUTS)
+    if 'r2star' in panels:
+        measured['r2star'] = 'r2star'
+    workflow.connect([
+        (inputnode, quality, list(measured.items())),
+        (quality, outputnode, [('quality', 'quality')]),
+    ])  # fmt:skip
+    return workflow
