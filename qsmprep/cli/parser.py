@@ -70,7 +70,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--bids-filter-file',
         dest='filter_file',
-        type=_file,
+        type=path_of_file,
         metavar='FILE',
         help='JSON file of pybids filters; the key megre selects gradient-echo images',
     )
@@ -137,7 +137,7 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         '--inversion-parameter',
         dest='inversion_parameters',
         nargs='+',
-        type=_parameter,
+        type=parameter,
         action=_Parameters,
         metavar='NAME=VALUE',
         help='parameters of the inversion that shall differ from their defaults',
@@ -170,7 +170,7 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--random-seed', type=int, metavar='SEED', help='seed of all random draws')
     group.add_argument(
         '--device',
-        type=_device,
+        type=torch_device,
         metavar='DEVICE',
         help='auto, cpu or cuda[:INDEX] (default: auto, a GPU if there is one)',
     )
@@ -225,12 +225,12 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         '--use-plugin',
         '--nipype-plugin-file',
         dest='plugin_file',
-        type=_file,
+        type=path_of_file,
         metavar='FILE',
         help='YAML file with plugin and plugin_args for Nipype',
     )
     group.add_argument(
-        '--config-file', type=_file, metavar='FILE', help='settings of an earlier run'
+        '--config-file', type=path_of_file, metavar='FILE', help='settings of an earlier run'
     )
     group.add_argument(
         '--boilerplate-only', action='store_true', help='write the methods text only'
@@ -380,7 +380,8 @@ def _label(prefix: str):
     return label
 
 
-def _file(text: str) -> Path:
+def path_of_file(text: str) -> Path:
+    """Absolute path of a file that exists, for argparse."""
     path = Path(text).absolute()
     if not path.is_file():
         raise argparse.ArgumentTypeError(f'the file {text} does not exist')
@@ -393,7 +394,8 @@ def _named_path(text: str) -> tuple[str, Path]:
     return (name if equals else path.name), path
 
 
-def _parameter(text: str) -> tuple[str, float]:
+def parameter(text: str) -> tuple[str, float]:
+    """``NAME=NUMBER``, for argparse."""
     name, _, value = text.partition('=')
     try:
         return name, float(value)
@@ -401,7 +403,8 @@ def _parameter(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f'{text!r} is not NAME=NUMBER') from None
 
 
-def _device(text: str) -> str:
+def torch_device(text: str) -> str:
+    """``auto``, ``cpu`` or ``cuda[:INDEX]``, for argparse."""
     if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):
         raise argparse.ArgumentTypeError(f'{text!r} is not auto, cpu or cuda[:INDEX]')
     return text

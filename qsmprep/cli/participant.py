@@ -24,6 +24,7 @@ from qsmprep.bids.acquisitions import (
 from qsmprep.bids.derivatives import bids_uri, find_mask, output_path, write_dataset_description
 from qsmprep.cli import run
 from qsmprep.cli.boilerplate import write_boilerplate
+from qsmprep.cli.device import resolve_device
 from qsmprep.cli.records import (
     acquisition_record,
     finish_record,
@@ -186,37 +187,6 @@ def _assemble_reports(settings: Settings, participants: list[str]) -> int:
         else:
             print(page)
     return code
-
-
-def resolve_device(device: str) -> str:
-    """
-    Torch device of a run.
-
-    Parameters
-    ----------
-    device
-        ``'auto'``, ``'cpu'`` or ``'cuda[:i]'``.
-
-    Raises
-    ------
-    InputError
-        If a GPU is asked for and none can be used.
-
-    """
-    if device == 'cpu' or (device == 'auto' and not list(Path('/dev').glob('nvidia[0-9]*'))):
-        return 'cpu'
-    import torch
-
-    usable = torch.cuda.is_available()
-    if device == 'auto':
-        return 'cuda' if usable else 'cpu'
-    index = int(device.partition(':')[2] or 0)
-    if not usable or index >= torch.cuda.device_count():
-        raise InputError(
-            f'--device {device}: torch {torch.__version__} finds no such GPU here; '
-            'use --device cpu, or install a CUDA build of torch and its driver.'
-        )
-    return device
 
 
 def _prepare_folders(settings: Settings) -> None:

@@ -28,14 +28,19 @@ def read_grid(path: str | Path) -> Grid:
     return Grid.from_affine(image.shape, image.affine)
 
 
-def write(data: np.ndarray, reference: str | Path, folder: str | Path, name: str) -> str:
-    """Save voxels on the grid of ``reference`` as ``folder/name.nii`` and return the path."""
+def save(data: np.ndarray, reference: str | Path, path: str | Path) -> None:
+    """Save voxels on the grid of ``reference``: masks as uint8, all else as float32."""
     kind = np.uint8 if data.dtype == bool else np.float32
     affine = nb.load(reference).affine
     image = nb.Nifti1Image(np.asarray(data, dtype=kind), affine)
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)
     image.header.set_xyzt_units('mm')
-    path = Path(folder) / f'{name}.nii'
     image.to_filename(path)
+
+
+def write(data: np.ndarray, reference: str | Path, folder: str | Path, name: str) -> str:
+    """Save voxels as ``folder/name.nii`` and return the path, as nodes do with their results."""
+    path = Path(folder) / f'{name}.nii'
+    save(data, reference, path)
     return str(path)

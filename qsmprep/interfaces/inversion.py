@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -13,6 +18,10 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.qsm.grid import hz_to_ppm
+
+if TYPE_CHECKING:
+    from qsmprep.qsm.invert import Inversion
 
 
 class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
@@ -43,33 +52,98 @@ class InvertDipole(SimpleInterface):
     def _run_interface(self, runtime):
         import torch
 
-        from qsmprep.qsm.grid import hz_to_ppm
-        from qsmprep.qsm.invert import invert
-
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)
-        noise_ppm = None
-        if isdefined(inputs.noise):
-            noise_ppm = hz_to_ppm(images.read(inputs.noise), inputs.field_strength_t)
-        inversion = invert(
-            hz_to_ppm(images.read(inputs.field), inputs.field_strength_t),
-            images.read(inputs.mask, bool),
-            images.read_grid(inputs.field),
+        given = {key: getattr(inputs, key) for key in ('magnitude', 'noise')}
+        inversion = invert_image(
+            inputs.field,
+            inputs.mask,
             inputs.method,
-            magnitude=images.read(inputs.magnitude) if isdefined(inputs.magnitude) else None,
-            noise_ppm=noise_ppm,
+            field_strength_t=inputs.field_strength_t,
+            **{key: path for key, path in given.items() if isdefined(path)},
             seed=inputs.random_seed,
             device=inputs.device,
-            **(inputs.method_parameters if isdefined(inputs.method_parameters) else {}),
+            parameters=inputs.method_parameters if isdefined(inputs.method_parameters) else None,
         )
         self._results['chi'] = images.write(inversion.chi_ppm, inputs.field, runtime.cwd, 'chi')
-        self._results['parameters'] = {
-            'Method': inputs.method,
-            **inversion.parameters,
-            'RandomSeed': inputs.random_seed,
-            'Device': inputs.device,
-        }
+        self._results['parameters'] = describe_inversion(
+            inputs.method, inversion, inputs.random_seed, inputs.device
+        )
         return runtime
+
+
+def invert_image(
+    field: str | Path,
+    mask: str | Path,
+    method: str,
+    *,
+    field_strength_t: float | None = None,
+    b0_direction: tuple[float, float, float] | None = None,
+    magnitude: str | Path | None = None,
+    noise: str | Path | None = None,
+    seed: int = 0,
+    device: str = 'cpu',
+    parameters: dict[str, float] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Inversion:
+    """
+    Susceptibility of a local field that lies on disk.
+
+    Parameters
+    ----------
+    field
+        Local field: [Hz] with a field strength, else [ppm].
+    mask
+        Voxels that have a local field.
+    method
+        Key of ``qsmprep.qsm.invert.METHODS``.
+    field_strength_t
+        Field strength [T] of a field in Hz; None for a field in ppm.
+    b0_direction
+        Direction of B0 in the voxel frame; that of the affine by default.
+    magnitude, noise
+        Images for voxel weights; the noise has the unit of the field.
+    seed, device, parameters, progress
+        See :func:`qsmprep.qsm.invert.invert`.
+
+    Raises
+    ------
+    ValueError
+        If the images do not share one grid, or the method refuses its input.
+
+    """
+    from qsmprep.qsm.invert import invert
+
+    def in_ppm(path):
+        data = images.read(path)
+        return data if field_strength_t is None else hz_to_ppm(data, field_strength_t)
+
+    grid = images.read_grid(field)
+    if b0_direction is not None:
+        grid = replace(grid, b0_direction=b0_direction)
+    for path in (mask, magnitude, noise):
+        if path is not None and images.read_grid(path).shape != grid.shape:
+            raise ValueError(
+                f'{path} has the shape {images.read_grid(path).shape}, but the field {field} has '
+                f'{grid.shape}; resample it to the grid of the field.'
+            )
+    return invert(
+        in_ppm(field),
+        images.read(mask, bool),
+        grid,
+        method,
+        magnitude=None if magnitude is None else images.read(magnitude),
+        noise_ppm=None if noise is None else in_ppm(noise),
+        seed=seed,
+        device=device,
+        progress=progress,
+        **(parameters or {}),
+    )
+
+
+def describe_inversion(method: str, inversion: Inversion, seed: int, device: str) -> dict:
+    """Record of an inversion for a sidecar."""
+    return {'Method': method, **inversion.parameters, 'RandomSeed': seed, 'Device': device}
 
 
 class _ReferenceInputSpec(BaseInterfaceInputSpec):

@@ -1,0 +1,122 @@
+"""``qsmprep-invert``: a susceptibility map from a local field at hand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from qsmprep.cli.parser import parameter, path_of_file, torch_device
+from qsmprep.settings import INVERSION_METHODS, Settings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``qsmprep-invert``."""
+    parser = argparse.ArgumentParser(
+        prog='qsmprep-invert',
+        description='Dipole inversion of one local field map (NIfTI) to susceptibility in ppm.',
+    )
+    parser.add_argument('field', type=path_of_file, help='local field')
+    parser.add_argument(
+        '-m', '--mask', type=path_of_file, required=True, help='voxels that have a local field'
+    )
+    parser.add_argument('-o', '--output', type=Path, required=True, help='map to write, .nii[.gz]')
+    parser.add_argument(
+        '--method',
+        choices=INVERSION_METHODS,
+        default=Settings().processing.inversion,
+        help='dipole inversion (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--parameter',
+        nargs='+',
+        type=parameter,
+        default=[],
+        metavar='NAME=VALUE',
+        help='parameters of the method that shall differ from their defaults',
+    )
+    parser.add_argument(
+        '--field-units',
+        choices=('ppm', 'Hz'),
+        default='ppm',
+        help='unit of the field and its noise (default: %(default)s)',
+    )
+    parser.add_argument('--b0', type=float, metavar='T', help='field strength [T], for Hz')
+    parser.add_argument(
+        '--b0-direction',
+        nargs=3,
+        type=float,
+        metavar=('X', 'Y', 'Z'),
+        help='direction of B0 in the voxel frame (default: from the affine)',
+    )
+    parser.add_argument('--magnitude', type=path_of_file, help='magnitude, for voxel weights')
+    parser.add_argument('--noise', type=path_of_file, help='noise SD of the field')
+    parser.add_argument('--seed', type=int, default=0, help='seed of random draws')
+    parser.add_argument(
+        '--device', type=torch_device, default='auto', help='auto, cpu or cuda[:INDEX]'
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """
+    Run ``qsmprep-invert``.
+
+    Parameters
+    ----------
+    argv
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0, or 1 after a message when the inversion failed; wrong arguments end with 2.
+
+    """
+    parser = build_parser()
+    given = parser.parse_args(argv)
+    if (given.field_units == 'Hz') != (given.b0 is not None):
+        parser.error('--field-units Hz and --b0 belong together: give both or neither.')
+    if not given.output.name.endswith(('.nii', '.nii.gz')):
+        parser.error(f'--output {given.output}: the name must end with .nii or .nii.gz.')
+
+    from qsmprep.bids.derivatives import write_json
+    from qsmprep.cli.device import resolve_device
+    from qsmprep.interfaces import images
+    from qsmprep.interfaces.inversion import describe_inversion, invert_image
+
+    try:
+        device = resolve_device(given.device)
+        inversion = invert_image(
+            given.field,
+            given.mask,
+            given.method,
+            field_strength_t=given.b0,
+            b0_direction=given.b0_direction and tuple(given.b0_direction),
+            magnitude=given.magnitude,
+            noise=given.noise,
+            seed=given.seed,
+            device=device,
+            parameters=dict(given.parameter),
+            progress=_progress if sys.stderr.isatty() else None,
+        )
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        images.save(inversion.chi_ppm, given.field, given.output)
+    except (ValueError, OSError) as error:
+        print(f'qsmprep-invert: {error}', file=sys.stderr)
+        return 1
+    sidecar = given.output.name.removesuffix('.gz').removesuffix('.nii') + '.json'
+    record = describe_inversion(given.method, inversion, given.seed, device)
+    write_json(
+        given.output.with_name(sidecar),
+        {'Units': 'ppm', 'SkullStripped': True, 'DipoleInversion': record},
+    )
+    return 0
+
+
+def _progress(iteration: int, total: int, loss: float) -> None:
+    print(f'\r{iteration}/{total} {loss:.4g} ', end='', file=sys.stderr, flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
