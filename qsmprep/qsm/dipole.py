@@ -1,0 +1,308 @@
+"""The dipole operator: from susceptibility [ppm] to field [ppm], and back by least squares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from qsmprep.qsm.grid import Grid
+
+AXES = (-3, -2, -1)
+PADDING = 1.25
+
+
+def frequencies(
+    shape: tuple[int, int, int],
+    voxel_size: tuple[float, float, float],
+    *,
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spatial frequencies along the three axes [cycles/mm], in the layout of ``torch.fft.rfftn``.
+
+    Examples
+    --------
+    >>> [tuple(k.shape) for k in frequencies((4, 6, 8), (1.0, 1.0, 2.0))]
+    [(4, 1, 1), (1, 6, 1), (1, 1, 5)]
+
+    """
+    options = {'device': device, 'dtype': dtype}
+    first = torch.fft.fftfreq(shape[0], voxel_size[0], **options)
+    second = torch.fft.fftfreq(shape[1], voxel_size[1], **options)
+    third = torch.fft.rfftfreq(shape[2], voxel_size[2], **options)
+    return first[:, None, None], second[None, :, None], third[None, None, :]
+
+
+def dipole_kernel(
+    shape: tuple[int, int, int],
+    voxel_size: tuple[float, float, float],
+    b0_direction: tuple[float, float, float],
+    *,
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Unit dipole response in k-space, D(k) = 1/3 - (k.b)^2 / |k|^2.
+
+    D(0) is zero: the limit depends on the direction of approach, and zero, its mean over the
+    sphere, leaves the mean susceptibility out of the field. At the Nyquist frequency of an even
+    axis +k and -k are the same sample; the kernel there is the mean over both signs, so that
+    the operator is exactly real and symmetric for oblique fields too.
+
+    Parameters
+    ----------
+    shape
+        Size of the image grid.
+    voxel_size
+        Edge lengths of a voxel [mm].
+    b0_direction
+        Unit vector along B0 in the frame of the array axes.
+    device, dtype
+        Where and in which precision the kernel is made.
+
+    Returns
+    -------
+    Tensor
+        Real, of the shape of ``torch.fft.rfftn`` of an image of ``shape``.
+
+    References
+    ----------
+    Salomir et al. 2003, 10.1002/cmr.b.10083; Marques and Bowtell 2005, 10.1002/cmr.b.20034.
+
+    Examples
+    --------
+    >>> kernel = dipole_kernel((4, 4, 4), (1, 1, 1), (0, 0, 1))
+    >>> [round(float(kernel[k]), 3) for k in ((0, 0, 0), (1, 0, 0), (0, 0, 1))]
+    [0.0, 0.333, -0.667]
+
+    """
+    k = frequencies(shape, voxel_size, device=device, dtype=dtype)
+    paired = [
+        torch.where(axis.abs() * (2 * v) > 1 - 1e-6, 0, axis)
+        for axis, v in zip(k, voxel_size, strict=True)
+    ]
+    (k0, k1, k2), (p0, p1, p2), (b0, b1, b2) = k, paired, b0_direction
+    squared = k0**2 + k1**2 + k2**2
+    squared[0, 0, 0] = 1
+    along = (k0 * b0) ** 2 + (k1 * b1) ** 2 + (k2 * b2) ** 2
+    if b0 * b1 or b0 * b2 or b1 * b2:
+        along = along + 2 * (b0 * b1 * (p0 * p1) + b0 * b2 * (p0 * p2) + b1 * b2 * (p1 * p2))
+    kernel = 1 / 3 - along.div_(squared)
+    kernel[0, 0, 0] = 0
+    return kernel
+
+
+class Dipole:
+    """Convolution of images on a grid with the unit dipole, zero-padded.
+
+    A kernel sampled in k-space is that of a lattice of periodic copies, and their fields reach
+    into the image however it is padded. The kernel used here is sampled on twice the grid, cut in
+    space to the padded grid and transformed back: the copies move far away, and what is left
+    is the wrap-around between opposite ends of the image. On a head of 147 x 217 x 182 mm the
+    field within the brain is then off by 0.14 % (B0 axial) and 0.32 % (tilted by 30 degrees) of
+    its standard deviation at a padding of 1.25, where the plain kernel is off by 1.1 % and
+    needs a padding of 2, four times the work, to come as close. The response in ``kernel`` is thus
+    a slightly smoothed D(k).
+
+    All methods act on the last three axes, so that stacks of images are welcome, and can be
+    differentiated.
+
+    Parameters
+    ----------
+    grid
+        Grid of the images.
+    padding
+        Least ratio of the padded to the given length of every axis; lengths are rounded up to
+        fast ones. At 2 the convolution is linear.
+    device, dtype
+        Where the operator lives and its real precision.
+
+    Attributes
+    ----------
+    padded_shape
+        Size of the padded grid.
+    kernel
+        Real response on the padded grid, in the layout of ``torch.fft.rfftn``.
+
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        padding: float = PADDING,
+        device: torch.device | str = 'cpu',
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if padding < 1:
+            raise ValueError(f'Padding enlarges the grid by a factor of at least 1, not {padding}.')
+        self.grid = grid
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.padded_shape = tuple(next_fast_len(round(padding * n + 0.4)) for n in grid.shape)
+        self.kernel = self._cut_kernel()
+
+    def _cut_kernel(self) -> Tensor:
+        """Response of the dipole cut, in space, to the padded grid."""
+        sizes = zip(self.grid.shape, self.padded_shape, strict=True)
+        wide = tuple(next_fast_len(max(2 * n, p)) for n, p in sizes)
+        kernel = dipole_kernel(
+            wide,
+            self.grid.voxel_size,
+            self.grid.b0_direction,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        if wide == self.padded_shape:
+            return kernel
+        for axis in (0, 1):
+            kernel = _cut(torch.fft.ifft(kernel, dim=axis), axis, self.padded_shape[axis])
+        kernel = torch.fft.irfft(kernel, n=wide[2], dim=2)
+        return torch.fft.rfftn(_cut(kernel, 2, self.padded_shape[2])).real.contiguous()
+
+    def transform(self, image: Tensor) -> Tensor:
+        """Fourier transform of an image on the padded grid (unscaled, half spectrum)."""
+        return torch.fft.rfftn(image, s=self.padded_shape, dim=AXES)
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """Image on the grid from a half spectrum on the padded grid."""
+        n0, n1, n2 = self.grid.shape
+        return torch.fft.irfftn(spectrum, s=self.padded_shape, dim=AXES)[..., :n0, :n1, :n2]
+
+    def filter(self, image: Tensor, response: Tensor) -> Tensor:
+        """Image after multiplication of its spectrum by a response on the padded grid."""
+        return self.inverse(self.transform(image) * response)
+
+    def forward(self, chi: Tensor) -> Tensor:
+        """Field [ppm] of a susceptibility map [ppm] of shape (..., X, Y, Z)."""
+        return self.filter(chi, self.kernel)
+
+    def adjoint(self, field: Tensor) -> Tensor:
+        """Adjoint of :meth:`forward`; the kernel is real and even, so it is the same operator."""
+        return self.forward(field)
+
+    def wavenumber(self) -> Tensor:
+        """Length of the spatial frequency |k| on the padded grid [cycles/mm]."""
+        k = frequencies(
+            self.padded_shape, self.grid.voxel_size, device=self.device, dtype=self.dtype
+        )
+        return (k[0] ** 2 + k[1] ** 2 + k[2] ** 2).sqrt()
+
+    def prox(self, field: Tensor, chi: Tensor, rho: float) -> Tensor:
+        """Closed-form minimiser of ||D x - field||^2 + rho ||x - chi||^2 over the padded grid.
+
+        The weights are uniform, and the field is taken to be *measured as zero* wherever
+        the given one is zero, outside the mask and in the padding included, and x is free there.
+        That is wrong for a brain, whose own field does not stop at its edge; use it for
+        a start, and :meth:`weighted_prox` where the answer counts.
+
+        Parameters
+        ----------
+        field
+            Field [ppm].
+        chi
+            Susceptibility [ppm] to stay close to.
+        rho
+            Weight of the distance to ``chi`` relative to that of the field, above zero.
+
+        """
+        spectrum = self.kernel * self.transform(field) + rho * self.transform(chi)
+        return self.inverse(spectrum / (self.kernel.square() + rho))
+
+    def weighted_prox(
+        self,
+        field: Tensor,
+        chi: Tensor,
+        rho: float | Tensor,
+        weight: Tensor,
+        *,
+        support: Tensor | None = None,
+        start: Tensor | None = None,
+        iterations: int = 10,
+        tolerance: float = 1e-3,
+    ) -> Tensor:
+        """Minimiser of ||W (D x - field)||^2 + rho ||x - chi||^2 by conjugate gradients.
+
+        Parameters
+        ----------
+        field
+            Field [ppm]; only its values where the weight is not zero matter.
+        chi
+            Susceptibility [ppm] to stay close to.
+        rho
+            Weight of the distance to ``chi``, a number or a map.
+        weight
+            Map W; zero where nothing was measured.
+        support
+            Mask outside which x is zero.
+        start
+            First guess, by default ``chi``.
+        iterations, tolerance
+            The iteration ends at this number or residual, relative to that of x = 0.
+
+        """
+        power = weight.square()
+        inside = 1 if support is None else support.to(self.dtype)
+
+        def normal(x: Tensor) -> Tensor:
+            return inside * (self.adjoint(power * self.forward(x)) + rho * x)
+
+        target = inside * (self.adjoint(power * field) + rho * chi)
+        first = inside * (chi if start is None else start)
+        return conjugate_gradients(
+            normal, target, first, iterations=iterations, tolerance=tolerance
+        )
+
+
+def _cut(image: Tensor, axis: int, length: int) -> Tensor:
+    """Shorten an axis in FFT order to the samples nearest to the origin."""
+    positive = (length + 1) // 2
+    negative = length - positive
+    start = image.narrow(axis, 0, positive)
+    end = image.narrow(axis, image.shape[axis] - negative, negative)
+    return torch.cat((start, end), dim=axis)
+
+
+def conjugate_gradients(
+    operator: Callable[[Tensor], Tensor],
+    target: Tensor,
+    start: Tensor,
+    *,
+    iterations: int,
+    tolerance: float,
+) -> Tensor:
+    """Solution of A x = target for a symmetric positive definite A.
+
+    Parameters
+    ----------
+    operator
+        Applies A.
+    target, start
+        Right-hand side and first guess.
+    iterations
+        Most steps to take.
+    tolerance
+        Norm of the residual, relative to that of ``target``, at which to stop.
+
+    References
+    ----------
+    Hestenes and Stiefel 1952, 10.6028/jres.049.044.
+
+    """
+    x = start.clone()
+    residual = target - operator(x)
+    direction = residual.clone()
+    energy = residual.square().sum()
+    goal = tolerance**2 * target.square().sum()
+    for _ in range(iterations):
+        if energy <= goal:
+            break
+        image = operator(direction)
+        step = energy / (direction * image).sum()
+        x += step * direction
+        residual -= step * image
+        previous, energy = energy, residual.square().sum()
+        direction = residual + (energy / previous) * direction
+    return x

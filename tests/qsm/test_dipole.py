@@ -1,0 +1,179 @@
+"""The dipole operator against analytic fields, its adjoint and dense linear algebra."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import rotate
+
+from qsmprep.qsm.dipole import Dipole, conjugate_gradients, dipole_kernel
+from qsmprep.qsm.grid import Grid
+
+
+def coordinates(grid):
+    """Position of every voxel relative to the centre of the grid [mm]."""
+    axes = [
+        (np.arange(n) - (n - 1) / 2) * v for n, v in zip(grid.shape, grid.voxel_size, strict=True)
+    ]
+    return np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+
+
+def sphere(grid, radius, samples=4):
+    """Volume fraction of a centred sphere in every voxel."""
+    fine = Grid(tuple(n * samples for n in grid.shape), tuple(v / samples for v in grid.voxel_size))
+    inside = (np.linalg.norm(coordinates(fine), axis=-1) < radius).astype(np.float32)
+    n0, n1, n2 = grid.shape
+    return inside.reshape(n0, samples, n1, samples, n2, samples).mean(axis=(1, 3, 5))
+
+
+def sphere_field(grid, radius):
+    """Field of a sphere of 1 ppm in a Lorentz-corrected frame: zero inside, a dipole outside."""
+    position = coordinates(grid)
+    r = np.linalg.norm(position, axis=-1)
+    cosine = position @ np.array(grid.b0_direction) / r
+    return np.where(r > radius, (3 * cosine**2 - 1) / 3 * (radius / r) ** 3, 0), r
+
+
+@pytest.mark.parametrize('direction', [(0, 0, 1), (0.3, -0.5, 0.8), (1, 0, 0)])
+@pytest.mark.parametrize(
+    ('shape', 'voxel_size'),
+    [((64, 64, 64), (1, 1, 1)), ((72, 60, 36), (1, 1.2, 2)), ((81, 64, 70), (0.7, 1, 0.9))],
+)
+def test_sphere_has_the_analytic_field(shape, voxel_size, direction):
+    grid = Grid(shape, voxel_size, direction)
+    radius = 9.0
+    chi = torch.tensor(sphere(grid, radius), dtype=torch.float32)
+    field = Dipole(grid).forward(chi).numpy()
+    truth, r = sphere_field(grid, radius)
+    away = (r > radius + 2 * max(voxel_size)) & (r < 28)
+    offset = np.mean(field[away] - truth[away])
+    assert abs(offset) < 0.002
+    assert np.std(field[away] - truth[away]) < 0.04 * np.std(truth[away])
+    core = r < radius - 3 * max(voxel_size)
+    assert np.abs(field[core]).max() < 0.03
+
+
+def test_oblique_field_is_that_of_the_turned_head():
+    rng = np.random.default_rng(3)
+    x = coordinates(Grid((56, 56, 56)))
+    amplitudes, widths = rng.normal(0, 0.1, 8), rng.uniform(2.5, 5, 8)
+    blobs = zip(amplitudes, rng.uniform(-9, 9, (8, 3)), widths, strict=True)
+    chi = sum(a * np.exp(-((x - c) ** 2).sum(-1) / (2 * s**2)) for a, c, s in blobs)
+    angle = 30
+    turned = rotate(chi, angle, axes=(1, 2), reshape=False, order=5)
+    direction = (0, np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle)))
+    straight = Dipole(Grid(chi.shape)).forward(torch.tensor(turned)).numpy()
+    oblique = Dipole(Grid(chi.shape, (1, 1, 1), direction)).forward(torch.tensor(chi)).numpy()
+    expected = rotate(oblique, angle, axes=(1, 2), reshape=False, order=5)
+    opposite = rotate(
+        Dipole(Grid(chi.shape, (1, 1, 1), direction * np.array([1, -1, 1])))
+        .forward(torch.tensor(chi))
+        .numpy(),
+        angle,
+        axes=(1, 2),
+        reshape=False,
+        order=5,
+    )
+    ball = np.linalg.norm(x, axis=-1) < 20
+    spread = np.std(straight[ball])
+    assert np.std((straight - expected)[ball]) < 0.01 * spread
+    assert np.std((straight - opposite)[ball]) > 0.3 * spread
+
+
+@pytest.mark.parametrize('shape', [(12, 15, 10), (11, 8, 9)])
+def test_adjoint_and_symmetry(shape):
+    generator = torch.Generator().manual_seed(0)
+    dipole = Dipole(Grid(shape, (1, 1.3, 0.8), (0.4, 0.5, 0.7)), dtype=torch.float64)
+    x, y = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close((dipole.forward(x) * y).sum(), (x * dipole.adjoint(y)).sum())
+
+
+@pytest.mark.parametrize('shape', [(8, 6, 10), (7, 8, 6)])
+def test_kernel_is_real_and_symmetric_at_nyquist(shape):
+    kernel = dipole_kernel(shape, (1, 1, 1.5), (0.5, 0.5, 0.7), dtype=torch.float64)
+    image = torch.fft.irfftn(kernel.to(torch.complex128), s=shape)
+    mirrored = torch.roll(image.flip((0, 1, 2)), (1, 1, 1), (0, 1, 2))
+    torch.testing.assert_close(image, mirrored)
+    torch.testing.assert_close(torch.fft.rfftn(image).real, kernel)
+
+
+def test_padding_keeps_the_ends_apart():
+    shape = (48, 40, 44)
+    grid = Grid(shape, (1, 1, 1), (0, 0.2, 0.98))
+    chi = torch.zeros(shape)
+    chi[2:5, 10:14, 20:24] = 1
+    reference = Dipole(grid, padding=3).forward(chi)
+    wrapped = torch.fft.irfftn(
+        torch.fft.rfftn(chi) * dipole_kernel(shape, (1, 1, 1), grid.b0_direction), s=shape
+    )
+    far = torch.zeros(shape, dtype=torch.bool)
+    far[:30] = True
+    error = (Dipole(grid).forward(chi) - reference)[far]
+    assert error.std() < 0.2 * (wrapped - reference)[far].std()
+
+
+def test_single_precision_agrees_with_double():
+    grid = Grid((40, 36, 30), (1, 1, 1.4), (0.1, 0.2, 0.9))
+    chi = torch.randn(grid.shape, generator=torch.Generator().manual_seed(1))
+    single = Dipole(grid).forward(chi)
+    double = Dipole(grid, dtype=torch.float64).forward(chi.double())
+    assert (single - double).abs().max() < 2e-6
+
+
+def test_stacks_and_gradients():
+    grid = Grid((10, 9, 8))
+    dipole = Dipole(grid, dtype=torch.float64)
+    stack = torch.randn(2, 3, *grid.shape, dtype=torch.float64, requires_grad=True)
+    field = dipole.forward(stack)
+    torch.testing.assert_close(field[1, 2], dipole.forward(stack[1, 2]))
+    field.square().sum().backward()
+    torch.testing.assert_close(stack.grad, 2 * dipole.adjoint(field.detach()))
+
+
+def test_prox_solves_its_normal_equations():
+    generator = torch.Generator().manual_seed(5)
+    grid = Grid((12, 12, 12))
+    dipole = Dipole(grid, padding=1, dtype=torch.float64)
+    field, chi = torch.randn(2, *grid.shape, generator=generator, dtype=torch.float64)
+    x = dipole.prox(field, chi, 0.2)
+    gradient = dipole.adjoint(dipole.forward(x) - field) + 0.2 * (x - chi)
+    assert gradient.abs().max() < 1e-10
+
+
+def test_weighted_prox_equals_dense_least_squares():
+    generator = torch.Generator().manual_seed(6)
+    grid = Grid((5, 6, 4), (1, 1, 2), (0, 0.6, 0.8))
+    dipole = Dipole(grid, dtype=torch.float64)
+    field, chi, weight = torch.randn(3, *grid.shape, generator=generator, dtype=torch.float64)
+    support = torch.rand(grid.shape, generator=generator) > 0.3
+    size = support.numel()
+    matrix = dipole.forward(torch.eye(size, dtype=torch.float64).reshape(size, *grid.shape))
+    matrix = matrix.reshape(size, size).T[:, support.flatten()] * weight.reshape(-1, 1)
+    normal = matrix.T @ matrix + 0.1 * torch.eye(int(support.sum()), dtype=torch.float64)
+    target = matrix.T @ (weight * field).flatten() + 0.1 * chi[support]
+    expected = torch.linalg.solve(normal, target)
+    found = dipole.weighted_prox(
+        field, chi, 0.1, weight, support=support, iterations=200, tolerance=1e-12
+    )
+    torch.testing.assert_close(found[support], expected)
+    assert not found[~support].any()
+
+
+def test_conjugate_gradients_stop_at_the_tolerance_and_keep_the_start():
+    diagonal = torch.linspace(1, 50, 40, dtype=torch.float64)
+    calls = []
+
+    def operator(x):
+        calls.append(1)
+        return diagonal * x
+
+    target = torch.ones(40, dtype=torch.float64)
+    start = target / diagonal
+    solution = conjugate_gradients(operator, target, start, iterations=9, tolerance=1e-6)
+    assert len(calls) == 1
+    torch.testing.assert_close(solution, start)
+    assert solution is not start
+
+
+def test_padding_below_one_is_refused():
+    with pytest.raises(ValueError, match='at least 1'):
+        Dipole(Grid((8, 8, 8)), padding=0.5)
