@@ -98,7 +98,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     qsm_wf = init_qsm_wf(
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,
-        **_phase_keywords(acquisition, settings),
+        **_phase_keywords(acquisition),
         remove_offset='phase-offset' not in processing.ignore,
         unwrapping=processing.unwrapping,
         brain_extraction=_brain_extraction(job, settings),
@@ -211,15 +211,10 @@ def _input_files(job: Job) -> dict:
     }
 
 
-def _phase_keywords(acquisition: Acquisition, settings: Settings) -> dict:
+def _phase_keywords(acquisition: Acquisition) -> dict:
     scale = acquisition.phase_scale
-    if scale is None:
-        return {
-            'phase_sign': settings.inputs.phase_sign,
-            'alternate_slices': settings.inputs.fix_ge_slices,
-        }
     return {
-        'phase_range': (scale.low, scale.high),
+        'phase_range': None if acquisition.real else (scale.low, scale.high),
         'phase_sign': scale.sign,
         'alternate_slices': scale.alternate_slices,
     }
@@ -232,9 +227,9 @@ def _phase_record(acquisition: Acquisition, settings: Settings) -> dict:
     offset = len(acquisition.echo_times_s) > 1 and 'phase-offset' not in ignored
     scale = acquisition.phase_scale
     return {
-        'PhaseScaling': scale.rule if scale else 'Phase from real and imaginary parts.',
-        'PhaseSign': _phase_keywords(acquisition, settings)['phase_sign'],
-        'AlternateSlicesCorrected': _phase_keywords(acquisition, settings)['alternate_slices'],
+        'PhaseScaling': scale.rule,
+        'PhaseSign': scale.sign,
+        'AlternateSlicesCorrected': scale.alternate_slices,
         'OffsetRemoval': 'MCPC-3D-S' if offset else 'none',
         'Unwrapping': settings.processing.unwrapping,
         'UnwrappingSoftware': f'niimath {niimath.__version__}',

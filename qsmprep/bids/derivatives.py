@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +15,15 @@ BIDS_VERSION = '1.10.0'
 CODE_URL = 'https://github.com/qsmprep/qsmprep'
 RAW = 'raw'
 """Name of the input dataset in BIDS URIs (``bids:raw:sub-01/...``) and DatasetLinks."""
+
+
+SHORT_NAMES = {
+    'session': 'ses',
+    'acquisition': 'acq',
+    'ceagent': 'ce',
+    'reconstruction': 'rec',
+    'direction': 'dir',
+}
 
 
 @functools.cache
@@ -37,9 +47,8 @@ def bids_uri(relative_path: str | Path, dataset: str = RAW) -> str:
 def output_entities(name: str, entities: dict[str, str]) -> dict[str, str]:
     """Entities of one derivative of an acquisition.
 
-    BIDS allows fewer entities in ``fmap`` than in ``anat``: what would get lost there
-    (``rec``, ``ce``, ``task``) joins the ``acq`` label, so that two acquisitions never share
-    a name.
+    BIDS allows each kind of output some entities only. What would get lost (``rec`` of a field
+    map, say) joins the ``acq`` label, so that two acquisitions never share a name.
 
     Parameters
     ----------
@@ -50,17 +59,25 @@ def output_entities(name: str, entities: dict[str, str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> output_entities('total_field', {'subject': '01', 'reconstruction': 'norm'})['acquisition']
-    'norm'
+    >>> output_entities('total_field', {'subject': '01', 'reconstruction': 'n'})['acquisition']
+    'recn'
 
     """
-    result = dict(entities) | io_spec()['derivatives'][name]['entities']
-    if result['datatype'] == 'fmap':
-        labels = [result.pop(key, None) for key in ('task', 'ceagent', 'reconstruction')]
-        label = ''.join(x for x in [result.get('acquisition'), *labels] if x)
-        if label:
-            result['acquisition'] = label
-    return result
+    return _fit(entities, io_spec()['derivatives'][name]['entities'])
+
+
+def _fit(entities: dict[str, str], target: dict[str, str]) -> dict[str, str]:
+    result = dict(entities) | target
+    pattern = next(
+        p
+        for p in io_spec()['default_path_patterns']
+        if f'datatype<{result["datatype"]}>' in p and result['suffix'] in re.split(r'[<|>]', p)
+    )
+    allowed = set(re.findall(r'\{(\w+)', pattern))
+    lost = {key: result.pop(key) for key in list(result) if key not in allowed}
+    label = result.get('acquisition', '')
+    label += ''.join(f'{SHORT_NAMES.get(key, key)}{value}' for key, value in lost.items())
+    return result | ({'acquisition': label} if label else {})
 
 
 def output_path(name: str, entities: dict[str, str]) -> str:
@@ -100,8 +117,7 @@ def find_mask(datasets: dict[str, Path], entities: dict[str, str], ending: str) 
 
     """
     subject = f'sub-{entities["subject"]}'
-    short = {'session': 'ses', 'acquisition': 'acq', 'reconstruction': 'rec', 'run': 'run'}
-    wanted = {short[key]: str(value) for key, value in entities.items() if key in short}
+    wanted = {SHORT_NAMES.get(key, key): str(value) for key, value in entities.items()}
     best, best_score = None, -1
     for root in datasets.values():
         for path in sorted((root / subject).rglob(f'{subject}*_{ending}.nii*')):
@@ -116,7 +132,7 @@ def find_mask(datasets: dict[str, Path], entities: dict[str, str], ending: str) 
 
 def figure_entities(panel: str, entities: dict[str, str]) -> dict[str, str]:
     """Entities of one panel of the report on an acquisition."""
-    return dict(entities) | {'datatype': 'figures', 'desc': panel}
+    return _fit(entities, {'datatype': 'figures', 'desc': panel})
 
 
 def write_dataset_description(output_dir: Path, bids_dir: Path) -> None:

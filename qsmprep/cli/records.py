@@ -34,7 +34,6 @@ def participant_record(participant: str, run_uuid: str, command: str) -> dict:
 def acquisition_record(acquisition: Acquisition) -> dict:
     """Record of an acquisition that will be processed."""
     grid = Grid.from_affine(acquisition.shape, acquisition.affine)
-    scale = acquisition.phase_scale
     b0_direction = ', '.join(f'{x:.3f}' for x in grid.b0_direction)
     metadata = acquisition.metadata
     scanner = [metadata.get(k) for k in ('Manufacturer', 'ManufacturersModelName')]
@@ -43,7 +42,7 @@ def acquisition_record(acquisition: Acquisition) -> dict:
         'status': 'pending',
         'inputs': [bids_uri(source) for source in acquisition.sources],
         'rules': {
-            'Phase scaling': scale.rule if scale else 'Phase from real and imaginary parts.',
+            'Phase scaling': acquisition.phase_scale.rule,
             'Field strength': acquisition.field_strength_rule,
             'B0 direction': f'({b0_direction}) in the voxel frame, from the affine.',
         },

@@ -28,7 +28,7 @@ FULL = {
         ('chi', 'sub-01/ses-a/anat/sub-01_ses-a_acq-x_rec-norm_run-1_Chimap.nii.gz'),
         (
             'total_field',
-            'sub-01/ses-a/fmap/sub-01_ses-a_acq-xnorm_run-1_desc-total_fieldmap.nii.gz',
+            'sub-01/ses-a/fmap/sub-01_ses-a_acq-xrecnorm_run-1_desc-total_fieldmap.nii.gz',
         ),
         (
             'brain_mask',
