@@ -307,7 +307,7 @@ def lost_percent(before: np.ndarray, after: np.ndarray) -> float:
     """
     size = np.count_nonzero(before)
     kept = np.count_nonzero(np.logical_and(before, after))
-    return 100.0 * (size - kept) / size if size else math.nan
+    return float(100 * (size - kept) / size) if size else math.nan
 
 
 def relative_residual(

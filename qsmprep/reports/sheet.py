@@ -169,7 +169,7 @@ def positions(
     Examples
     --------
     >>> positions((10, 110), 3)
-    [24, 62, 99]
+    [24, 62, 100]
 
     """
     first, last = span
