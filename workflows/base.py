@@ -128,7 +128,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         or (*acquisition.real, *acquisition.imaginary),
         entities=acquisition.entities,
         acquisition_metadata=job.metadata,
-        static_records={'phase': _phase_record(acquisition, settings)},
+        phase_record=_phase_record(acquisition, settings),
         relaxometry=relaxometry,
         echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
         panels=panels,

@@ -9,7 +9,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.bids.derivatives import figure_entities, io_spec, output_entities
-from qsmprep.interfaces.metadata import STAGES, DescribeOutputs
+from qsmprep.interfaces.metadata import STAGES, DescribeOutput
 
 ALWAYS = (
     'chi',
@@ -30,7 +30,7 @@ def init_outputs_wf(
     source_files: tuple[str, ...],
     entities: dict[str, str],
     acquisition_metadata: dict,
-    static_records: dict[str, dict],
+    phase_record: dict,
     relaxometry: bool,
     echo_times_s: tuple[float, ...] = (),
     panels: tuple[str, ...] = (),
@@ -49,8 +49,8 @@ def init_outputs_wf(
         BIDS entities of the acquisition (without echo and part).
     acquisition_metadata
         What every sidecar says.
-    static_records
-        Records of stages that are known before the run.
+    phase_record
+        Record of the field map, known before the run.
     relaxometry
         Write R2*, T2* and S0.
     echo_times_s
@@ -77,20 +77,10 @@ def init_outputs_wf(
     spec = io_spec()['derivatives']
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
-
-    describe = pe.Node(
-        DescribeOutputs(
-            derivatives={key: spec[key]['stages'] for key in (*names, 'unwrapped')},
-            acquisition=acquisition_metadata,
-            static=static_records,
-        ),
-        name='describe',
-        run_without_submitting=True,
-    )
-    workflow.connect([(inputnode, describe, [(stage, stage) for stage in STAGES])])
+    inputnode.inputs.phase = phase_record
 
     def sink(key: str, target: dict, metadata: dict) -> pe.Node:
-        node = pe.Node(
+        return pe.Node(
             DerivativesDataSink(
                 base_directory=str(output_dir),
                 source_file=list(source_files),
@@ -101,27 +91,34 @@ def init_outputs_wf(
             name=f'sink_{key}',
             run_without_submitting=True,
         )
-        workflow.add_nodes([node])
+
+    def sink_image(key: str, target: dict, metadata: dict, stages: list[str]) -> pe.Node:
+        node = sink(key, target, metadata)
+        node.inputs.compress = True
+        describe = pe.Node(
+            DescribeOutput(acquisition=acquisition_metadata),
+            name=f'describe_{key}',
+            run_without_submitting=True,
+        )
+        workflow.connect([
+            (inputnode, describe, [(stage, stage) for stage in stages]),
+            (describe, node, [('metadata', 'meta_dict')]),
+        ])  # fmt:skip
         return node
 
     for key in names:
-        node = sink(key, output_entities(key, entities), spec[key]['metadata'])
-        node.inputs.compress = True
-        workflow.connect([
-            (inputnode, node, [(key, 'in_file')]),
-            (describe, node, [(key, 'meta_dict')]),
-        ])  # fmt:skip
+        target = output_entities(key, entities)
+        node = sink_image(key, target, spec[key]['metadata'], spec[key]['stages'])
+        workflow.connect(inputnode, key, node, 'in_file')
 
     for index, echo_time in enumerate(echo_times_s):
         echo = pe.Node(niu.Select(index=index), name=f'echo_{index + 1}')
         target = output_entities('unwrapped', entities) | {'echo': str(index + 1)}
         metadata = spec['unwrapped']['metadata'] | {'EchoTime': echo_time}
-        node = sink(f'unwrapped_{index + 1}', target, metadata)
-        node.inputs.compress = True
+        node = sink_image(f'unwrapped_{index + 1}', target, metadata, spec['unwrapped']['stages'])
         workflow.connect([
             (inputnode, echo, [('unwrapped_echoes', 'inlist')]),
             (echo, node, [('out', 'in_file')]),
-            (describe, node, [('unwrapped', 'meta_dict')]),
         ])  # fmt:skip
 
     for panel in panels:

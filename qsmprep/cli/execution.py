@@ -40,8 +40,8 @@ class RobustMultiProcPlugin(MultiProcPlugin):
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             max_workers=self.processors,
-            initializer=process_initializer,
-            initargs=(self._cwd,),
+            initializer=_start_worker,
+            initargs=(self._cwd, logging.getLogger('nipype.workflow').level),
             mp_context=get_context(self.plugin_args.get('mp_context', 'forkserver')),
         )
 
@@ -150,9 +150,8 @@ def configure_nipype(execution: Execution, crash_dir: Path) -> None:
             'monitoring': {'enabled': execution.resource_monitor},
         }
     )
-    level = max(logging.WARNING - 10 * execution.verbosity, logging.DEBUG)
-    for name in ('nipype.workflow', 'nipype.interface', 'nipype.utils'):
-        logging.getLogger(name).setLevel(level)
+    # What fails is told by the progress line and by the report
+    _set_nipype_level(max(logging.CRITICAL - 20 * execution.verbosity, logging.DEBUG))
 
 
 def run_workflow(workflow, execution: Execution) -> bool:
@@ -210,6 +209,17 @@ def _plugin_args(execution: Execution, progress: Progress) -> dict:
     if execution.mem_gb is not None:
         arguments['memory_gb'] = execution.mem_gb
     return arguments
+
+
+def _start_worker(cwd: str, level: int) -> None:
+    """Set up a worker process, which knows nothing of the main one's logging."""
+    process_initializer(cwd)
+    _set_nipype_level(level)
+
+
+def _set_nipype_level(level: int) -> None:
+    for name in ('nipype.workflow', 'nipype.interface', 'nipype.utils'):
+        logging.getLogger(name).setLevel(level)
 
 
 def _stop_children_on_sigterm() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+import traceback
 import uuid
 from pathlib import Path
 
@@ -82,45 +83,53 @@ def run_participants(settings: Settings, command: str) -> int:
     (logs / f'{run_uuid}.toml').write_text(settings.to_toml())
     write_dataset_description(output_dir, settings.inputs.bids_dir)
 
-    jobs, records, stems = [], {}, set()
+    jobs, records = [], {}
     for participant in participants:
         record = participant_record(participant, run_uuid, command)
-        records[participant] = record
-        found, rejected = find_acquisitions(
-            layout,
-            participant,
-            settings.inputs.sessions,
-            filters,
-            InputOverrides(
-                phase_range=settings.inputs.phase_range,
-                phase_sign=settings.inputs.phase_sign,
-                fix_ge_slices=settings.inputs.fix_ge_slices,
-            ),
-        )
-        for acquisition in found:
-            chi_path = output_path('chi', acquisition.entities)
-            if chi_path in stems:
-                rejected.append(_same_name(acquisition, chi_path))
-                continue
-            try:
-                jobs.append(_make_job(acquisition, settings))
-            except InputError as error:
-                rejected.append(
-                    RejectedAcquisition(acquisition.stem, str(error), acquisition.sources)
-                )
-                continue
-            stems.add(chi_path)
-            record['acquisitions'].append(acquisition_record(acquisition))
-        record['acquisitions'] += [rejected_record(item) for item in rejected]
-        for item in rejected:
-            LOGGER.error('%s: %s', item.stem, item.error)
-        if not record['acquisitions']:
-            message = explain_missing(layout, participant)
-            LOGGER.error('%s', message)
-            record['errors'].append({'node': 'input', 'message': message, 'traceback': ''})
+        try:
+            jobs += _collect_jobs(layout, record, settings, filters)
+        except Exception as error:
+            LOGGER.exception('sub-%s cannot be read', participant)
+            trace = ''.join(traceback.format_exception(error))
+            record['errors'].append({'node': 'input', 'message': str(error), 'traceback': trace})
         write_record(output_dir, record)
-
+        records[participant] = record
     return _run_jobs(jobs, records, settings, device, run_uuid)
+
+
+def _collect_jobs(layout, record: dict, settings: Settings, filters: dict | None) -> list:
+    """Jobs of a participant; what is found, usable or not, goes into the record."""
+    participant, inputs = record['participant'], settings.inputs
+    overrides = InputOverrides(
+        phase_range=inputs.phase_range,
+        phase_sign=inputs.phase_sign,
+        fix_ge_slices=inputs.fix_ge_slices,
+    )
+    found, rejected = find_acquisitions(layout, participant, inputs.sessions, filters, overrides)
+    jobs, names = [], set()
+    for acquisition in found:
+        name = output_path('chi', acquisition.entities)
+        try:
+            if name in names:
+                raise InputError(
+                    f'{acquisition.stem}: another acquisition is already written to {name}; tell '
+                    'them apart by an acq- or run- label, or choose one with --bids-filter-file.'
+                )
+            jobs.append(_make_job(acquisition, settings))
+        except InputError as error:
+            sources = acquisition.sources
+            rejected.append(RejectedAcquisition(acquisition.stem, str(error), sources))
+        else:
+            names.add(name)
+            record['acquisitions'].append(acquisition_record(acquisition))
+    for item in rejected:
+        LOGGER.error('%s: %s', item.stem, item.error)
+        record['acquisitions'].append(rejected_record(item))
+    if not record['acquisitions']:
+        message = explain_missing(layout, participant)
+        LOGGER.error('%s', message)
+        record['errors'].append({'node': 'input', 'message': message, 'traceback': ''})
+    return jobs
 
 
 def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uuid: str) -> int:
@@ -209,15 +218,6 @@ def _validate(bids_dir: Path) -> None:
     )
     if done.returncode:
         LOGGER.warning('The BIDS validator finds errors in %s:\n%s', bids_dir, done.stdout.strip())
-
-
-def _same_name(acquisition: Acquisition, chi_path: str) -> RejectedAcquisition:
-    return RejectedAcquisition(
-        acquisition.stem,
-        f'{acquisition.stem}: another acquisition is already written to {chi_path}; tell them '
-        'apart by an acq- or run- label, or choose one with --bids-filter-file.',
-        acquisition.sources,
-    )
 
 
 def _make_job(acquisition: Acquisition, settings: Settings):

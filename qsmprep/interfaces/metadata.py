@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from nipype.interfaces.base import (
-    DynamicTraitedSpec,
+    BaseInterfaceInputSpec,
     SimpleInterface,
+    TraitedSpec,
     isdefined,
     traits,
 )
-from nipype.interfaces.io import add_traits
 
 STAGES = {
     'phase': 'PhaseProcessing',
@@ -22,34 +22,32 @@ STAGES = {
 """Stage of the graph -> key of its record in a sidecar."""
 
 
-class _DescribeOutputsInputSpec(DynamicTraitedSpec):
+class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     acquisition = traits.Dict(desc='what all sidecars of an acquisition say')
-    static = traits.Dict(desc='records of stages that are known before the run')
+    phase = traits.Dict(desc='record of the field map')
+    mask = traits.Dict(desc='record of the masks')
+    background = traits.Dict(desc='record of background field removal')
+    relaxometry = traits.Dict(desc='record of relaxometry')
+    inversion = traits.Dict(desc='record of dipole inversion')
+    reference = traits.Dict(desc='record of referencing')
+    quality = traits.Dict(desc='quality measures')
 
 
-class DescribeOutputs(SimpleInterface):
-    """Gather the stages' records into one sidecar for each derivative."""
+class _DescribeOutputOutputSpec(TraitedSpec):
+    metadata = traits.Dict(desc='the sidecar')
 
-    input_spec = _DescribeOutputsInputSpec
-    output_spec = DynamicTraitedSpec
 
-    def __init__(self, derivatives: dict[str, list[str]] | None = None, **inputs):
-        """Take a table of derivatives and the stages that each of them builds on."""
-        self._derivatives = derivatives or {}
-        super().__init__(**inputs)
-        add_traits(self.inputs, list(STAGES))
+class DescribeOutput(SimpleInterface):
+    """Gather the records of the stages that an output builds on into its sidecar."""
 
-    def _outputs(self):
-        return add_traits(super()._outputs(), list(self._derivatives))
+    input_spec = _DescribeOutputInputSpec
+    output_spec = _DescribeOutputOutputSpec
 
     def _run_interface(self, runtime):
-        records = dict(self.inputs.static) if isdefined(self.inputs.static) else {}
-        for stage in STAGES:
-            value = getattr(self.inputs, stage)
-            if isdefined(value):
-                records[stage] = records.get(stage, {}) | value
-        for name, stages in self._derivatives.items():
-            sidecar = dict(self.inputs.acquisition)
-            sidecar |= {STAGES[stage]: records[stage] for stage in stages if stage in records}
-            self._results[name] = sidecar
+        metadata = dict(self.inputs.acquisition)
+        for stage, key in STAGES.items():
+            record = getattr(self.inputs, stage)
+            if isdefined(record):
+                metadata[key] = record
+        self._results['metadata'] = metadata
         return runtime
