@@ -1,0 +1,304 @@
+"""Checks of NIfTI files that cost little: header, stream and range of values."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from qsmprep.bids.errors import InputError
+
+MAX_VOXELS = 2**29
+"""Voxels of one echo: 813 cubed, finer than 0.3 mm for a whole head."""
+MAX_DATA_OFFSET = 2**24
+CHUNK_BYTES = 2**24
+VOXEL_SIZE_RANGE_MM = (0.02, 20.0)
+STANDARD_SPACE_CODES = (3, 4)
+
+
+@dataclass(frozen=True)
+class ImageSummary:
+    """
+    What the checks of an echo have read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        Voxels along three axes.
+    affine
+        4 x 4, voxel indices to scanner mm.
+    minimum, maximum
+        Range of the values, after ``scl_slope`` and ``scl_inter``.
+    slope, intercept
+        Scaling of the header, (1, 0) where there is none.
+    integer
+        Whether the scaled values are whole numbers by their type.
+    warnings
+        Sentences about what was found.
+
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    minimum: float
+    maximum: float
+    slope: float
+    intercept: float
+    integer: bool
+    warnings: tuple[str, ...]
+
+
+def inspect_image(path: str | Path) -> ImageSummary:
+    """
+    Check the file of one echo: header first, then the whole stream, in chunks.
+
+    No more bytes are decompressed than the header promises.
+
+    Parameters
+    ----------
+    path
+        A ``.nii`` or ``.nii.gz`` file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated or corrupt, has other than three axes, an impossible
+        voxel size, affine or scaling, or values that are not finite.
+
+    """
+    path = check_path(path)
+    header = _read_header(path)
+    shape = _check_shape(header, path)
+    affine, warnings = _check_geometry(header, path)
+    slope, intercept, scaling_warnings = _check_scaling(header, path)
+    low, high = _scan_values(path, header, shape)
+    dtype = header.get_data_dtype()
+    return ImageSummary(
+        path=path,
+        shape=shape,
+        affine=tuple(tuple(float(x) for x in row) for row in affine),
+        minimum=min(low * slope, high * slope) + intercept,
+        maximum=max(low * slope, high * slope) + intercept,
+        slope=slope,
+        intercept=intercept,
+        integer=dtype.kind in 'iu' and slope.is_integer() and intercept.is_integer(),
+        warnings=warnings + scaling_warnings,
+    )
+
+
+def check_path(path: str | Path) -> Path:
+    """
+    Return a path that leads to a regular file.
+
+    A file of a dataset may be a symbolic link that leads out of it: DataLad keeps content under
+    ``.git/annex``, and shared storage is often linked. The index only lists names below the
+    dataset's root, so no label can climb out of it.
+
+    Raises
+    ------
+    InputError
+        If a link leads nowhere, or to something that is no file.
+
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f'{path} is a link whose target is missing; fetch the content first (datalad get or '
+            'git annex get) or, in a container, bind the folder that it points to.'
+        )
+    if not path.is_file():
+        raise InputError(f'{path} is no regular file; remove it or replace it by a NIfTI image.')
+    return path
+
+
+def check_same_grid(image: ImageSummary, reference: ImageSummary) -> None:
+    """
+    Check that two images share shape and affine (within 0.001 mm).
+
+    Raises
+    ------
+    InputError
+        If they do not.
+
+    """
+    if image.shape != reference.shape:
+        raise InputError(
+            f'{image.path} has {_product(image.shape)} voxels but {reference.path.name} has '
+            f'{_product(reference.shape)}; magnitude and phase of all echoes must share one grid.'
+        )
+    distance = np.abs(np.subtract(image.affine, reference.affine)).max()
+    if distance > 1e-3:
+        raise InputError(
+            f'{image.path} and {reference.path.name} differ in their affines by up to '
+            f'{distance:.3g}; magnitude and phase of all echoes must share one grid.'
+        )
+
+
+def _product(shape: tuple[int, ...]) -> str:
+    return ' x '.join(str(n) for n in shape)
+
+
+def _open(path: Path):
+    return gzip.open(path, 'rb') if path.name.endswith('.gz') else path.open('rb')
+
+
+def _read_header(path: Path) -> nb.Nifti1Header:
+    """Header as stored: Nibabel's own reader repairs a voxel size of zero without a word."""
+    unreadable = (
+        f'{path} cannot be read as NIfTI: {{}}; the file is truncated or corrupt, copy or '
+        'convert it again.'
+    )
+    try:
+        with _open(path) as stream:
+            raw = stream.read(nb.Nifti2Header.sizeof_hdr)
+        kind = nb.Nifti2Header if b'n+2' in raw[4:12] else nb.Nifti1Header
+        header = kind(binaryblock=raw[: kind.sizeof_hdr], check=False)
+    except (OSError, EOFError, zlib.error, WrapStructError, ValueError) as error:
+        raise InputError(unreadable.format(error)) from error
+    if header['magic'].item()[:3] not in (b'n+1', b'n+2'):
+        raise InputError(unreadable.format('the header lacks the NIfTI magic number'))
+    return header
+
+
+def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, int, int]:
+    try:
+        shape = tuple(int(n) for n in header.get_data_shape())
+        kind = header.get_data_dtype().kind
+    except (HeaderDataError, ValueError, KeyError) as error:
+        raise InputError(f'{path} has an impossible header: {error}; convert it again.') from error
+    if len(shape) > 3:
+        raise InputError(
+            f'{path} has {len(shape)} axes ({_product(shape)}); BIDS keeps each echo in a 3-D file '
+            'of its own (echo-1, echo-2, ...): split it along the fourth axis, for instance with '
+            'fslsplit.'
+        )
+    if len(shape) < 3 or min(shape) < 2:
+        raise InputError(
+            f'{path} has the shape {_product(shape)}; a volume of at least two voxels along each '
+            'axis is needed.'
+        )
+    if math.prod(shape) > MAX_VOXELS:
+        raise InputError(
+            f'{path} claims {_product(shape)} voxels, more than the {MAX_VOXELS} that one echo '
+            'may have; the header is wrong, or the image is not a head.'
+        )
+    if kind not in 'iuf':
+        raise InputError(
+            f'{path} holds values of type {header.get_data_dtype()}; real numbers are needed: '
+            'split complex images into part-mag and part-phase or part-real and part-imag.'
+        )
+    return shape
+
+
+def _check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    zooms = np.asarray(header['pixdim'][1:4], dtype=np.float64)
+    lengths = ', '.join(f'{z:g}' for z in zooms)
+    if not np.all(np.isfinite(zooms)) or np.any(zooms <= 0):
+        raise InputError(
+            f'{path} has the voxel size (pixdim) {lengths} mm; three positive numbers are '
+            'expected: repair the header.'
+        )
+    try:
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        sform, sform_code = header.get_sform(coded=True)
+        qform, qform_code = header.get_qform(coded=True)
+    except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
+        raise InputError(f'{path} has no valid affine: {error}; repair the header.') from error
+    if not np.all(np.isfinite(affine)):
+        raise InputError(f'{path} has an affine with values that are not finite; repair it.')
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if np.any(sizes == 0) or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
+        raise InputError(f'{path} has a singular affine; repair sform and qform of the header.')
+    low, high = VOXEL_SIZE_RANGE_MM
+    if np.any(sizes < low) or np.any(sizes > high):
+        raise InputError(
+            f'{path} has voxels of {", ".join(f"{s:g}" for s in sizes)} mm by its affine; '
+            f'{low:g} to {high:g} mm are expected: repair the header (unit: mm).'
+        )
+    warnings = []
+    if sform_code == 0 and qform_code == 0:
+        warnings.append(
+            f'{path.name} holds no orientation (sform and qform codes are 0): its third axis is '
+            'taken as the direction of B0.'
+        )
+    if not np.allclose(sizes, zooms, rtol=0.01):
+        warnings.append(
+            f'{path.name}: the voxel size by the affine ({", ".join(f"{s:.4g}" for s in sizes)} '
+            f'mm) is used, not pixdim ({lengths} mm).'
+        )
+    if sform_code and qform_code and not np.allclose(sform, qform, atol=0.01):
+        warnings.append(
+            f'{path.name}: sform and qform differ by up to '
+            f'{np.abs(sform - qform).max():.3g}; the sform is used.'
+        )
+    if (sform_code or qform_code) in STANDARD_SPACE_CODES:
+        warnings.append(
+            f'{path.name}: the affine leads to a standard space, not to the scanner, so that the '
+            'direction of B0 read from it may be wrong.'
+        )
+    return affine, tuple(warnings)
+
+
+def _check_scaling(header: nb.Nifti1Header, path: Path) -> tuple[float, float, tuple[str, ...]]:
+    slope, intercept = float(header['scl_slope']), float(header['scl_inter'])
+    if math.isinf(slope) or math.isinf(intercept):
+        raise InputError(
+            f'{path} has scl_slope {slope} and scl_inter {intercept}; repair the header.'
+        )
+    if slope == 0:
+        return 1.0, 0.0, ()
+    if math.isnan(slope):
+        return (
+            1.0,
+            0.0,
+            (f'{path.name}: scl_slope is not a number; the values are used as stored.',),
+        )
+    if math.isnan(intercept):
+        raise InputError(f'{path} has scl_slope {slope:g} but no valid scl_inter; repair it.')
+    return slope, intercept, ()
+
+
+def _scan_values(path: Path, header: nb.Nifti1Header, shape: tuple) -> tuple[float, float]:
+    """Smallest and largest stored value; the stream is read once, no further than promised."""
+    dtype = header.get_data_dtype()
+    offset = int(header['vox_offset'])
+    if not header.sizeof_hdr <= offset <= MAX_DATA_OFFSET:
+        raise InputError(f'{path} starts its data at byte {offset}; repair vox_offset.')
+    remaining = math.prod(shape) * dtype.itemsize
+    low, high, not_finite = math.inf, -math.inf, 0
+    try:
+        with _open(path) as stream:
+            stream.read(offset)
+            while remaining:
+                block = stream.read(min(CHUNK_BYTES, remaining))
+                if not block or len(block) % dtype.itemsize:
+                    raise EOFError(f'{remaining - len(block)} bytes of data are missing')
+                remaining -= len(block)
+                values = np.frombuffer(block, dtype)
+                if dtype.kind == 'f':
+                    finite = np.isfinite(values)
+                    not_finite += values.size - int(finite.sum())
+                    values = values[finite]
+                if values.size:
+                    low, high = min(low, float(values.min())), max(high, float(values.max()))
+            stream.read(1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f'{path} is truncated or corrupt ({error}); copy or convert it again.'
+        ) from error
+    if not_finite:
+        raise InputError(
+            f'{path} holds {not_finite} values that are not finite (NaN or infinite) among '
+            f'{math.prod(shape)}; replace them, with 0 where there is no signal.'
+        )
+    return low, high

@@ -1,0 +1,261 @@
+"""Which stored values stand for -pi and pi: read from what is known, never from the extrema."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.headers import ImageSummary
+
+RADIANS = (-math.pi, math.pi)
+MILLIRADIANS = (-1000 * math.pi, 1000 * math.pi)
+NOMINAL_RANGES = {
+    'Siemens': ((0.0, 4096.0), (-4096.0, 4096.0)),
+    'Philips': (RADIANS, (0.0, 4095.0), MILLIRADIANS),
+    'GE': (RADIANS, MILLIRADIANS),
+}
+"""Stored values that stand for -pi and pi, by manufacturer, narrow ranges first.
+
+Siemens stores 12 bits, which its DICOM header and dcm2niix scale by 2 and -4096. Philips stores
+12 bits as well, scaled to milliradians by the DICOM rescale slope or to radians by dcm2niix. GE
+stores milliradians.
+"""
+TOLERANCE = 0.01
+"""Part of a range by which values may lie outside (rounding, interpolation)."""
+LEAST_COVERAGE = 0.5
+"""Part of a nominal range that the values must span for it to be believed."""
+LEAST_SPAN_RAD = 0.02 * math.pi
+
+
+@dataclass(frozen=True)
+class InputOverrides:
+    """
+    What the user knows better than the headers.
+
+    Parameters
+    ----------
+    phase_range
+        Stored values that stand for -pi and pi.
+    phase_sign
+        -1 inverts the phase.
+    fix_ge_slices
+        Add pi to every second slice of images that are not of another manufacturer.
+
+    """
+
+    phase_range: tuple[float, float] | None = None
+    phase_sign: int = 1
+    fix_ge_slices: bool = False
+
+
+@dataclass(frozen=True)
+class PhaseScale:
+    """
+    How stored values become phase.
+
+    Values in the file (after ``scl_slope``) from ``low`` to ``high`` map linearly onto
+    [-pi, pi); what lies outside wraps. For real and imaginary parts the range is that of their
+    argument.
+
+    Parameters
+    ----------
+    low, high
+        Stored values that stand for -pi and pi.
+    sign
+        Factor of the phase, 1 or -1.
+    alternate_slices
+        Whether pi is added to every second slice.
+    rule
+        A sentence on how this was chosen.
+
+    """
+
+    low: float
+    high: float
+    sign: int
+    alternate_slices: bool
+    rule: str
+
+
+def manufacturer_of(metadata: dict) -> str | None:
+    """
+    Manufacturer as one of the keys of ``NOMINAL_RANGES``, or as written.
+
+    Examples
+    --------
+    >>> manufacturer_of({'Manufacturer': 'GE MEDICAL SYSTEMS'})
+    'GE'
+    >>> manufacturer_of({'Manufacturer': 'SIEMENS'})
+    'Siemens'
+
+    """
+    name = str(metadata.get('Manufacturer') or '').strip()
+    for known, pattern in {
+        'Siemens': r'siemens',
+        'Philips': r'philips',
+        'GE': r'\bge\b|\bgems\b|general electric',
+    }.items():
+        if re.search(pattern, name.lower()):
+            return known
+    return name or None
+
+
+def choose_phase_scale(
+    images: list[ImageSummary], metadata: dict, overrides: InputOverrides
+) -> tuple[PhaseScale, list[str]]:
+    """
+    Choose the scaling of the phase images of one acquisition.
+
+    In this order: the user's range; ``Units`` of radians; the manufacturer's nominal range, of
+    which the data may only rule some out; values in +-pi that are no integers.
+
+    Parameters
+    ----------
+    images
+        Phase of each echo.
+    metadata
+        Sidecar of the phase.
+    overrides
+        What the user has set.
+
+    Returns
+    -------
+    scale
+        The scaling.
+    warnings
+        Sentences on what was assumed.
+
+    Raises
+    ------
+    InputError
+        If no rule applies or the values contradict it.
+
+    """
+    units = _units(images, metadata)
+    if overrides.phase_range is not None:
+        limits = tuple(float(x) for x in overrides.phase_range)
+        if not all(math.isfinite(x) for x in limits) or limits[0] >= limits[1]:
+            raise InputError(
+                f'--phase-range {limits[0]:g} {limits[1]:g}: LOW must be less than HIGH.'
+            )
+        if not _contains(limits, images):
+            raise _no_range(images, f'do not lie in --phase-range {_text(limits)}')
+        rule, warnings = 'as set by --phase-range', []
+    elif units == 'rad':
+        limits, rule, warnings = _radians(images)
+    else:
+        limits, rule, warnings = _nominal_range(images, metadata, units)
+    if math.isclose(limits[0], limits[1]) or _span(images) == 0:
+        raise _no_range(images, 'are all the same')
+    alternate, sign_note = _slices_and_sign(metadata, overrides, warnings)
+    return PhaseScale(
+        low=limits[0],
+        high=limits[1],
+        sign=overrides.phase_sign,
+        alternate_slices=alternate,
+        rule=f'Values from {_text(limits)} stand for -pi to pi, {rule}{sign_note}.',
+    ), warnings
+
+
+def complex_phase_scale(metadata: dict, overrides: InputOverrides) -> tuple[PhaseScale, list[str]]:
+    """Sign and slice correction of real and imaginary parts, and warnings."""
+    warnings = []
+    alternate, sign_note = _slices_and_sign(metadata, overrides, warnings)
+    rule = f'The phase is the argument of the real and imaginary parts{sign_note}.'
+    return PhaseScale(*RADIANS, overrides.phase_sign, alternate, rule), warnings
+
+
+def _units(images: list[ImageSummary], metadata: dict) -> str:
+    units = str(metadata.get('Units') or '').strip().lower()
+    if units in ('rad', 'radian', 'radians'):
+        return 'rad'
+    if units in ('', 'arbitrary', 'a.u.', 'au'):
+        return units
+    raise InputError(
+        f'{images[0].path} has the Units {metadata["Units"]!r}; the phase of an echo has the Units '
+        '"rad" or "arbitrary": correct the sidecar, or leave field maps out.'
+    )
+
+
+def _radians(images: list[ImageSummary]) -> tuple[tuple[float, float], str, list[str]]:
+    if _span(images) < LEAST_SPAN_RAD:
+        raise _no_range(
+            images, 'span next to nothing of 2 pi, though Units says rad (is scl_slope right?)'
+        )
+    if _contains(RADIANS, images):
+        return RADIANS, 'as Units says rad', []
+    if _contains((0.0, 2 * math.pi), images):
+        warning = f'{images[0].path.name} holds radians from 0 to 2 pi; they are wrapped to +-pi.'
+        return RADIANS, 'as Units says rad, those beyond pi being wrapped', [warning]
+    raise _no_range(images, 'do not lie within +-pi, though Units says rad')
+
+
+def _nominal_range(
+    images: list[ImageSummary], metadata: dict, units: str
+) -> tuple[tuple[float, float], str, list[str]]:
+    maker = manufacturer_of(metadata)
+    told = f'Units {units!r}' if units else 'no Units'
+    warnings = [] if units else [f'{images[0].path.name} has no Units in its sidecar.']
+    if maker == 'Siemens' and all((x.slope, x.intercept) == (2, -4096) for x in images):
+        limits = (-4096.0, 4096.0)
+        if not _contains(limits, images):
+            raise _no_range(images, f'do not lie in the nominal range {_text(limits)} of Siemens')
+        return limits, 'as scl_slope 2 and scl_inter -4096 of a Siemens image say', warnings
+    for limits in NOMINAL_RANGES.get(maker, ()):
+        if limits == RADIANS and all(x.integer for x in images):
+            continue
+        if _contains(limits, images) and _span(images) >= LEAST_COVERAGE * (limits[1] - limits[0]):
+            return limits, f'a nominal range of {maker} ({told})', warnings
+    if (
+        not any(x.integer for x in images)
+        and _contains(RADIANS, images)
+        and _span(images) >= LEAST_COVERAGE * 2 * math.pi
+    ):
+        warnings = [
+            f'{images[0].path.name} has {told}; its values lie within +-pi and are read as radians.'
+        ]
+        return RADIANS, f'as the values lie within +-pi and are no integers ({told})', warnings
+    known = ' or '.join(_text(limits) for limits in NOMINAL_RANGES.get(maker, ()))
+    what = f'and {told}, from {maker or "an unknown manufacturer"}, cannot be scaled to radians'
+    raise _no_range(images, f'{what} (known for it: {known})' if known else what)
+
+
+def _slices_and_sign(
+    metadata: dict, overrides: InputOverrides, warnings: list[str]
+) -> tuple[bool, str]:
+    """Whether to correct the slices; a note for the rule; warnings are appended."""
+    maker = manufacturer_of(metadata)
+    alternate = overrides.fix_ge_slices and maker in ('GE', None)
+    if overrides.fix_ge_slices and not alternate:
+        warnings.append(f'--fix-ge-slices is not applied to an image from {maker}.')
+    if maker == 'GE' and overrides.phase_sign == 1:
+        warnings.append(
+            'GE scanners often store phase with the opposite sign: if the pallidum is dark in the '
+            'susceptibility map, run again with --phase-sign -1.'
+        )
+    note = ', inverted by --phase-sign -1' if overrides.phase_sign == -1 else ''
+    return alternate, note + (', with pi added to every second slice' if alternate else '')
+
+
+def _span(images: list[ImageSummary]) -> float:
+    return max(x.maximum for x in images) - min(x.minimum for x in images)
+
+
+def _contains(limits: tuple[float, float], images: list[ImageSummary]) -> bool:
+    slack = TOLERANCE * (limits[1] - limits[0])
+    return all(x.minimum >= limits[0] - slack and x.maximum <= limits[1] + slack for x in images)
+
+
+def _text(limits: tuple[float, float]) -> str:
+    return f'{limits[0]:.5g} to {limits[1]:.5g}'
+
+
+def _no_range(images: list[ImageSummary], what: str) -> InputError:
+    widest = max(images, key=lambda x: x.maximum - x.minimum)
+    return InputError(
+        f'{widest.path}: phase values from {widest.minimum:.5g} to {widest.maximum:.5g} {what}. '
+        'Give the values that stand for -pi and pi with --phase-range LOW HIGH, or store '
+        'radians and set Units to "rad" in the sidecar.'
+    )

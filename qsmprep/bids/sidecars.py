@@ -1,0 +1,231 @@
+"""What the sidecars of an acquisition tell: echo times, field strength, quality."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsmprep.bids.errors import InputError
+
+if TYPE_CHECKING:
+    from bids.layout import BIDSFile
+
+PROTON_GYROMAGNETIC_RATIO = 42.577478518
+"""MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
+FIELD_STRENGTH_RANGE_T = (0.05, 21.0)
+LONGEST_ECHO_TIME_S = 0.5
+CONSTANT_METADATA = (
+    'Manufacturer',
+    'ManufacturersModelName',
+    'SoftwareVersions',
+    'ImagingFrequency',
+    'ReceiveCoilName',
+    'CoilCombinationMethod',
+    'MRAcquisitionType',
+    'ScanningSequence',
+    'SequenceVariant',
+    'ScanOptions',
+    'SequenceName',
+    'PulseSequenceType',
+    'RepetitionTime',
+    'FlipAngle',
+    'PixelBandwidth',
+    'PartialFourier',
+    'ParallelAcquisitionTechnique',
+    'ParallelReductionFactorInPlane',
+    'NonlinearGradientCorrection',
+)
+"""Sidecar keys that are handed on: what a map's reader needs, nothing that tells of a person."""
+FILTERED_PHASE = ('SWI', 'SWAN', 'HOMODYNE', 'FILTER', 'MNIP')
+
+
+@dataclass(frozen=True)
+class EchoPair:
+    """Both files of one echo: magnitude and phase, or real and imaginary part."""
+
+    first: BIDSFile
+    second: BIDSFile
+
+    @property
+    def files(self) -> tuple[BIDSFile, BIDSFile]:
+        """Both files."""
+        return self.first, self.second
+
+    @property
+    def metadata(self) -> dict:
+        """Sidecars of both; the second has the last word, and alone tells ``Units``."""
+        first = {key: value for key, value in self.first.get_metadata().items() if key != 'Units'}
+        return first | self.second.get_metadata()
+
+
+def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
+    """
+    Field strength [T] from a sidecar, the rule that was used, and warnings.
+
+    The imaging frequency is exact where the nominal strength is rounded ("3 T" may be 2.89 T).
+
+    Raises
+    ------
+    InputError
+        If neither is given, or one makes no sense.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> round(field_strength({'ImagingFrequency': 123.25}, Path('x.nii'))[0], 3)
+    2.895
+
+    """
+    nominal = _number(metadata, 'MagneticFieldStrength', path)
+    frequency = _number(metadata, 'ImagingFrequency', path)
+    if nominal is None and frequency is None:
+        raise InputError(
+            f'{path}: the sidecar tells no field strength; add MagneticFieldStrength [T] or '
+            'ImagingFrequency [MHz].'
+        )
+    low, high = FIELD_STRENGTH_RANGE_T
+    exact = None if frequency is None else frequency / PROTON_GYROMAGNETIC_RATIO
+    for key, strength, unit in (
+        ('MagneticFieldStrength', nominal, 'T'),
+        ('ImagingFrequency', exact, 'MHz'),
+    ):
+        if strength is not None and not low <= strength <= high:
+            raise InputError(
+                f'{path}: {key} {metadata[key]} means {strength:.4g} T, but {low:g} to {high:g} T '
+                f'are expected; give {key} in {unit}.'
+            )
+    if exact is None:
+        return nominal, f'MagneticFieldStrength {nominal:g} T.', []
+    rule = f'{exact:.4f} T from ImagingFrequency {frequency:g} MHz.'
+    if nominal is not None and abs(exact - nominal) > 0.15 * nominal:
+        return (
+            exact,
+            rule,
+            [
+                f'ImagingFrequency {frequency:g} MHz means {exact:.3f} T, far from '
+                f'MagneticFieldStrength {nominal:g} T; the former is used.'
+            ],
+        )
+    return exact, rule, []
+
+
+def _number(metadata: dict, key: str, path: Path) -> float | None:
+    value = metadata.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f'{path}: {key} in the sidecar is {value!r}; one number is expected.')
+    return float(value)
+
+
+def echo_time(pair: EchoPair) -> float:
+    """
+    Echo time [s] on which both files of an echo agree.
+
+    Raises
+    ------
+    InputError
+        If it is missing, no number, or differs; or if the second file is a phase difference.
+
+    """
+    path = Path(pair.second.path)
+    if 'EchoTime1' in pair.metadata and 'EchoTime2' in pair.metadata:
+        raise InputError(
+            f'{path} is a phase difference (its sidecar has EchoTime1 and EchoTime2); the phase of '
+            'each echo is needed.'
+        )
+    times = [_number(file.get_metadata(), 'EchoTime', Path(file.path)) for file in pair.files]
+    if times == [None, None]:
+        raise InputError(
+            f'{path}: EchoTime is missing from the sidecar; add the echo time in seconds.'
+        )
+    if None not in times and abs(times[0] - times[1]) > 1e-5:
+        raise InputError(
+            f'{path} has EchoTime {times[1]:g} s but {pair.first.filename} has {times[0]:g} s; '
+            'both parts of an echo must agree: correct the sidecars.'
+        )
+    return times[0] if times[1] is None else times[1]
+
+
+def check_echo_times(times: list[float], pairs: list[EchoPair]) -> None:
+    """
+    Check echo times [s] in rising order.
+
+    Raises
+    ------
+    InputError
+        If one is not positive, looks like milliseconds or occurs twice.
+
+    """
+    path = pairs[-1].second.path
+    listing = ', '.join(f'{time:g}' for time in times)
+    if times[0] <= 0:
+        raise InputError(
+            f'{pairs[0].second.path} has EchoTime {times[0]:g}; echo times are positive seconds.'
+        )
+    if times[-1] > LONGEST_ECHO_TIME_S:
+        raise InputError(
+            f'{path} has EchoTime {times[-1]:g}, which looks like milliseconds; BIDS keeps echo '
+            f'times in seconds (0.001 x {times[-1]:g}): correct the sidecar.'
+        )
+    if any(later - earlier < 1e-6 for earlier, later in zip(times, times[1:], strict=False)):
+        raise InputError(
+            f'{path}: the echo times of its acquisition are {listing} s; they must all differ: '
+            'correct EchoTime in the sidecar of each echo.'
+        )
+
+
+def shared_metadata(pairs: list[EchoPair]) -> dict:
+    """
+    Return the keys on whose value all echoes agree.
+
+    Raises
+    ------
+    InputError
+        If the echoes differ in units, manufacturer or field strength.
+
+    """
+    sidecars = [pair.metadata for pair in pairs]
+    shared = {
+        key: value
+        for key, value in sidecars[0].items()
+        if all(sidecar.get(key) == value for sidecar in sidecars)
+    }
+    for key in ('Units', 'Manufacturer', 'MagneticFieldStrength'):
+        values = [sidecar.get(key) for sidecar in sidecars]
+        if any(value != values[0] for value in values):
+            raise InputError(
+                f'{pairs[0].second.path}: the echoes differ in {key} '
+                f'({", ".join(str(value) for value in values)}); correct the sidecars.'
+            )
+    return shared
+
+
+def scan_warnings(metadata: dict, n_echoes: int) -> list[str]:
+    """Sentences on what in the acquisition itself limits a susceptibility map."""
+    warnings = []
+    if n_echoes == 1:
+        warnings.append(
+            'There is one echo: the phase offset of the coils stays in the field, and no R2* map '
+            'can be made.'
+        )
+    if metadata.get('MRAcquisitionType') == '2D':
+        warnings.append('The acquisition is 2D; 3D is recommended for susceptibility mapping.')
+    partial = metadata.get('PartialFourier')
+    if isinstance(partial, (int, float)) and partial < 1:
+        warnings.append(f'Partial Fourier ({partial:g}) was used; it may corrupt the phase.')
+    image_type = metadata.get('ImageType') or []
+    words = [str(x).upper() for x in (image_type if isinstance(image_type, list) else [image_type])]
+    if any(key in word for word in words for key in FILTERED_PHASE):
+        warnings.append(
+            f'ImageType ({", ".join(words)}) tells of a filtered phase, as made for SWI; a filter '
+            'removes susceptibility.'
+        )
+    if str(metadata.get('CoilCombinationMethod')).lower() == 'sum of squares':
+        warnings.append(
+            'The coils were combined by the sum of squares; the phase may hold open-ended fringe '
+            'lines.'
+        )
+    return warnings
