@@ -108,20 +108,14 @@ class TrustPhase(SimpleInterface):
     output_spec = _TrustPhaseOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm.mask import reliable_mask
+        from qsmprep.qsm.mask import RELATIVE_QUALITY, reliable_mask
 
         path = self.inputs.brain
-        quality = None
+        mask, parameters = images.read(path, bool), {'Method': 'none'}
         if isdefined(self.inputs.quality):
-            # ROMEO leaves NaN where the magnitude is zero
-            quality = np.nan_to_num(images.read(self.inputs.quality))
-        grid = images.read_grid(path)
-        mask, parameters = reliable_mask(images.read(path, bool), quality, grid)
-        if not mask.any():
-            raise ValueError(
-                f'No voxel of the brain mask {path} has reliable phase; look at the mask and the '
-                'wrapped phase, give a mask with --derivatives, or use --ignore phase-quality.'
-            )
+            voxel_size = images.read_grid(path).voxel_size
+            mask = reliable_mask(mask, images.read(self.inputs.quality), voxel_size)
+            parameters = {'Method': 'ROMEO quality map', 'RelativeQuality': RELATIVE_QUALITY}
         self._results['mask'] = images.write(mask, path, runtime.cwd, 'reliable')
         self._results['parameters'] = parameters
         return runtime

@@ -46,5 +46,5 @@ def test_no_reliable_voxel_is_an_error(save, echoes):
     node = TrustPhase(
         brain=save(echoes['ball'], 'brain'), quality=save(np.zeros((32, 32, 32)), 'quality')
     )
-    with pytest.raises(ValueError, match='phase-quality'):
+    with pytest.raises(ValueError, match='mask is empty'):
         node.run()
