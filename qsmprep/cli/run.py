@@ -35,8 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     analysis_level, settings = parse_args(argv)
     logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
     LOGGER.setLevel(max(25 - 5 * settings.execution.verbosity, logging.DEBUG))
-    command = shlex.join(['qsmprep', *(sys.argv[1:] if argv is None else argv)])
-
     if analysis_level == 'group':
         from qsmprep.cli.group import run_group
 
@@ -44,7 +42,13 @@ def main(argv: list[str] | None = None) -> int:
 
     from qsmprep.cli.participant import run_participants
 
-    return run_participants(settings, command)
+    return run_participants(settings, _command(sys.argv[1:] if argv is None else argv))
+
+
+def _command(argv: list[str]) -> str:
+    """Join the arguments into one line that names files and folders, but not where they lie."""
+    names = [argument.rstrip('/').rpartition('/')[2] for argument in argv]
+    return shlex.join(['qsmprep', *names])
 
 
 if __name__ == '__main__':
