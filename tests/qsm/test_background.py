@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background, sphere_spectrum
+from qsmprep.qsm.grid import Grid
+
+
+def dipole_field(moment, position_mm, points_mm, direction):
+    """Field of a point dipole, the analytic law."""
+    r = points_mm - np.asarray(position_mm).reshape(3, 1, 1, 1)
+    distance = np.sqrt((r**2).sum(0))
+    along = np.tensordot(direction, r, 1) / distance
+    return moment * (3 * along**2 - 1) / distance**3
+
+
+def phantom(voxel_size, b0_direction):
+    """A sphere of 26 mm: dipoles inside are local, strong ones close outside are background."""
+    shape = tuple(int(np.ceil(64 / v)) for v in voxel_size)
+    grid = Grid(shape, voxel_size, b0_direction)
+    centres = [(np.arange(n) - (n - 1) / 2) * v for n, v in zip(shape, voxel_size, strict=True)]
+    points = np.stack(np.meshgrid(*centres, indexing='ij'))
+    mask = (points**2).sum(0) < 26**2
+    rng = np.random.default_rng(0)
+    local = np.zeros(shape)
+    for _ in range(40):
+        at = rng.uniform(-14, 14, 3)
+        ball = np.sqrt(((points - at.reshape(3, 1, 1, 1)) ** 2).sum(0)) > 3
+        local += ball * dipole_field(rng.choice([-1.0, 1.0]), at, points, grid.b0_direction)
+    background = 100 * points[2] / 26 + 30 * points[0] * points[1] / 26**2 + 5
+    for at in ((0, 5, 31), (20, -22, 12), (-31, 0, 3)):
+        background = background + dipole_field(1e5, at, points, grid.b0_direction)
+    scale = local[mask].std()
+    return grid, mask, local / scale, background
+
+
+CASES = [((1, 1, 1), (0, 0, 1)), ((1, 1, 2), (0.3, -0.2, 0.9))]
+LIMITS = {'vsharp': 0.22, 'pdf': 0.55, 'pdf+vsharp': 0.45, 'lbv': 0.35}
+
+
+@pytest.fixture(scope='module', params=CASES, ids=['isotropic', 'oblique, anisotropic'])
+def head(request):
+    return phantom(*request.param)
+
+
+@pytest.mark.parametrize('method', BACKGROUND_METHODS)
+def test_local_field_is_recovered(head, method):
+    grid, mask, local, background = head
+    result = remove_background(local + background, mask, grid, method)
+    kept = result.mask
+    assert kept.sum() > 0.5 * mask.sum()
+    assert not (kept & ~mask).any()
+    assert not result.local_field[~kept].any()
+    assert result.local_field.dtype == np.float32
+    error = (result.local_field - local)[kept]
+    assert np.std(error) < LIMITS[method] * np.std(local[kept])
+
+
+@pytest.mark.parametrize('voxel_size', [(1, 1, 1), (0.8, 0.8, 2.0), (1, 1, 3)])
+@pytest.mark.parametrize('radius', [3.0, 6.0])
+def test_sphere_mean_of_harmonic_polynomials_is_their_centre(voxel_size, radius):
+    shape = (32, 32, 32)
+    x, y, z = np.meshgrid(*[np.fft.fftfreq(32, 1 / 32 / v) for v in voxel_size], indexing='ij')
+    kernel = np.fft.irfftn(sphere_spectrum(shape, voxel_size, radius), shape)
+    harmonics = (x**2 - z**2, y**2 - z**2, x * y, x**4 - 6 * x**2 * z**2 + z**4)
+    for harmonic in harmonics:
+        assert abs(np.sum(kernel * harmonic)) < 3e-3 * radius**2
+    assert np.sum(kernel) == pytest.approx(1, abs=1e-4)
+
+
+def test_unreliable_voxels_count_for_less_in_pdf(head):
+    grid, mask, local, background = head
+    rng = np.random.default_rng(3)
+    noise = np.full(mask.shape, 0.01)
+    bad = rng.random(mask.shape) < 0.03
+    noise[bad] = 100
+    field = local + background + noise * rng.standard_normal(mask.shape)
+    inner = mask & ~bad
+    errors = [
+        np.std((remove_background(field, mask, grid, 'pdf', weighting).local_field - local)[inner])
+        for weighting in (noise, None)
+    ]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_every_parameter_is_recorded(head):
+    grid, mask, local, background = head
+    result = remove_background(local + background, mask, grid, 'vsharp', min_radius_mm=4)
+    assert result.parameters == {
+        'method': 'vsharp',
+        'max_radius_mm': 12.0,
+        'min_radius_mm': 4,
+        'threshold': 0.05,
+    }
+
+
+def test_errors_name_the_choices(head):
+    grid, mask, local, _ = head
+    with pytest.raises(ValueError, match='choose one of vsharp'):
+        remove_background(local, mask, grid, 'sharp')
+    with pytest.raises(ValueError, match='no parameter radius; it has max_radius_mm'):
+        remove_background(local, mask, grid, radius=3)
+    with pytest.raises(ValueError, match='one shape'):
+        remove_background(local, mask[1:], grid)
+    with pytest.raises(ValueError, match='empty'):
+        remove_background(local, np.zeros_like(mask), grid)
+    thin = np.zeros_like(mask)
+    thin[:, :, 10] = True
+    with pytest.raises(ValueError, match='too thin'):
+        remove_background(local, thin, grid)
+    with pytest.raises(ValueError, match='larger mask'):
+        remove_background(local, thin, grid, 'lbv')

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from qsmprep.qsm.mask import erode, fill_holes, largest_component, mask_steps, reliable_mask
+
+
+@pytest.fixture
+def brain():
+    x, y, z = np.indices((40, 40, 40)) - 19.5
+    return x**2 + y**2 + z**2 < 17**2
+
+
+def test_erosion_is_in_millimetres(brain):
+    eroded = erode(np.ones((9, 9, 9)), 2.0, (1, 1, 2))
+    assert eroded.sum() == 5 * 5 * 7
+    np.testing.assert_array_equal(erode(brain, 0, (1, 1, 1)), brain)
+
+
+def test_only_small_closed_cavities_are_filled(brain):
+    mask = brain.copy()
+    mask[20, 20, 20] = False
+    mask[10:15, 18:23, 18:23] = False
+    filled = fill_holes(mask, 0.1, 0.001)
+    assert filled[20, 20, 20]
+    assert not filled[12, 20, 20]
+    assert fill_holes(mask, 1.0, 0.001)[12, 20, 20]
+
+
+def test_largest_component():
+    mask = np.zeros((10, 10, 10), dtype=bool)
+    mask[:4] = True
+    mask[8:] = True
+    np.testing.assert_array_equal(np.flatnonzero(largest_component(mask).any((1, 2))), range(4))
+    with pytest.raises(ValueError, match='empty'):
+        largest_component(np.zeros((3, 3, 3)))
+
+
+def test_reliable_mask_keeps_veins_and_drops_the_sinus(brain):
+    quality = np.full(brain.shape, 0.9, dtype=np.float32)
+    quality[20, 20, 14:26] = 0.2
+    quality[14:26, 14:26, :9] = 0.5
+    quality[:5] = np.nan
+    mask = reliable_mask(brain, quality, (1, 1, 1))
+    assert mask[20, 20, 14:26].all()
+    assert not mask[14:26, 14:26, :9].any()
+    assert not (mask & ~brain).any()
+    kept = brain.copy()
+    kept[14:26, 14:26, :9] = False
+    kept[:5] = False
+    np.testing.assert_array_equal(mask, kept)
+
+
+def test_uniformly_noisy_phase_keeps_the_brain(brain):
+    quality = np.full(brain.shape, 0.3, dtype=np.float32)
+    np.testing.assert_array_equal(reliable_mask(brain, quality, (1, 1, 1)), brain)
+
+
+def test_errors(brain):
+    with pytest.raises(ValueError, match='one grid'):
+        reliable_mask(brain, np.ones((3, 3, 3)), (1, 1, 1))
+    with pytest.raises(ValueError, match='empty'):
+        reliable_mask(np.zeros_like(brain), np.ones(brain.shape), (1, 1, 1))
+
+
+def test_steps_count_volume(brain):
+    steps = mask_steps({'brain': brain, 'eroded': erode(brain, 2, (1, 1, 2))}, (1, 1, 2))
+    assert list(steps) == ['brain', 'eroded']
+    assert steps['brain'] == pytest.approx(brain.sum() * 0.002, abs=1e-3)
+    assert steps['eroded'] < steps['brain']
