@@ -36,9 +36,9 @@ PANELS = {
     'echoes': Panel(
         'Echoes: magnitude and phase',
         'Phase must wrap from \u2212\u03c0 (black) to \u03c0 (white) in smooth bands that get '
-        'closer with the echo time. Grey phase without wraps, or flat white and black, means a '
-        'wrong phase range; stripes from slice to slice a fault of reconstruction; blurred edges '
-        'or ghosts mean motion. Outside the head there is only noise.',
+        'closer with the echo time. Flat grey, or only patches of black and white, '
+        'means a wrong phase range; stripes from slice to slice a fault of reconstruction; '
+        'blurred edges or ghosts motion. Outside the head there is only noise.',
     ),
     'unwrapped': Panel(
         'Unwrapped phase',
@@ -351,9 +351,10 @@ def _links(text: str) -> list[tuple[str, str]]:
     [('See ', ''), ('the paper', 'https://doi.org/1'), (' and <b>', '')]
 
     """
+    text = re.sub(r'(\*\*?|__?)(?=\S)([^*_\n]+?)(?<=\S)\1(?!\w)', r'\2', _text(text))
     pattern = r'\[([^\]]+)\]\((https?://[^\s)]+)\)|(https?://[^\s<>"\')\]]*[^\s<>"\')\].,;])'
     pieces, end = [], 0
-    for link in re.finditer(pattern, _text(text)):
+    for link in re.finditer(pattern, text):
         pieces.append((text[end : link.start()], ''))
         pieces.append((link[1] or link[3], link[2] or link[3]))
         end = link.end()

@@ -117,7 +117,7 @@ def plot_unwrapped(
     volume = load_volume(unwrapped)
     support = _support(volume, mask)
     volume = volume.masked(support if mask else None)
-    limit = max(_percentile(np.abs(volume.data), support, 99), math.pi)
+    limit = _round_up(max(_percentile(np.abs(volume.data), support, 99), math.pi))
     rows = _echo_rows(volume, support, echo_times_s, bounding_box(support))
     return draw_sheet([Strip('Unwrapped phase', rows, (-limit, limit), 'rad', 'RdBu_r')], out_path)
 

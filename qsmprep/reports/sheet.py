@@ -302,7 +302,7 @@ def _draw_tile(axes, tile: Tile, strip: Strip, width_px: float) -> None:
         'path_effects': [withStroke(linewidth=2.5, foreground='black')],
     }
     if width_px > 60:
-        axes.text(0.02, 0.015, tile.note, size=8.5, va='bottom', **style)
+        axes.text(0.02, 0.015, tile.note, size=9.5, va='bottom', **style)
     axes.text(0, 1.01, tile.title, size=10.5, va='bottom', **style)
     if tile.marked:
         (low_x, high_x), (_, high_y) = (MARKS[axis] for axis in PLANES[tile.plane][:2])
@@ -348,20 +348,24 @@ def _save(figure, path: Path, colours: Sequence[str]) -> Path:
     picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
     channels = np.asarray(picture)
     grey = (np.ptp(channels, axis=-1) == 0).all()
-    picture = picture.convert('L') if grey else _with_palette(picture, colours)
+    if grey:
+        picture = picture.convert('L').point(lambda level: level & ~1)  # 128 levels: smaller
+    else:
+        picture = _with_palette(picture, colours)
     picture.save(path, format='PNG', optimize=True)
     return path
 
 
 def _with_palette(picture, colours: Sequence[str]):
-    """Reduce a picture to the colour maps and the most frequent other colours in it."""
+    """Reduce a picture to the colour maps, greys and the most frequent other colours in it."""
     from matplotlib import colormaps
     from PIL import Image
 
-    maps = sorted(set(colours))
-    count = 160 // len(maps)
+    maps = sorted(set(colours) - {'gray'})
+    count = 152 // max(len(maps), 1)
     palette = [colormaps[name](np.linspace(0, 1, count), bytes=True)[:, :3] for name in maps]
-    other = picture.quantize(256 - count * len(maps), method=Image.Quantize.MEDIANCUT)
+    palette.append(np.repeat(np.linspace(0, 255, 56).round()[:, None], 3, axis=1))
+    other = picture.quantize(256 - count * len(maps) - 56, method=Image.Quantize.MEDIANCUT)
     palette.append(np.reshape(other.getpalette(), (-1, 3)))
     table = Image.new('P', (1, 1))
     table.putpalette(np.concatenate(palette).astype(np.uint8).tobytes())

@@ -1,0 +1,137 @@
+"""Quality measures against fields and maps whose values are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from qsmprep.qsm.grid import Grid
+from qsmprep.reports.quality import (
+    MEASURES,
+    cone_power_ratio,
+    measure_quality,
+    quality_warnings,
+    relative_residual,
+    rim_to_core_sd,
+    tukey_fences,
+)
+
+RNG = np.random.default_rng(3)
+
+
+def ball(shape=(48, 48, 48), radius=0.8):
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing='ij')
+    return sum(a**2 for a in axes) < radius**2
+
+
+def kernel_of(grid):
+    axes = np.meshgrid(
+        *(np.fft.fftfreq(n, v) for n, v in zip(grid.shape, grid.voxel_size, strict=True)),
+        indexing='ij',
+    )
+    squared = sum(a**2 for a in axes)
+    squared[0, 0, 0] = np.inf
+    along = sum(a * b for a, b in zip(axes, grid.b0_direction, strict=True))
+    return 1 / 3 - along**2 / squared
+
+
+def test_known_values_come_out():
+    grid = Grid((48, 48, 48), (1, 1, 2))
+    brain = ball()
+    reliable = brain.copy()
+    reliable[:20] = False
+    final = reliable.copy()
+    final[..., :24] = False
+    local = np.where(brain, RNG.choice([-1.0, 1.0], brain.shape), 0)
+    chi = np.where(final, RNG.choice([-0.03, 0.03], brain.shape), 0)
+    chi[30:32, 30:32, 36] = 1.5
+    found = measure_quality(
+        grid,
+        3.0,
+        chi,
+        final,
+        brain_mask=brain,
+        reliable_mask=reliable,
+        total_field_hz=10 * local,
+        field_noise_hz=np.full(brain.shape, 0.7),
+        echo_residual_rad=np.full(brain.shape, 0.1),
+        local_field_hz=local,
+        model_field_hz=0.6 * local,
+        r2star_hz=np.full(brain.shape, 22.0),
+    )
+    assert list(found) == [measure.key for measure in MEASURES]
+    assert all(type(value) is float for value in found.values())
+    assert found['brain_volume_ml'] == pytest.approx(brain.sum() * 0.002)
+    assert found['map_volume_ml'] == pytest.approx(final.sum() * 0.002)
+    lost = 100 * (1 - reliable.sum() / brain.sum())
+    assert found['lost_to_phase_quality_percent'] == pytest.approx(lost)
+    assert found['lost_to_background_percent'] == pytest.approx(50, abs=0.1)
+    assert found['total_field_sd_hz'] == pytest.approx(10, rel=0.01)
+    assert found['local_field_sd_ppb'] == pytest.approx(1000 / 127.732, rel=0.01)
+    assert found['data_consistency'] == pytest.approx(0.4, rel=0.01)
+    assert found['chi_beyond_1ppm_percent'] == pytest.approx(100 * 4 / final.sum())
+    assert found['field_noise_median_hz'] == pytest.approx(0.7)
+    assert found['r2star_median_hz'] == pytest.approx(22)
+
+
+def test_an_empty_map_gives_volumes_only():
+    grid = Grid((16, 16, 16))
+    nothing = np.zeros(grid.shape)
+    found = measure_quality(grid, 3.0, nothing, nothing > 0, brain_mask=nothing > 0)
+    assert found == {'brain_volume_ml': 0.0, 'map_volume_ml': 0.0}
+
+
+def test_a_noisy_rim_is_seen():
+    grid, mask = Grid((48, 48, 48)), ball()
+    chi = np.where(mask, RNG.normal(0, 0.03, mask.shape), 0)
+    assert rim_to_core_sd(chi, mask, grid) == pytest.approx(1, abs=0.05)
+    edge = mask & ~ball(radius=0.7)
+    assert rim_to_core_sd(np.where(edge, 10 * chi, chi), mask, grid) > 4
+
+
+@pytest.mark.parametrize('direction', [(0, 0, 1), (1, 0, 0), (0.2, -0.3, 0.9)])
+@pytest.mark.parametrize('voxel_size', [(1, 1, 1), (0.8, 0.8, 2.0)])
+def test_streaks_are_seen_along_any_b0(direction, voxel_size):
+    grid, mask = Grid((48, 48, 48), voxel_size, direction), ball()
+    truth = np.where(mask, RNG.normal(0, 0.05, mask.shape), 0)
+    assert cone_power_ratio(truth, mask, grid) == pytest.approx(1, abs=0.25)
+    kernel = kernel_of(grid)
+    field = np.fft.ifftn(np.fft.fftn(truth) * kernel).real + RNG.normal(0, 0.004, mask.shape)
+    flat = np.where(np.abs(kernel) < 0.02, 0.02 * np.where(kernel < 0, -1, 1), kernel)
+    streaky = np.fft.ifftn(np.fft.fftn(field) / flat).real
+    damped = np.fft.ifftn(np.fft.fftn(field) * kernel / (kernel**2 + 0.05)).real
+    assert cone_power_ratio(np.where(mask, streaky, 0), mask, grid) > 1.5
+    assert cone_power_ratio(np.where(mask, damped, 0), mask, grid) < 0.5
+
+
+def test_a_constant_difference_explains_nothing_and_costs_nothing():
+    mask = ball((12, 12, 12))
+    field = RNG.normal(0, 1, mask.shape)
+    weights = RNG.uniform(0.5, 1, mask.shape)
+    assert relative_residual(field + 3, field, mask, weights) == pytest.approx(0, abs=1e-12)
+    assert relative_residual(0 * field, field, mask, weights) == pytest.approx(1, abs=0.05)
+    assert math.isnan(relative_residual(field, 0 * field, mask))
+
+
+def test_warnings_name_value_band_and_advice():
+    good = {m.key: (m.low or 0) + 0.1 * ((m.high or 1) - (m.low or 0)) for m in MEASURES}
+    assert quality_warnings(good) == []
+    sentence = quality_warnings({'chi_sd_ppb': 211.0, 'unknown': 9e9})
+    assert len(sentence) == 1
+    assert sentence[0].startswith('Spread of susceptibility: 211 ppb, expected 10 to 120 ppb. ')
+    assert len(quality_warnings({'chi_sd_ppb': math.nan})) == 1
+
+
+def test_measures_have_names_and_meanings_of_their_own():
+    keys = [measure.key for measure in MEASURES]
+    assert len(set(keys)) == len(keys)
+    for measure in MEASURES:
+        assert measure.description.endswith('.')
+        assert measure.advice.endswith('.')
+        assert measure.band
+
+
+def test_tukey_fences_find_the_outlier_and_need_five_values():
+    low, high = tukey_fences([10, 11, 12, 13, 14, 40])
+    assert low < 10 < 14 < high < 40
+    assert tukey_fences([1, 2, 3, 4, math.nan]) is None
