@@ -271,14 +271,14 @@ def _check_scaling(header: nb.Nifti1Header, path: Path) -> tuple[float, float, t
 def _scan_values(path: Path, header: nb.Nifti1Header, shape: tuple) -> tuple[float, float]:
     """Smallest and largest stored value; the stream is read once, no further than promised."""
     dtype = header.get_data_dtype()
-    offset = int(header['vox_offset'])
+    offset = float(header['vox_offset'])
     if not header.sizeof_hdr <= offset <= MAX_DATA_OFFSET:
-        raise InputError(f'{path} starts its data at byte {offset}; repair vox_offset.')
+        raise InputError(f'{path} starts its data at byte {offset:g}; repair vox_offset.')
     remaining = math.prod(shape) * dtype.itemsize
     low, high, not_finite = math.inf, -math.inf, 0
     try:
         with _open(path) as stream:
-            stream.read(offset)
+            stream.read(int(offset))
             while remaining:
                 block = stream.read(min(CHUNK_BYTES, remaining))
                 if not block or len(block) % dtype.itemsize:

@@ -1,0 +1,239 @@
+"""Files that are broken are refused, each with its reason."""
+
+import gzip
+import os
+import struct
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.headers import check_same_grid, inspect_image
+
+PIXDIM_BYTE, DIM_BYTE, SROW_X_BYTE, SLOPE_BYTE, OFFSET_BYTE = 76, 40, 280, 112, 108
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return an image of 6 x 5 x 4 voxels from -3 to 56.5 by a slope of 0.5."""
+    image = nb.Nifti1Image(np.arange(120, dtype=np.int16).reshape(6, 5, 4), np.diag([1, 1, 2, 1]))
+    image.header.set_slope_inter(0.5, -3)
+    image.to_filename(tmp_path / 'image.nii.gz')
+    return tmp_path / 'image.nii.gz'
+
+
+def patch(path, byte, *values, form='<f'):
+    """Overwrite numbers in the header, as they are stored."""
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    for value in values:
+        struct.pack_into(form, raw, byte, value)
+        byte += struct.calcsize(form)
+    path.write_bytes(gzip.compress(bytes(raw)))
+
+
+def test_values_are_scaled_and_summarised(path):
+    image = inspect_image(path)
+    assert image.shape == (6, 5, 4)
+    assert (image.minimum, image.maximum) == (-3.0, 56.5)
+    assert (image.slope, image.intercept, image.integer) == (0.5, -3.0, False)
+    assert image.warnings == ()
+    np.testing.assert_array_equal(image.affine, np.diag([1, 1, 2, 1]))
+
+
+def test_negative_slope_and_both_endiannesses(tmp_path):
+    data = np.arange(-10, 54, dtype='>i2').reshape(4, 4, 4)
+    header = nb.Nifti1Header(endianness='>')
+    header.set_data_dtype('>i2')
+    image = nb.Nifti1Image(data, np.eye(4), header)
+    image.header.set_slope_inter(-2.0, 0.0)
+    image.to_filename(tmp_path / 'image.nii')
+    summary = inspect_image(tmp_path / 'image.nii')
+    assert (summary.minimum, summary.maximum) == (-106.0, 20.0)
+
+
+def test_large_files_are_read_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr('qsmprep.bids.headers.CHUNK_BYTES', 64)
+    data = np.random.default_rng(0).normal(size=(9, 8, 7)).astype(np.float32)
+    nb.Nifti1Image(data, np.eye(4)).to_filename(tmp_path / 'image.nii.gz')
+    summary = inspect_image(tmp_path / 'image.nii.gz')
+    assert (summary.minimum, summary.maximum) == (float(data.min()), float(data.max()))
+
+
+def test_nifti_2_is_read(tmp_path):
+    data = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+    nb.Nifti2Image(data, np.eye(4)).to_filename(tmp_path / 'image.nii.gz')
+    assert inspect_image(tmp_path / 'image.nii.gz').maximum == 63
+
+
+@pytest.mark.parametrize('size', [0, 0.0, np.nan, -1.0, np.inf])
+def test_impossible_voxel_size(path, size):
+    patch(path, PIXDIM_BYTE + 8, size)
+    with pytest.raises(InputError, match=r'image\.nii\.gz has the voxel size \(pixdim\) 1, '):
+        inspect_image(path)
+
+
+def test_affine_that_is_not_finite(path):
+    patch(path, SROW_X_BYTE, np.nan)
+    with pytest.raises(InputError, match='affine with values that are not finite'):
+        inspect_image(path)
+
+
+def test_singular_affine(path):
+    patch(path, SROW_X_BYTE, *np.ravel([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0]]))
+    with pytest.raises(InputError, match='singular affine'):
+        inspect_image(path)
+
+
+def test_voxels_in_metres(path):
+    patch(path, SROW_X_BYTE, *np.ravel(np.diag([0.001, 0.001, 0.002, 1])[:3]))
+    with pytest.raises(InputError, match=r'voxels of 0\.001, 0\.001, 0\.002 mm'):
+        inspect_image(path)
+
+
+def test_four_axes_get_a_hint(tmp_path):
+    nb.Nifti1Image(np.ones((4, 4, 4, 3), np.float32), np.eye(4)).to_filename(tmp_path / 'x.nii')
+    with pytest.raises(InputError, match=r'has 4 axes \(4 x 4 x 4 x 3\); .*split it'):
+        inspect_image(tmp_path / 'x.nii')
+
+
+def test_one_slice_is_no_volume(tmp_path):
+    nb.Nifti1Image(np.ones((4, 4, 1), np.float32), np.eye(4)).to_filename(tmp_path / 'x.nii')
+    with pytest.raises(InputError, match='shape 4 x 4 x 1; a volume'):
+        inspect_image(tmp_path / 'x.nii')
+
+
+@pytest.mark.parametrize('dtype', [np.complex64, [('R', 'u1'), ('G', 'u1'), ('B', 'u1')]])
+def test_values_that_are_not_real(tmp_path, dtype):
+    nb.Nifti1Image(np.zeros((4, 4, 4), dtype), np.eye(4)).to_filename(tmp_path / 'x.nii')
+    with pytest.raises(InputError, match='real numbers are needed'):
+        inspect_image(tmp_path / 'x.nii')
+
+
+def test_huge_claims_are_refused_before_reading(path):
+    patch(path, DIM_BYTE + 2, 30000, 30000, 30000, form='<h')
+    with pytest.raises(InputError, match='claims 30000 x 30000 x 30000 voxels'):
+        inspect_image(path)
+
+
+def test_no_more_is_decompressed_than_promised(path, monkeypatch):
+    header_and_data = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(header_and_data + bytes(50_000_000)))
+    taken = []
+    original = gzip.GzipFile.read
+    monkeypatch.setattr(
+        gzip.GzipFile,
+        'read',
+        lambda self, size=-1: taken.append(size) or original(self, size),
+    )
+    assert inspect_image(path).maximum == 56.5
+    assert min(taken) > 0
+    assert sum(taken) < 2000
+
+
+@pytest.mark.parametrize('part', [0.0, 0.3, 0.7, 0.98])
+def test_truncated_gzip(path, part):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=r'image\.nii\.gz .*truncated or corrupt'):
+        inspect_image(path)
+
+
+def test_damaged_gzip_fails_its_checksum(path):
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match='truncated or corrupt'):
+        inspect_image(path)
+
+
+def test_truncated_without_compression(path, tmp_path):
+    (tmp_path / 'x.nii').write_bytes(gzip.decompress(path.read_bytes())[:-6])
+    with pytest.raises(InputError, match='6 bytes of data are missing'):
+        inspect_image(tmp_path / 'x.nii')
+
+
+def test_text_is_no_image(tmp_path):
+    (tmp_path / 'x.nii').write_text('version https://git-lfs.github.com/spec/v1\n' * 20)
+    with pytest.raises(InputError, match='cannot be read as NIfTI'):
+        inspect_image(tmp_path / 'x.nii')
+
+
+@pytest.mark.parametrize('offset', [0.0, -8.0, 1e9, np.nan, np.inf])
+def test_impossible_data_offset(path, offset):
+    patch(path, OFFSET_BYTE, offset)
+    with pytest.raises(InputError, match='repair vox_offset'):
+        inspect_image(path)
+
+
+def test_slope_of_zero_and_nan_mean_no_scaling(path):
+    patch(path, SLOPE_BYTE, 0.0, 7.0)
+    image = inspect_image(path)
+    assert (image.minimum, image.maximum, image.integer) == (0, 119, True)
+    patch(path, SLOPE_BYTE, np.nan, 0.0)
+    image = inspect_image(path)
+    assert (image.minimum, image.maximum) == (0, 119)
+    assert 'scl_slope is not a number' in image.warnings[0]
+
+
+@pytest.mark.parametrize('scaling', [(np.inf, 0), (1, np.inf), (1, np.nan)])
+def test_impossible_scaling(path, scaling):
+    patch(path, SLOPE_BYTE, *scaling)
+    with pytest.raises(InputError, match='scl_'):
+        inspect_image(path)
+
+
+def test_values_that_are_not_finite_are_counted(tmp_path):
+    data = np.ones((4, 4, 4), np.float32)
+    data[0, 0, :3] = np.nan, np.inf, -np.inf
+    nb.Nifti1Image(data, np.eye(4)).to_filename(tmp_path / 'x.nii')
+    with pytest.raises(InputError, match='3 values that are not finite .* among 64'):
+        inspect_image(tmp_path / 'x.nii')
+
+
+def test_orientation_is_questioned(tmp_path):
+    image = nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+    image.set_sform(np.eye(4), 0)
+    image.set_qform(np.eye(4), 0)
+    image.to_filename(tmp_path / 'x.nii')
+    assert 'holds no orientation' in inspect_image(tmp_path / 'x.nii').warnings[0]
+    image.set_qform(np.eye(4), 1)
+    image.set_sform(np.diag([1, 1, -1, 1]), 4)
+    image.to_filename(tmp_path / 'x.nii')
+    warnings = ' '.join(inspect_image(tmp_path / 'x.nii').warnings)
+    assert 'sform and qform differ by up to 2; the sform is used' in warnings
+    assert 'standard space' in warnings
+
+
+def test_voxel_size_of_affine_wins_over_pixdim(path):
+    patch(path, PIXDIM_BYTE + 4, 1.5)
+    assert 'voxel size by the affine (1, 1, 2 mm) is used' in inspect_image(path).warnings[0]
+
+
+def test_links_may_leave_the_dataset_but_must_lead_to_a_file(path, tmp_path):
+    folder = tmp_path / 'dataset'
+    folder.mkdir()
+    link = folder / 'link.nii.gz'
+    link.symlink_to(path)
+    assert inspect_image(link).maximum == 56.5
+    link.unlink()
+    link.symlink_to(tmp_path / '.git' / 'annex' / 'gone')
+    with pytest.raises(InputError, match='datalad get'):
+        inspect_image(link)
+    os.mkfifo(folder / 'pipe.nii')
+    with pytest.raises(InputError, match='no regular file'):
+        inspect_image(folder / 'pipe.nii')
+
+
+def test_grids_must_agree(path, tmp_path):
+    reference = inspect_image(path)
+    nb.Nifti1Image(np.ones((6, 5, 3), np.float32), np.diag([1, 1, 2, 1])).to_filename(
+        tmp_path / 'thin.nii'
+    )
+    with pytest.raises(InputError, match=r'thin\.nii has 6 x 5 x 3 voxels but image\.nii\.gz'):
+        check_same_grid(inspect_image(tmp_path / 'thin.nii'), reference)
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[0, 3] = 0.01
+    nb.Nifti1Image(np.ones((6, 5, 4), np.float32), affine).to_filename(tmp_path / 'moved.nii')
+    with pytest.raises(InputError, match=r'differ in their affines by up to 0\.01'):
+        check_same_grid(inspect_image(tmp_path / 'moved.nii'), reference)

@@ -1,0 +1,150 @@
+"""Phase is scaled by what is known of it, and refused where that is contradicted."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.headers import ImageSummary
+from qsmprep.bids.phase_scale import (
+    InputOverrides,
+    choose_phase_scale,
+    complex_phase_scale,
+    manufacturer_of,
+)
+
+NONE = InputOverrides()
+
+
+def image(minimum, maximum, integer=False, slope=1.0, intercept=0.0):
+    return ImageSummary(
+        path=Path('sub-01_echo-1_part-phase_MEGRE.nii.gz'),
+        shape=(4, 4, 4),
+        affine=(),
+        minimum=minimum,
+        maximum=maximum,
+        slope=slope,
+        intercept=intercept,
+        integer=integer,
+        warnings=(),
+    )
+
+
+def limits(*images, overrides=NONE, **metadata):
+    scale, _ = choose_phase_scale(list(images), metadata, overrides)
+    return scale.low, scale.high
+
+
+PI = (-math.pi, math.pi)
+MRAD = (-1000 * math.pi, 1000 * math.pi)
+
+
+@pytest.mark.parametrize(
+    ('stored', 'metadata', 'expected'),
+    [
+        (image(-3.1, 3.14), {'Units': 'rad'}, PI),
+        (image(-0.4, 0.9), {'Units': 'rad'}, PI),
+        (image(-3, 3, True), {'Units': 'rad'}, PI),
+        (image(0, 6.28), {'Units': 'rad'}, PI),
+        (image(0, 4095, True), {'Manufacturer': 'Siemens'}, (0, 4096)),
+        (image(12, 3900, True), {'Manufacturer': 'SIEMENS', 'Units': 'arbitrary'}, (0, 4096)),
+        (image(-4096, 4094, True, 2, -4096), {'Manufacturer': 'Siemens'}, (-4096, 4096)),
+        (image(-500, 400, True, 2, -4096), {'Manufacturer': 'Siemens'}, (-4096, 4096)),
+        (image(-4096, 4094), {'Manufacturer': 'Siemens Healthineers'}, (-4096, 4096)),
+        (image(-3.14, 3.14), {'Manufacturer': 'Siemens'}, PI),
+        (image(-3142, 3142), {'Manufacturer': 'Philips Medical Systems'}, MRAD),
+        (image(0, 4095, True), {'Manufacturer': 'Philips'}, (0, 4095)),
+        (image(-3.14, 3.14), {'Manufacturer': 'Philips', 'Units': 'arbitrary'}, PI),
+        (image(-3141, 3141, True), {'Manufacturer': 'GE MEDICAL SYSTEMS'}, MRAD),
+        (image(-3.14, 3.13), {}, PI),
+    ],
+)
+def test_nominal_ranges(stored, metadata, expected):
+    assert limits(stored, **metadata) == pytest.approx(expected)
+
+
+def test_all_echoes_share_one_range_which_none_need_fill():
+    assert limits(image(900, 2100, True), image(0, 4095, True), Manufacturer='Siemens') == (0, 4096)
+
+
+@pytest.mark.parametrize(
+    ('stored', 'metadata', 'message'),
+    [
+        (image(0, 4095, True), {}, 'no Units, from an unknown manufacturer, cannot be scaled'),
+        (image(-4096, 4094, True), {'Units': 'arbitrary'}, "Units 'arbitrary', from an unknown"),
+        (image(0, 4095, True), {'Manufacturer': 'Canon'}, 'from Canon, cannot be scaled'),
+        (image(-4096, 4094), {'Units': 'rad'}, r'do not lie within \+-pi, though Units says rad'),
+        (image(-0.0037, 0.0037), {'Units': 'rad'}, 'next to nothing of 2 pi'),
+        (image(-0.0037, 0.0037), {}, 'cannot be scaled'),
+        (image(-1.0, 1.0), {}, 'cannot be scaled'),
+        (image(-8192, 4096), {'Manufacturer': 'Siemens'}, 'known for it: 0 to 4096 or -4096 to'),
+        (image(-9000, 4094, True, 2, -4096), {'Manufacturer': 'Siemens'}, 'nominal range -4096'),
+        (image(-500, 496, True), {'Manufacturer': 'Philips'}, 'cannot be scaled'),
+        (image(-3, 3, True), {'Manufacturer': 'Philips'}, 'cannot be scaled'),
+        (image(-180, 180), {'Units': 'Hz'}, "has the Units 'Hz'"),
+        (image(0, 0, True), {'Units': 'rad'}, 'next to nothing'),
+    ],
+)
+def test_contradictions_name_the_file_and_the_way_out(stored, metadata, message):
+    with pytest.raises(InputError, match=message) as error:
+        limits(stored, **metadata)
+    assert 'sub-01_echo-1_part-phase_MEGRE.nii.gz' in str(error.value)
+    if metadata.get('Units') != 'Hz':
+        assert '--phase-range LOW HIGH' in str(error.value)
+
+
+def test_the_user_has_the_first_word():
+    overrides = InputOverrides(phase_range=(-0.0037, 0.0037), phase_sign=-1)
+    scale, warnings = choose_phase_scale(
+        [image(-0.003674, 0.003674)], {'Units': 'rad', 'Manufacturer': 'Siemens'}, overrides
+    )
+    assert (scale.low, scale.high, scale.sign) == (-0.0037, 0.0037, -1)
+    assert scale.rule == (
+        'Values from -0.0037 to 0.0037 stand for -pi to pi, as set by --phase-range, '
+        'inverted by --phase-sign -1.'
+    )
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ('phase_range', 'message'),
+    [((0, 2000), 'do not lie in --phase-range 0 to 2000'), ((5, 5), 'LOW must be less than HIGH'),
+     ((math.nan, 1), 'LOW must be less than HIGH')],
+)  # fmt: skip
+def test_the_user_may_be_wrong(phase_range, message):
+    with pytest.raises(InputError, match=message):
+        limits(image(0, 4095, True), overrides=InputOverrides(phase_range=phase_range))
+
+
+def test_assumptions_are_told():
+    _, warnings = choose_phase_scale([image(-3.1, 3.1)], {}, NONE)
+    assert warnings[0].endswith('has no Units; its values lie within +-pi and are read as radians.')
+    scale, warnings = choose_phase_scale([image(0, 4095, True)], {'Manufacturer': 'Siemens'}, NONE)
+    assert scale.rule == (
+        'Values from 0 to 4096 stand for -pi to pi, a nominal range of Siemens (no Units).'
+    )
+    assert warnings[0].endswith('has no Units in its sidecar.')
+    _, warnings = choose_phase_scale([image(0, 6.28)], {'Units': 'rad'}, NONE)
+    assert 'from 0 to 2 pi' in warnings[0]
+
+
+def test_slices_are_corrected_on_request_and_not_for_other_makers():
+    overrides = InputOverrides(fix_ge_slices=True)
+    stored = [image(-3.1, 3.1)]
+    scale, warnings = choose_phase_scale(stored, {'Units': 'rad', 'Manufacturer': 'GE'}, overrides)
+    assert scale.alternate_slices
+    assert 'with pi added to every second slice' in scale.rule
+    assert 'opposite sign' in warnings[0]
+    scale, warnings = choose_phase_scale(
+        stored, {'Units': 'rad', 'Manufacturer': 'Siemens'}, overrides
+    )
+    assert not scale.alternate_slices
+    assert warnings == ['--fix-ge-slices is not applied to an image from Siemens.']
+    assert complex_phase_scale({}, overrides)[0].alternate_slices
+
+
+def test_manufacturers_are_recognised():
+    names = ['GE MEDICAL SYSTEMS', 'General Electric', 'GEMS', 'Philips Healthcare', 'Bridge', '']
+    found = [manufacturer_of({'Manufacturer': name}) for name in names]
+    assert found == ['GE', 'GE', 'GE', 'Philips', 'Bridge', None]
