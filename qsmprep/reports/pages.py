@@ -37,8 +37,8 @@ PANELS = {
         'Echoes: magnitude and phase',
         'Phase must wrap from \u2212\u03c0 (black) to \u03c0 (white) in smooth bands that get '
         'closer with the echo time. A few grey levels only, or late echoes that never reach '
-        'black and white, mean a wrong phase range; stripes from slice to slice a fault of reconstruction; '
-        'blurred edges or ghosts motion. Outside the head there is only noise.',
+        'black and white, mean a wrong phase range; stripes from slice to slice a fault of '
+        'reconstruction; blurred edges or ghosts motion. Outside the head there is only noise.',
     ),
     'unwrapped': Panel(
         'Unwrapped phase',
