@@ -116,6 +116,11 @@ def check_path(path: str | Path) -> Path:
             f'{path} is a link whose target is missing; fetch the content first (datalad get or '
             'git annex get) or, in a container, bind the folder that it points to.'
         )
+    if not path.exists():
+        raise InputError(
+            f'{path} is no longer there; if it was removed on purpose, remove the folder given as '
+            '--bids-database-dir as well, whose index still lists it.'
+        )
     if not path.is_file():
         raise InputError(f'{path} is no regular file; remove it or replace it by a NIfTI image.')
     return path

@@ -39,7 +39,8 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
     Raises
     ------
     InputError
-        If the folder or its ``dataset_description.json`` is missing, or cannot be indexed.
+        If the folder or its ``dataset_description.json`` is missing or cannot be indexed, or
+        the index is broken or that of another dataset.
 
     """
     root = Path(bids_dir)
@@ -55,10 +56,11 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
         raise InputError(f'{description} must hold a JSON object with Name and BIDSVersion.')
 
     from bids import BIDSLayout, BIDSLayoutIndexer
+    from sqlalchemy.exc import SQLAlchemyError
 
     indexer = BIDSLayoutIndexer(validate=False, ignore=list(_NOT_INDEXED))
     try:
-        return BIDSLayout(
+        layout = BIDSLayout(
             str(root),
             config=['bids'],
             database_path=None if database_dir is None else str(database_dir),
@@ -68,6 +70,17 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
         )
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f'{root} cannot be indexed: {error}') from error
+    except SQLAlchemyError as error:
+        raise InputError(
+            f'{database_dir} holds no index that can be read; choose another --bids-database-dir, '
+            'or remove that folder.'
+        ) from error
+    if Path(layout.root).resolve() != root.resolve():
+        raise InputError(
+            f'{database_dir} holds the index of another dataset, {layout.root}; choose another '
+            '--bids-database-dir.'
+        )
+    return layout
 
 
 def select_participants(layout: BIDSLayout, requested: list[str] | tuple[str, ...]) -> list[str]:

@@ -220,6 +220,8 @@ def test_links_may_leave_the_dataset_but_must_lead_to_a_file(path, tmp_path):
     link.symlink_to(tmp_path / '.git' / 'annex' / 'gone')
     with pytest.raises(InputError, match='datalad get'):
         inspect_image(link)
+    with pytest.raises(InputError, match='is no longer there'):
+        inspect_image(folder / 'removed.nii')
     os.mkfifo(folder / 'pipe.nii')
     with pytest.raises(InputError, match='no regular file'):
         inspect_image(folder / 'pipe.nii')

@@ -50,6 +50,18 @@ def test_index_is_kept_and_used_again(tiny_dataset, tmp_path):
     assert len(first.get(suffix='MEGRE', extension='.nii.gz')) == 6
 
 
+def test_index_of_another_dataset_is_refused(tiny_dataset, philips_dataset, tmp_path):
+    open_layout(philips_dataset, tmp_path / 'index')
+    with pytest.raises(InputError, match='holds the index of another dataset, .*philips'):
+        open_layout(tiny_dataset.root, tmp_path / 'index')
+
+
+def test_broken_index_is_named(tiny_dataset, tmp_path):
+    (tmp_path / 'layout_index.sqlite').write_text('x')
+    with pytest.raises(InputError, match='holds no index that can be read'):
+        open_layout(tiny_dataset.root, tmp_path)
+
+
 def test_derivatives_and_other_datatypes_are_not_indexed(tiny_dataset):
     tiny_dataset.add()
     for folder in ('derivatives/qsmprep/sub-09/anat', 'sub-09/func', 'sourcedata/sub-09/anat'):
