@@ -21,6 +21,7 @@ from qsmprep.bids.acquisitions import (
     load_filters,
     open_layout,
     select_participants,
+    select_sessions,
 )
 from qsmprep.bids.derivatives import bids_uri, find_mask, output_path, write_dataset_description
 from qsmprep.cli import run
@@ -60,6 +61,7 @@ def run_participants(settings: Settings, command: str) -> int:
     try:
         layout = open_layout(settings.inputs.bids_dir, settings.inputs.database_dir)
         participants = select_participants(layout, list(settings.inputs.participants))
+        sessions = select_sessions(layout, list(settings.inputs.sessions))
         if settings.execution.reports_only:
             return _assemble_reports(settings, participants)
         filters = load_filters(settings.inputs.filter_file) if settings.inputs.filter_file else None
@@ -87,7 +89,7 @@ def run_participants(settings: Settings, command: str) -> int:
     for participant in participants:
         record = participant_record(participant, run_uuid, command)
         try:
-            jobs += _collect_jobs(layout, record, settings, filters)
+            jobs += _collect_jobs(layout, record, settings, sessions, filters)
         except Exception as error:
             LOGGER.exception('sub-%s cannot be read', participant)
             trace = ''.join(traceback.format_exception(error))
@@ -97,7 +99,9 @@ def run_participants(settings: Settings, command: str) -> int:
     return _run_jobs(jobs, records, settings, device, run_uuid)
 
 
-def _collect_jobs(layout, record: dict, settings: Settings, filters: dict | None) -> list:
+def _collect_jobs(
+    layout, record: dict, settings: Settings, sessions: list[str], filters: dict | None
+) -> list:
     """Jobs of a participant; what is found, usable or not, goes into the record."""
     participant, inputs = record['participant'], settings.inputs
     overrides = InputOverrides(
@@ -105,7 +109,7 @@ def _collect_jobs(layout, record: dict, settings: Settings, filters: dict | None
         phase_sign=inputs.phase_sign,
         fix_ge_slices=inputs.fix_ge_slices,
     )
-    found, rejected = find_acquisitions(layout, participant, inputs.sessions, filters, overrides)
+    found, rejected = find_acquisitions(layout, participant, sessions, filters, overrides)
     jobs, names = [], set()
     for acquisition in found:
         name = output_path('chi', acquisition.entities)
