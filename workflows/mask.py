@@ -56,7 +56,7 @@ def init_mask_wf(
     workflow = Workflow(name=name)
     workflow.__desc__ = {
         'given': 'A brain mask was given. ',
-        'signal': "All voxels above Otsu's threshold of the magnitude were taken as brain. ",
+        'signal': 'All voxels with signal were taken as brain. ',
     }.get(
         brain_extraction,
         "The brain was extracted from the first echo's magnitude with deepbet [@deepbet]. ",

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,10 +27,19 @@ SHORT_NAMES = {
 }
 
 
+SOFTWARE = ('qsmprep', 'nipype', 'niimath', 'deepbet', 'torch', 'numba', 'numpy', 'scipy')
+"""Packages whose versions can change the numbers."""
+
+
 @functools.cache
 def io_spec() -> dict:
     """Return the specification of all outputs: entities, path patterns and metadata."""
     return json.loads(files('qsmprep.data').joinpath('io_spec.json').read_text())
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change the numbers."""
+    return {name: version(name) for name in SOFTWARE}
 
 
 def bids_uri(relative_path: str | Path, dataset: str = RAW) -> str:

@@ -23,7 +23,13 @@ from qsmprep.bids.acquisitions import (
     select_participants,
     select_sessions,
 )
-from qsmprep.bids.derivatives import bids_uri, find_mask, output_path, write_dataset_description
+from qsmprep.bids.derivatives import (
+    bids_uri,
+    find_mask,
+    output_path,
+    software_versions,
+    write_dataset_description,
+)
 from qsmprep.cli import run
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
@@ -239,6 +245,7 @@ def _make_job(acquisition: Acquisition, settings: Settings):
                 '--derivatives; add its dataset, or use --reference brain.'
             )
     metadata = {
+        'Software': software_versions(),
         'Sources': [bids_uri(source) for source in acquisition.sources],
         'EchoTime': list(acquisition.echo_times_s),
         'MagneticFieldStrength': acquisition.field_strength_t,

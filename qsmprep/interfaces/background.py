@@ -55,5 +55,6 @@ class RemoveBackground(SimpleInterface):
             removal.local_field, inputs.field, runtime.cwd, 'local'
         )
         self._results['mask'] = images.write(removal.mask, inputs.field, runtime.cwd, 'mask')
-        self._results['parameters'] = {'Method': inputs.method, **removal.parameters}
+        parameters = dict(removal.parameters)
+        self._results['parameters'] = {'Method': parameters.pop('method'), **parameters}
         return runtime

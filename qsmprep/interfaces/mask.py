@@ -63,7 +63,9 @@ class ExtractBrain(SimpleInterface):
             elif method == 'auto':
                 method, reason = 'deepbet', 'the field of view holds a whole head'
         if method == 'signal':
-            mask = _signal_mask(magnitude)
+            from qsmprep.qsm.mask import signal_mask
+
+            mask = signal_mask(magnitude)
         self._results['mask'] = images.write(mask, path, runtime.cwd, 'brain')
         self._results['parameters'] = {'Method': method, 'Reason': reason}
         return runtime
@@ -78,17 +80,6 @@ class ExtractBrain(SimpleInterface):
             # deepbet's only way to say that it found no brain at all
             return magnitude < 0
         return mask.get_fdata() > 0
-
-
-def _signal_mask(magnitude):
-    """Largest region above Otsu's threshold, holes filled."""
-    import SimpleITK as sitk
-    from scipy.ndimage import binary_fill_holes
-
-    from qsmprep.qsm.mask import largest_component
-
-    foreground = sitk.OtsuThreshold(sitk.GetImageFromArray(magnitude), 0, 1)
-    return binary_fill_holes(largest_component(sitk.GetArrayFromImage(foreground) > 0))
 
 
 class _TrustPhaseInputSpec(BaseInterfaceInputSpec):

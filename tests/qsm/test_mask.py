@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from qsmprep.qsm.mask import erode, fill_holes, largest_component, mask_steps, reliable_mask
+from qsmprep.qsm.mask import (
+    erode,
+    fill_holes,
+    largest_component,
+    mask_steps,
+    reliable_mask,
+    signal_mask,
+)
 
 
 @pytest.fixture
@@ -67,3 +74,17 @@ def test_steps_count_volume(brain):
     assert list(steps) == ['brain', 'eroded']
     assert steps['brain'] == pytest.approx(brain.sum() * 0.002, abs=1e-3)
     assert steps['eroded'] < steps['brain']
+
+
+def test_signal_is_found_with_and_without_background():
+    rng = np.random.default_rng(0)
+    tissue = rng.uniform(50, 150, (24, 24, 24))
+    head = np.abs(rng.normal(0, 2, (24, 24, 24)))
+    inside = np.zeros(head.shape, dtype=bool)
+    inside[6:18, 6:18, 6:18] = True
+    head[inside] = tissue[inside]
+    head[12, 12, 12] = 0.0
+    np.testing.assert_array_equal(signal_mask(head), inside)
+    assert signal_mask(tissue).all()
+    with pytest.raises(ValueError, match='empty'):
+        signal_mask(np.zeros((4, 4, 4)))

@@ -1,0 +1,325 @@
+"""``qsmprep-simulate``: a BIDS dataset of simulated scans, and its truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import qsmprep
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qsmprep.qsm.simulate import LabelledHead, Scan
+
+BIDS_VERSION = '1.10.0'
+LESIONS = ('calcification', 'haemorrhage', 'microbleeds', 'ms')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``qsmprep-simulate``."""
+    parser = argparse.ArgumentParser(
+        prog='qsmprep-simulate',
+        description='Write a BIDS dataset of simulated multi-echo gradient-echo scans, with the '
+        'true susceptibility, fields, masks and R2* under derivatives/simulation.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('output_dir', type=Path, help='new folder for the dataset')
+    parser.add_argument('--version', action='version', version=f'qsmprep v{qsmprep.__version__}')
+    add = parser.add_argument
+    add('--subjects', type=int, default=1, metavar='N', help='number of participants')
+    add(
+        '--voxel',
+        type=float,
+        nargs='+',
+        default=[1.0],
+        metavar='MM',
+        help='voxel size: one edge length or three [mm]',
+    )
+    add('--b0', type=float, default=3.0, metavar='T', help='field strength [T]')
+    add(
+        '--b0-direction',
+        type=float,
+        nargs=3,
+        default=[0.0, 0.0, 1.0],
+        metavar=('X', 'Y', 'Z'),
+        help='direction of B0 in the frame of the image; the affine is turned to match',
+    )
+    add(
+        '--tes',
+        type=float,
+        nargs='+',
+        default=[4.0, 12.0, 20.0, 28.0],
+        metavar='MS',
+        help='echo times [ms]',
+    )
+    add(
+        '--snr',
+        type=float,
+        default=100.0,
+        help='mean magnitude of the first echo in the brain over the SD of the noise of the real '
+        'channel',
+    )
+    add('--lesions', nargs='+', default=[], choices=LESIONS, help='lesions of each participant')
+    add(
+        '--bipolar',
+        type=float,
+        default=0.0,
+        metavar='RAD',
+        help='phase across the image that every second echo gains by a bipolar readout [rad]',
+    )
+    add(
+        '--alternate-slices',
+        action='store_true',
+        help='turn the phase of every second slice by pi, as in some GE exports',
+    )
+    add(
+        '--labels',
+        type=Path,
+        metavar='PATH',
+        help='label volume with FreeSurfer labels of a whole head, or a folder of them, used in '
+        'turn; without it the head is analytic',
+    )
+    add(
+        '--nuclei',
+        type=Path,
+        metavar='FILE',
+        help='CIT168 label volume in MNI space, for red nucleus, substantia nigra and '
+        'subthalamic nucleus in the heads of --labels',
+    )
+    add('--seed', type=int, default=0, help='seed of the first participant; counted up')
+    add('--device', default='cpu', help='torch device')
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if len(args.voxel) not in (1, 3):
+        parser.error(f'--voxel takes one edge length or three, not {len(args.voxel)}')
+    if min(args.voxel) <= 0 or min(args.tes) <= 0 or args.b0 <= 0 or args.snr <= 0:
+        parser.error('--voxel, --tes, --b0 and --snr are positive numbers')
+    if not any(args.b0_direction):
+        parser.error('--b0-direction needs a length above zero')
+    if args.subjects < 1:
+        parser.error('--subjects is at least 1')
+    if args.output_dir.exists() and any(args.output_dir.iterdir()):
+        parser.error(f'{args.output_dir} is not empty; name a new folder')
+    try:
+        heads = find_heads(args.labels)
+        write_dataset(args, heads)
+    except (OSError, ValueError) as error:
+        print(f'qsmprep-simulate: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def find_heads(labels: Path | None) -> list[Path]:
+    """Return the label volumes at a path: the file itself, or the images in the folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+
+    """
+    if labels is None:
+        return []
+    files = sorted(labels.glob('*.nii*')) if labels.is_dir() else [labels]
+    if not files or not files[0].exists():
+        raise FileNotFoundError(
+            f'{labels} holds no label volume; name a NIfTI image or a folder of them.'
+        )
+    return files
+
+
+def read_head(labels: Path, nuclei: Path | None = None) -> LabelledHead:
+    """Read a head for :func:`~qsmprep.qsm.simulate.simulate_head`.
+
+    Parameters
+    ----------
+    labels
+        NIfTI image of FreeSurfer labels, axes in any order but not oblique.
+    nuclei
+        NIfTI image of the CIT168 labels, or None.
+
+    """
+    import nibabel as nib
+    import numpy as np
+
+    from qsmprep.qsm.simulate import LabelledHead, Nuclei
+
+    def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        image = nib.as_closest_canonical(nib.load(path))
+        return np.asanyarray(image.dataobj).astype(np.int32), image.affine
+
+    atlas = None if nuclei is None else Nuclei(*read(nuclei))
+    return LabelledHead(*read(labels), nuclei=atlas)
+
+
+def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
+    """Simulate all participants and write the dataset."""
+    from qsmprep.qsm.simulate import simulate_head
+
+    truth = args.output_dir / 'derivatives' / 'simulation'
+    _write_descriptions(args.output_dir, truth)
+    labels = [f'{n:02d}' for n in range(1, args.subjects + 1)]
+    rows = ['participant_id', *(f'sub-{label}' for label in labels)]
+    (args.output_dir / 'participants.tsv').write_text('\n'.join(rows) + '\n')
+    for number, label in enumerate(labels):
+        head = read_head(heads[number % len(heads)], args.nuclei) if heads else None
+        scan = simulate_head(
+            head,
+            voxel_size=args.voxel * 3 if len(args.voxel) == 1 else args.voxel,
+            field_strength_t=args.b0,
+            b0_direction=args.b0_direction,
+            echo_times_s=[te / 1000 for te in args.tes],
+            snr=args.snr,
+            lesions=args.lesions,
+            seed=args.seed + number,
+            device=args.device,
+            bipolar_rad=args.bipolar,
+            alternate_slices=args.alternate_slices,
+        )
+        write_scan(scan, args.output_dir, label, args.seed + number)
+        write_truth(scan, truth, label)
+
+
+def _write_descriptions(raw: Path, truth: Path) -> None:
+    truth.mkdir(parents=True, exist_ok=True)
+    software = {'Version': qsmprep.__version__, 'CodeURL': 'https://github.com/qsmprep/qsmprep'}
+    _write_json(
+        raw / 'dataset_description.json',
+        {
+            'Name': 'Simulated multi-echo gradient-echo scans',
+            'BIDSVersion': BIDS_VERSION,
+            'DatasetType': 'raw',
+            'License': 'CC0',
+            'GeneratedBy': [{'Name': 'qsmprep-simulate', **software}],
+        },
+    )
+    (raw / 'README').write_text(
+        'Heads and scans of formulas, written by qsmprep-simulate. The truth lies under\n'
+        'derivatives/simulation: susceptibility (ppm, zero near that of CSF), fields (Hz), R2*\n'
+        '(1/s), brain masks and tissues.\n'
+    )
+    _write_json(
+        truth / 'dataset_description.json',
+        {
+            'Name': 'Truth of simulated scans',
+            'BIDSVersion': BIDS_VERSION,
+            'DatasetType': 'derivative',
+            'License': 'CC0',
+            'GeneratedBy': [{'Name': 'simulation', 'Description': 'qsmprep-simulate', **software}],
+            'SourceDatasets': [{'URL': '../..'}],
+        },
+    )
+    (truth / 'README').write_text('Truth of the simulated scans of the dataset above.\n')
+    from qsmprep.qsm.simulate import Tissue
+
+    rows = ['index\tname', *(f'{int(t)}\t{t.name.lower().replace("_", " ")}' for t in Tissue)]
+    (truth / 'desc-tissues_dseg.tsv').write_text('\n'.join(rows) + '\n')
+
+
+def write_scan(scan: Scan, folder: Path, label: str, seed: int) -> None:
+    """Write the echoes of a scan as 16-bit magnitude (arbitrary) and phase (rad) with sidecars.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    folder
+        Root of the dataset.
+    label
+        Participant, without ``sub-``.
+    seed
+        Recorded in the sidecars.
+
+    """
+    from qsmprep.qsm.grid import ppm_to_hz
+
+    anat = folder / f'sub-{label}' / 'anat'
+    anat.mkdir(parents=True)
+    common = {
+        'Manufacturer': 'qsmprep',
+        'MagneticFieldStrength': scan.field_strength_t,
+        'ImagingFrequency': float(ppm_to_hz(1.0, scan.field_strength_t)),
+        'MRAcquisitionType': '3D',
+        'ScanningSequence': 'GR',
+        'PulseSequenceType': 'Multi-echo gradient echo',
+        'SimulationSeed': seed,
+    }
+    peak = float(scan.magnitude.max())
+    for echo, te in enumerate(scan.echo_times_s):
+        for part, data, slope, units in (
+            ('mag', scan.magnitude, peak / 32767, 'arbitrary'),
+            ('phase', scan.phase, math.pi / 32768, 'rad'),
+        ):
+            stem = anat / f'sub-{label}_echo-{echo + 1}_part-{part}_MEGRE'
+            _write_scaled(data[..., echo], slope, scan.affine, stem)
+            sidecar = {'EchoTime': te, 'EchoNumber': echo + 1, 'Units': units, **common}
+            _write_json(stem.with_suffix('.json'), sidecar)
+
+
+def _write_scaled(data: np.ndarray, slope: float, affine: np.ndarray, stem: Path) -> None:
+    import nibabel as nib
+    import numpy as np
+
+    stored = np.clip(np.rint(data / slope), -32768, 32767).astype(np.int16)
+    image = nib.Nifti1Image(stored, affine)
+    image.header.set_xyzt_units('mm', 'sec')
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    image.header.set_slope_inter(slope, 0)
+    nib.save(image, stem.with_suffix('.nii.gz'))
+
+
+def write_truth(scan: Scan, folder: Path, label: str) -> None:
+    """Write the truth of a scan as BIDS derivatives.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    folder
+        Root of the derivatives.
+    label
+        Participant, without ``sub-``.
+
+    """
+    import nibabel as nib
+
+    subject = folder / f'sub-{label}'
+    reference = {'ReferenceRegion': 'none: zero is the susceptibility of the tissue reference'}
+    field = {'SkullStripped': False, 'MagneticFieldStrength': scan.field_strength_t}
+    for name, data, sidecar in (
+        ('anat/{}_Chimap', scan.chi * scan.brain, {'Units': 'ppm', **reference}),
+        ('anat/{}_R2starmap', scan.r2star_hz * scan.brain, {'Units': '1/s'}),
+        ('anat/{}_desc-brain_mask', scan.brain.astype('u1'), {'Type': 'Brain'}),
+        ('anat/{}_desc-tissues_dseg', scan.labels, None),
+        ('fmap/{}_desc-local_fieldmap', scan.local_field_hz, {'Units': 'Hz'}),
+        ('fmap/{}_desc-total_fieldmap', scan.total_field_hz, {'Units': 'Hz', **field}),
+        ('fmap/{}_magnitude', scan.magnitude[..., 0], {'SkullStripped': False}),
+    ):
+        path = subject / name.format(f'sub-{label}')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = nib.Nifti1Image(data, scan.affine)
+        image.header.set_xyzt_units('mm', 'sec')
+        image.set_sform(scan.affine, 1)
+        image.set_qform(scan.affine, 1)
+        nib.save(image, path.with_suffix('.nii.gz'))
+        if sidecar is not None:
+            _write_json(path.with_suffix('.json'), {'SkullStripped': True, **sidecar})
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
