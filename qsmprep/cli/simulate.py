@@ -191,8 +191,10 @@ def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
 
 
 def _write_descriptions(raw: Path, truth: Path) -> None:
+    from qsmprep.bids.derivatives import CODE_URL
+
     truth.mkdir(parents=True, exist_ok=True)
-    software = {'Version': qsmprep.__version__, 'CodeURL': 'https://github.com/qsmprep/qsmprep'}
+    software = {'Version': qsmprep.__version__, 'CodeURL': CODE_URL}
     _write_json(
         raw / 'dataset_description.json',
         {

@@ -130,7 +130,7 @@ def simulate_head(
     device
         Where to compute; the result is in numpy arrays.
     supersampling
-        Parts into which a voxel is cut along each axis; None for parts of about 0.75 mm, and at
+        Parts into which a voxel is cut along each axis; None for parts of about 1 mm, and at
         least two.
     **quirks
         Further keywords of :func:`~qsmprep.qsm.simulate.acquisition.scan`: ``shim_order``,
@@ -147,7 +147,7 @@ def simulate_head(
 
     """
     axes = _field_of_view(head, voxel_size, shape, True, device)
-    factors = supersampling or [max(2, round(v / 0.75)) for v in voxel_size]
+    factors = supersampling or [max(2, round(v)) for v in voxel_size]
     generator = torch.Generator().manual_seed(seed)
     phantom = make_phantom(head, axes, factors=factors, lesions=lesions, generator=generator)
     return scan(

@@ -270,7 +270,7 @@ def _paint_brain(canvas: _Canvas) -> None:
     fluid_mm = canvas.atrophy_mm
     for labels, (x, y, z), distance in canvas.distances(_CEREBRUM, (-72, -92, -52), (72, 90, 74)):
         depth = -distance
-        basal = z + 26 + 0.10 * (y.abs() - 30).clamp(min=0)
+        basal = z + 33 + 0.10 * (y.abs() - 30).clamp(min=0)
         temporal = torch.minimum((x.abs() - 24) * 1.0, 52 - (y - 12).abs())
         depth = torch.minimum(depth, torch.maximum(basal, temporal))
         depth = torch.minimum(depth, _CEREBELLUM(x, y, z) - 1.0)
@@ -296,7 +296,12 @@ def _paint_brain(canvas: _Canvas) -> None:
         labels[(depth > 0) & (depth < 5) & (folia < 0.35)] = int(Tissue.CSF)
     over = (Tissue.CSF, Tissue.WHITE_MATTER, Tissue.CORTEX, Tissue.CEREBELLAR_CORTEX)
     over = (*over, Tissue.CEREBELLAR_WHITE_MATTER)
-    canvas.paint(Tissue.BRAINSTEM, _BRAINSTEM, (0, -24, -70), (17, 20, 72), over)
+
+    def above_neck(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        return torch.maximum(_BRAINSTEM(x, y, z), -72 - z)
+
+    canvas.paint(Tissue.BRAINSTEM, above_neck, (0, -24, -35), (17, 20, 40), over)
+    canvas.paint(Tissue.SOFT_TISSUE, _BRAINSTEM, (0, -30, -110), (17, 20, 38), (Tissue.CSF,))
 
 
 def _paint_deep_structures(canvas: _Canvas, side: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from qsmprep.qsm.dipole import frequencies
 from qsmprep.qsm.simulate.analytic import analytic_head
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Tissue, brain_mask, label_head, smooth
 from qsmprep.qsm.simulate.lesions import paint_lesions
@@ -227,21 +229,20 @@ def _add_veins(chi: Tensor, labels: Tensor, axes: Axes, generator: torch.Generat
 
 
 def correlated_noise(axes: Axes, generator: torch.Generator, exponent: float = 3.4) -> Tensor:
-    """Gaussian noise of unit variance whose power falls with spatial frequency.
+    """Gaussian noise whose power falls with spatial frequency.
 
-    The power is ``(k0**2 + k**2) ** (-exponent / 2)`` with k0 = 0.02 cycles/mm.
+    The power density is proportional to ``(k0**2 + k**2) ** (-exponent / 2)`` with k0 = 0.02
+    cycles/mm, and has unit variance up to 0.5 cycles/mm, whatever the grid.
     """
+    k0 = 0.02
+    k = torch.linspace(0, 0.5, 2001, dtype=torch.float64)
+    density = 4 * math.pi * k**2 * (k0**2 + k**2) ** (-exponent / 2)
+    total = float(torch.trapezoid(density, k)) * math.prod(axes.voxel_size)
     white = torch.randn(axes.shape, generator=generator, device=generator.device).to(axes.device)
-    spectrum = torch.fft.rfftn(white)
-    square = 0.02**2
-    for axis in range(3):
-        fft = torch.fft.rfftfreq if axis == 2 else torch.fft.fftfreq
-        k = fft(axes.shape[axis], axes.voxel_size[axis], device=axes.device)
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        square = square + (k**2).reshape(shape)
-    noise = torch.fft.irfftn(spectrum * square ** (-exponent / 4), s=axes.shape)
-    return noise / noise.std()
+    squares = [k**2 for k in frequencies(axes.shape, axes.voxel_size, device=axes.device)]
+    response = (k0**2 + squares[0] + squares[1] + squares[2]) ** (-exponent / 4)
+    response /= math.sqrt(total)
+    return torch.fft.irfftn(torch.fft.rfftn(white).mul_(response), s=axes.shape)
 
 
 def block_mean(volume: Tensor, factors: Sequence[int]) -> Tensor:
