@@ -1,0 +1,231 @@
+"""The command line from a dataset to maps and report, on real scans."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from qsmprep.cli.run import main
+
+DATA = Path(__file__).parent / 'data'
+CONFIG = Path(__file__).parent.parent / 'bids_validator_config.json'
+
+
+def run(*arguments: str | Path) -> int:
+    """Run qsmprep in a process of its own, as a user would."""
+    command = [sys.executable, '-m', 'qsmprep.cli.run', *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    return done.returncode
+
+
+def validate(dataset: Path) -> None:
+    """Ask the BIDS validator for errors."""
+    validator = Path(sys.executable).with_name('bids-validator-deno')
+    command = [validator, dataset, '--config', CONFIG, '--ignoreWarnings', '--format', 'json']
+    done = subprocess.run(map(str, command), capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)['issues']['issues']
+    assert [i for i in issues if i['severity'] == 'error'] == []
+    assert done.returncode == 0
+
+
+@pytest.fixture(scope='module')
+def philips(tmp_path_factory):
+    """Outputs of the default chain on a two-echo scan of a whole head."""
+    folder = tmp_path_factory.mktemp('philips')
+    out = folder / 'out'
+    code = run(
+        DATA / 'philips', out, 'participant', '--work-dir', folder / 'work', '--output-echos'
+    )
+    return code, out
+
+
+def test_a_real_scan_is_processed(philips):
+    code, out = philips
+    assert code == 0
+    written = {str(p.relative_to(out)) for p in out.rglob('sub-01*') if p.is_file()}
+    anat, fmap = 'sub-01/anat/sub-01', 'sub-01/fmap/sub-01'
+    images = {
+        f'{anat}_Chimap', f'{anat}_R2starmap', f'{anat}_T2starmap', f'{anat}_S0map',
+        f'{anat}_desc-brain_mask', f'{anat}_desc-quality_mask', f'{anat}_desc-chi_mask',
+        f'{anat}_echo-1_part-phase_desc-unwrapped_MEGRE',
+        f'{anat}_echo-2_part-phase_desc-unwrapped_MEGRE',
+        f'{fmap}_desc-total_fieldmap', f'{fmap}_desc-noise_fieldmap',
+        f'{fmap}_desc-local_fieldmap', f'{fmap}_magnitude',
+    }  # fmt:skip
+    expected = {f'{image}.nii.gz' for image in images} | {f'{image}.json' for image in images}
+    panels = ('echoes', 'unwrapped', 'totalfield', 'mask', 'localfield', 'chi', 'r2star')
+    expected |= {f'sub-01/figures/sub-01_desc-{panel}_MEGRE.png' for panel in panels}
+    expected |= {'sub-01.html', 'logs/sub-01.json'}
+    assert written == expected
+
+
+def test_outputs_are_valid_bids(philips):
+    validate(philips[1])
+
+
+def test_the_map_is_a_map_of_susceptibility(philips):
+    anat = philips[1] / 'sub-01' / 'anat'
+    chi_image = nb.load(anat / 'sub-01_Chimap.nii.gz')
+    chi = chi_image.get_fdata()
+    mask = nb.load(anat / 'sub-01_desc-chi_mask.nii.gz').get_fdata() > 0
+    source = nb.load(next((DATA / 'philips').rglob('*echo-1_part-phase_MEGRE.nii.gz')))
+    np.testing.assert_allclose(chi_image.affine, source.affine, atol=1e-4)
+    assert np.isfinite(chi).all()
+    assert (chi[~mask] == 0).all()
+    assert abs(chi[mask].mean()) < 1e-4
+    assert 0.005 < chi[mask].std() < 0.15
+    volume_ml = mask.sum() * np.prod(chi_image.header.get_zooms()) / 1000
+    assert 900 < volume_ml < 1700
+
+
+def test_sidecars_tell_all_that_was_done(philips):
+    anat = philips[1] / 'sub-01' / 'anat'
+    sidecar = json.loads((anat / 'sub-01_Chimap.json').read_text())
+    assert sidecar['Units'] == 'ppm'
+    assert sidecar['SkullStripped'] is True
+    assert sidecar['EchoTime'] == [0.0023, 0.0046]
+    assert sidecar['MagneticFieldStrength'] == pytest.approx(3.0, abs=0.01)
+    assert {'qsmprep', 'torch', 'niimath'} <= set(sidecar['Software'])
+    assert len(sidecar['Sources']) == 4
+    assert all(source.startswith('bids:raw:sub-01/anat/') for source in sidecar['Sources'])
+    assert sidecar['PhaseProcessing']['OffsetRemoval'] == 'MCPC-3D-S'
+    assert sidecar['Masking']['BrainExtraction']['Method'] == 'deepbet'
+    assert sidecar['BackgroundFieldRemoval']['Method'] == 'vsharp'
+    inversion = sidecar['DipoleInversion']
+    assert inversion['Method'] == 'tv'
+    assert {'RandomSeed', 'Device'} <= set(inversion)
+    assert len(inversion) > 4
+    assert sidecar['Referencing']['ReferenceRegion'] == 'brain'
+    assert sidecar['QualityMeasures']
+
+
+def test_unwrapped_minus_wrapped_is_a_multiple_of_two_pi_after_one_offset(philips):
+    anat = philips[1] / 'sub-01' / 'anat'
+    brain = nb.load(anat / 'sub-01_desc-quality_mask.nii.gz').get_fdata() > 0
+    remainders = []
+    for echo in (1, 2):
+        name = f'sub-01_echo-{echo}_part-phase_desc-unwrapped_MEGRE.nii.gz'
+        unwrapped = nb.load(anat / name).get_fdata()
+        raw = next((DATA / 'philips').rglob(f'*echo-{echo}_part-phase_MEGRE.nii.gz'))
+        remainders.append(np.exp(1j * (nb.load(raw).get_fdata() - unwrapped))[brain])
+    # The same phase offset was taken off both echoes.
+    np.testing.assert_allclose(remainders[0], remainders[1], atol=5e-3)
+
+
+def test_methods_text_cites_what_was_run(philips):
+    text = (philips[1] / 'logs' / 'CITATION.md').read_text()
+    assert 'ROMEO [Dymerska et al. 2021' in text
+    assert 'MCPC-3D-S' in text
+    assert '@' not in text
+
+
+def test_nothing_written_names_a_folder_of_the_host(philips):
+    out = philips[1]
+    for path in [*out.rglob('*.json'), *out.glob('*.html')]:
+        assert str(out.parent) not in path.read_text(), path
+
+
+def test_group_level_gathers_the_quality_measures(philips, capsys):
+    out = philips[1]
+    assert main([str(DATA / 'philips'), str(out), 'group']) == 0
+    header, row = (out / 'group_qsm.tsv').read_text().strip().splitlines()
+    assert row.split('\t')[:3] == ['sub-01_MEGRE', 'sub-01', 'completed']
+    assert len(header.split('\t')) > 8
+    assert (out / 'group.html').is_file()
+
+
+def test_reports_are_assembled_again(philips, capsys):
+    out = philips[1]
+    page = out / 'sub-01.html'
+    before = page.read_text()
+    page.unlink()
+    assert main([str(DATA / 'philips'), str(out), 'participant', '--reports-only']) == 0
+    assert page.read_text() == before
+
+
+def test_a_three_echo_crop_is_processed(tmp_path):
+    out = tmp_path / 'out'
+    assert run(DATA / 'romeo', out, 'participant', '-w', tmp_path / 'work') == 0
+    mask = json.loads(next(out.rglob('*desc-brain_mask.json')).read_text())
+    assert mask['Masking']['BrainExtraction']['Method'] == 'signal'
+    chi = nb.load(next(out.rglob('*_Chimap.nii.gz'))).get_fdata()
+    assert 0.005 < chi[chi != 0].std() < 0.2
+    validate(out)
+
+
+def test_one_echo_alone_is_processed(tmp_path):
+    dataset = tmp_path / 'data'
+    shutil.copytree(DATA / 'philips', dataset)
+    for path in dataset.rglob('*echo-2_*'):
+        path.unlink()
+    out = tmp_path / 'out'
+    assert run(dataset, out, 'participant', '-w', tmp_path / 'work') == 0
+    assert list(out.rglob('*_Chimap.nii.gz'))
+    assert not list(out.rglob('*_R2starmap.nii.gz'))
+    validate(out)
+
+
+@pytest.mark.parametrize('name', ['siemens_phasediff', 'ge_fieldmap'])
+def test_data_without_phase_of_each_echo_are_explained(tmp_path, name):
+    out = tmp_path / 'out'
+    assert run(DATA / name, out, 'participant', '-w', tmp_path / 'work') == 1
+    record = json.loads(next((out / 'logs').glob('sub-*.json')).read_text())
+    assert 'phase of each echo' in record['errors'][0]['message']
+    assert 'phase of each echo' in next(out.glob('sub-*.html')).read_text()
+    validate(out)
+
+
+def test_one_bad_participant_does_not_stop_the_others(tmp_path):
+    dataset = tmp_path / 'data'
+    shutil.copytree(DATA / 'romeo', dataset)
+    label = next(dataset.glob('sub-*')).name
+    shutil.copytree(dataset / label, dataset / 'sub-bad')
+    for path in (dataset / 'sub-bad').rglob('*'):
+        if path.is_file():
+            path.rename(path.with_name(path.name.replace(label, 'sub-bad')))
+    broken = next((dataset / 'sub-bad').rglob('*part-phase*.nii.gz'))
+    os.truncate(broken, broken.stat().st_size // 2)
+    out = tmp_path / 'out'
+    assert run(dataset, out, 'participant', '-w', tmp_path / 'work', '--sloppy') == 1
+    assert (out / label / 'anat').is_dir()
+    assert json.loads((out / 'logs' / f'{label}.json').read_text())['errors'] == []
+    record = json.loads((out / 'logs' / 'sub-bad.json').read_text())
+    assert broken.name in record['acquisitions'][0]['error']
+    assert (out / 'sub-bad.html').is_file()
+
+
+def test_a_node_that_dies_is_in_the_report(tmp_path):
+    out = tmp_path / 'out'
+    code = run(
+        DATA / 'romeo', out, 'participant', '-w', tmp_path / 'work',
+        '--inversion-parameter', 'nonsense=1',
+    )  # fmt:skip
+    assert code == 1
+    record = json.loads(next((out / 'logs').glob('sub-*.json')).read_text())
+    assert record['acquisitions'][0]['status'] == 'failed'
+    assert 'nonsense' in record['acquisitions'][0]['error']
+    page = next(out.glob('sub-*.html')).read_text()
+    assert 'nonsense' in page
+    assert list(out.rglob('*desc-local_fieldmap.nii.gz'))
+    assert json.loads((out / 'dataset_description.json').read_text())['DatasetType'] == 'derivative'
+
+
+def test_dry_runs_write_no_maps(tmp_path):
+    for flag in ('--dry-run', '--boilerplate-only'):
+        out = tmp_path / flag
+        assert run(DATA / 'romeo', out, 'participant', '-w', tmp_path / 'work', flag) == 0
+        assert (out / 'logs' / 'CITATION.md').is_file()
+        assert not list(out.rglob('*.nii.gz'))
+
+
+def test_an_unknown_participant_is_an_error(tmp_path, capsys, caplog):
+    arguments = [str(DATA / 'romeo'), str(tmp_path / 'out'), 'participant', '-w', str(tmp_path)]
+    assert main([*arguments, '--participant-label', 'nobody']) == 1
+    assert 'nobody' in caplog.text
