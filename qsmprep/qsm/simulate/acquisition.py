@@ -97,7 +97,7 @@ def oblique_affine(grid: Grid) -> np.ndarray:
         rotation = np.diag([1.0, -1.0, -1.0])
     else:
         cross = np.cross(np.eye(3), axis)
-        rotation = np.eye(3) - cross + cross @ cross / (1 + cosine)
+        rotation = np.eye(3) + cross + cross @ cross / (1 + cosine)
     affine = np.eye(4)
     affine[:3, :3] = rotation * np.array(grid.voxel_size)
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2)

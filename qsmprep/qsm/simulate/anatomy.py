@@ -272,7 +272,8 @@ def interpolation_weights(coordinates: Tensor, scale: float, origin: float, n: i
 
 def interpolate(volume: Tensor, weights: Sequence[tuple]) -> Tensor:
     """Linear interpolation along each axis in turn."""
-    for axis, (low, high, fraction) in enumerate(weights):
+    for axis in (2, 1, 0):
+        low, high, fraction = weights[axis]
         shape = [1, 1, 1]
         shape[axis] = -1
         below, above = volume.index_select(axis, low), volume.index_select(axis, high)

@@ -87,6 +87,8 @@ def place_nuclei(labels: Tensor, head: LabelledHead, axes: Axes) -> None:
         indicator = torch.isin(atlas, torch.tensor(numbers, device=axes.device)).float()
         indicator = smooth(indicator, 0.6)
         corners = torch.nonzero(indicator > 0.05)
+        if not len(corners):
+            continue
         low = corners.amin(0).cpu().numpy() - 2
         high = corners.amax(0).cpu().numpy() + 2
         cube = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing='ij'), -1).reshape(-1, 3)

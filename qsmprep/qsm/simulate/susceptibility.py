@@ -224,7 +224,7 @@ def _add_veins(chi: Tensor, labels: Tensor, axes: Axes, generator: torch.Generat
     fraction = venous_fraction(labels, axes, generator)
     mean = 0.25 + 0.15 * float(torch.rand((), generator=generator, device=generator.device))
     for i in range(len(chi)):
-        chi[i] += fraction[i].float() * (mean - chi[i])
+        chi[i] += fraction[i] * (mean - chi[i])
         labels[i][fraction[i] > 0.5] = int(Tissue.VEIN)
 
 

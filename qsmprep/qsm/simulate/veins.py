@@ -12,6 +12,7 @@ __all__ = ['venous_fraction']
 
 _STEP_MM = 0.4
 _GUIDE_MM = 1.5
+_CHUNK = 1_500_000
 
 
 def venous_fraction(labels: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
@@ -33,10 +34,10 @@ def venous_fraction(labels: Tensor, axes: Axes, generator: torch.Generator) -> T
     Returns
     -------
     torch.Tensor
-        Fractions from 0 to 1, float16.
+        Fractions from 0 to 1.
 
     """
-    fraction = torch.zeros(axes.shape, dtype=torch.float16, device=axes.device)
+    fraction = torch.zeros(axes.shape, dtype=torch.float32, device=axes.device)
     for kind in ('pial', 'medullary'):
         guide, starts = _guide(labels, axes, kind, generator)
         if not len(starts):
@@ -161,21 +162,28 @@ def _paint_tubes(fraction: Tensor, points: Tensor, radii: Tensor, axes: Axes) ->
     flat = fraction.view(-1)
     radii, order = radii.sort()
     points = points[order]
-    for points_part, radii_part in zip(points.split(20_000), radii.split(20_000), strict=True):
-        reach = ((float(radii_part.max()) + 0.5 * edge) / voxel).ceil().long().tolist()
+    start = 0
+    while start < len(radii):
+        # tubes of about the same radius share one set of neighbours
+        stop = start + int((radii[start:] < radii[start] + 0.25 * edge).sum())
+        largest = float(radii[stop - 1])
+        reach = ((largest + 0.5 * edge) / voxel).ceil().long().tolist()
         offsets = torch.cartesian_prod(
             *(torch.arange(-r, r + 1, device=axes.device) for r in reach)
         )
-        length = (offsets * voxel).square().sum(-1).sqrt()
-        offsets = offsets[length < float(radii_part.max()) + 1.4 * edge]
-        nearest = ((points_part - low) / voxel).round()
-        for offset in offsets:
-            index = nearest + offset
-            distance = ((index * voxel + low - points_part) ** 2).sum(-1).sqrt()
-            cover = ((radii_part - distance) / edge + 0.5).clamp(0, 1)
+        offsets = offsets[(offsets * voxel).square().sum(-1).sqrt() < largest + 1.4 * edge]
+        part = max(1, _CHUNK // len(offsets))
+        for first in range(start, stop, part):
+            last = min(first + part, stop)
+            radius = radii[first:last, None]
+            centre = points[first:last, None]
+            index = ((centre - low) / voxel).round() + offsets
+            distance = (index * voxel + low - centre).square().sum(-1).sqrt()
+            cover = ((radius - distance) / edge + 0.5).clamp(0, 1)
             # a tube thinner than a voxel fills at most its cross-section's share of it
-            cover = cover * (3.1416 * radii_part**2 / edge**2).clamp(max=1)
+            cover = cover * (3.1416 * radius**2 / edge**2).clamp(max=1)
             inside = (cover > 0) & ((index >= 0) & (index < size)).all(-1)
             index = index[inside].long()
             place = (index[:, 0] * axes.shape[1] + index[:, 1]) * axes.shape[2] + index[:, 2]
-            flat.scatter_reduce_(0, place, cover[inside].to(flat.dtype), 'amax')
+            flat.scatter_reduce_(0, place, cover[inside], 'amax')
+        start = stop

@@ -1,0 +1,102 @@
+"""``qsmprep-simulate``: what it writes is valid BIDS and holds what was asked for."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from qsmprep.cli.simulate import LESIONS, find_heads, main, read_head
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.simulate.lesions import LESIONS as KINDS
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('simulated') / 'bids'
+    options = '--voxel 4 4 5 --b0 7 --b0-direction 0 0.6 0.8 --tes 4 9 --snr 60 --seed 3'
+    assert main([str(folder), *options.split()]) == 0
+    return folder
+
+
+def validate(folder, *options):
+    validator = shutil.which('bids-validator-deno', path=str(sys.prefix) + '/bin')
+    run = subprocess.run(
+        [validator, str(folder), '--format', 'json', *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    issues = json.loads(run.stdout)['issues']['issues']
+    return [issue for issue in issues if issue['severity'] == 'error'], run.returncode
+
+
+def test_dataset_and_truth_are_valid(dataset):
+    assert validate(dataset) == ([], 0)
+    assert validate(dataset / 'derivatives' / 'simulation') == ([], 0)
+
+
+def test_scan_can_be_read_back(dataset):
+    anat = dataset / 'sub-01' / 'anat'
+    phase = nib.load(anat / 'sub-01_echo-2_part-phase_MEGRE.nii.gz')
+    values = phase.get_fdata()
+    assert values.min() >= -np.pi - 1e-6
+    assert values.max() < np.pi
+    assert values.std() > 1
+    grid = Grid.from_affine(phase.shape, phase.affine)
+    np.testing.assert_allclose(grid.b0_direction, (0, 0.6, 0.8), atol=1e-5)
+    np.testing.assert_allclose(grid.voxel_size, (4, 4, 5), rtol=1e-5)
+    sidecar = json.loads((anat / 'sub-01_echo-2_part-phase_MEGRE.json').read_text())
+    assert sidecar['EchoTime'] == pytest.approx(0.009)
+    assert sidecar['MagneticFieldStrength'] == 7
+    assert sidecar['ImagingFrequency'] == pytest.approx(298.04, abs=0.01)
+    assert sidecar['Units'] == 'rad'
+
+
+def test_truth_matches_the_scan(dataset):
+    """Between the echoes the phase turns by 2 pi dTE times the true total field."""
+    truth = dataset / 'derivatives' / 'simulation' / 'sub-01'
+    anat = dataset / 'sub-01' / 'anat'
+    first, second = (
+        nib.load(anat / f'sub-01_echo-{n}_part-phase_MEGRE.nii.gz').get_fdata() for n in (1, 2)
+    )
+    total = nib.load(truth / 'fmap' / 'sub-01_desc-total_fieldmap.nii.gz').get_fdata()
+    brain = nib.load(truth / 'anat' / 'sub-01_desc-brain_mask.nii.gz').get_fdata() > 0
+    misfit = np.angle(np.exp(1j * (second - first - 2 * np.pi * 0.005 * total)))[brain]
+    assert np.median(np.abs(misfit)) < 0.1
+    chi = nib.load(truth / 'anat' / 'sub-01_Chimap.nii.gz').get_fdata()
+    assert not chi[~brain].any()
+    assert 0.01 < chi[brain].std() < 0.1
+
+
+def test_full_folder_and_wrong_options_are_refused(dataset, tmp_path, capsys):
+    for options in ([str(dataset)], [str(tmp_path / 'x'), '--voxel', '1', '2']):
+        with pytest.raises(SystemExit) as stop:
+            main(options)
+        assert stop.value.code == 2
+    assert main([str(tmp_path / 'y'), '--labels', str(tmp_path / 'none')]) == 1
+    assert 'label volume' in capsys.readouterr().err
+
+
+def test_heads_are_turned_to_the_axes(tmp_path):
+    labels = np.zeros((6, 8, 10), dtype=np.int16)
+    labels[1, 2, 3] = 2
+    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / 'head.nii.gz')
+    head = read_head(find_heads(tmp_path)[0])
+    assert np.argwhere(head.labels).tolist() == [[4, 2, 3]]
+
+
+def test_lesions_on_the_command_line_are_those_of_the_simulator():
+    assert set(LESIONS) == set(KINDS)
+
+
+def test_help_needs_no_torch():
+    code = (
+        'import sys; from qsmprep.cli.simulate import build_parser; build_parser().format_help(); '
+        "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'nibabel')))"
+    )
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
