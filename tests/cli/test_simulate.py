@@ -17,7 +17,7 @@ from qsmprep.qsm.simulate.lesions import LESIONS as KINDS
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp('simulated') / 'bids'
-    options = '--voxel 4 4 5 --b0 7 --b0-direction 0 0.6 0.8 --tes 4 9 --snr 60 --seed 3'
+    options = '--voxel 5 5 6 --b0 7 --b0-direction 0 0.6 0.8 --tes 4 9 --snr 60 --seed 3'
     assert main([str(folder), *options.split()]) == 0
     return folder
 
@@ -48,7 +48,7 @@ def test_scan_can_be_read_back(dataset):
     assert values.std() > 1
     grid = Grid.from_affine(phase.shape, phase.affine)
     np.testing.assert_allclose(grid.b0_direction, (0, 0.6, 0.8), atol=1e-5)
-    np.testing.assert_allclose(grid.voxel_size, (4, 4, 5), rtol=1e-5)
+    np.testing.assert_allclose(grid.voxel_size, (5, 5, 6), rtol=1e-5)
     sidecar = json.loads((anat / 'sub-01_echo-2_part-phase_MEGRE.json').read_text())
     assert sidecar['EchoTime'] == pytest.approx(0.009)
     assert sidecar['MagneticFieldStrength'] == 7

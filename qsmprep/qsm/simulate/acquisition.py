@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from qsmprep.qsm.dipole import Dipole, dipole_kernel
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
-from qsmprep.qsm.simulate.anatomy import Axes, Tissue
+from qsmprep.qsm.simulate.anatomy import Axes, Tissue, smooth
 from qsmprep.qsm.simulate.susceptibility import Phantom, block_mean, tissue_table
 
 __all__ = ['Scan', 'fields_ppm', 'oblique_affine', 'r2star', 'scan', 'solid_harmonics']
@@ -109,8 +109,9 @@ def fields_ppm(
 ) -> Iterator[Tensor]:
     """Field of susceptibility sources at the parts of the voxels [ppm].
 
-    The far field is a zero-padded (linear) convolution on the image's grid, interpolated; what the
-    finer grid holds beyond the coarse one has no far field and is convolved on the finer grid.
+    The sources, smoothed over a voxel, are convolved on the image's grid, zero-padded (a linear
+    convolution), and their field is interpolated; what the smoothing left out has no far field and
+    is convolved on the finer grid.
 
     Parameters
     ----------
@@ -131,6 +132,9 @@ def fields_ppm(
     """
     axes, factors = phantom.axes, phantom.factors
     coarse = block_mean(sources, factors)
+    if factors != (1, 1, 1):
+        # what is smooth can be interpolated; the rest has no far field
+        coarse = smooth(coarse, 1.0)
     below = math.ceil(_BODY_MM / axes.voxel_size[2]) if extend_below else 0
     grid = Grid((*axes.shape[:2], axes.shape[2] + below), axes.voxel_size, tuple(b0_direction))
     extended = torch.cat([coarse[:, :, :1].expand(-1, -1, below), coarse], dim=2)

@@ -316,7 +316,7 @@ def _resample_labels(tissues: Tensor, affine: np.ndarray, axes: Axes) -> Tensor:
 
 
 def smooth(volume: Tensor, sigma: float, axis: int | None = None) -> Tensor:
-    """Gaussian smoothing along one axis or all of them; ``sigma`` in voxels, cut at the edges."""
+    """Gaussian smoothing along one axis or all of them; ``sigma`` in voxels, mirrored edges."""
     if axis is None:
         for each in range(3):
             volume = smooth(volume, sigma, each)
@@ -324,16 +324,16 @@ def smooth(volume: Tensor, sigma: float, axis: int | None = None) -> Tensor:
     n = volume.shape[axis]
     radius = min(n - 1, max(1, int(np.ceil(3 * sigma))))
     kernel = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
-    smoothed = volume.clone()
-    weight = torch.ones(n, device=volume.device, dtype=volume.dtype)
-    for step, tap in enumerate(kernel[1:], start=1):
+    total = kernel[0] + 2 * kernel[1:].sum()
+    smoothed = volume * (kernel[0] / total)
+    for step, tap in enumerate(kernel[1:] / total, start=1):
         for start, origin in ((step, 0), (0, step)):
             target = smoothed.narrow(axis, start, n - step)
             target.add_(volume.narrow(axis, origin, n - step), alpha=float(tap))
-            weight[start : start + n - step] += float(tap)
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    return smoothed.div_(weight.reshape(shape))
+        for start in (0, n - step):
+            mirrored = volume.narrow(axis, start, step).flip(axis)
+            smoothed.narrow(axis, start, step).add_(mirrored, alpha=float(tap))
+    return smoothed
 
 
 def brain_mask(labels: Tensor, voxel_size: Sequence[float], closing_mm: float = 3.0) -> Tensor:

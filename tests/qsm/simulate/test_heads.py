@@ -24,12 +24,12 @@ def coarse():
     )
 
 
-def test_a_seed_decides_everything(coarse):
-    settings = {'voxel_size': (4, 4, 4), 'supersampling': (2, 2, 2), 'lesions': ('haemorrhage',)}
-    again, other = (simulate_head(**settings, seed=seed) for seed in (7, 8))
-    np.testing.assert_array_equal(coarse.phase, again.phase)
-    np.testing.assert_array_equal(coarse.chi, again.chi)
-    assert np.abs(coarse.chi - other.chi)[coarse.brain].max() > 0.1
+def test_a_seed_decides_everything():
+    settings = {'voxel_size': (6, 6, 6), 'supersampling': (2, 2, 2), 'lesions': ('haemorrhage',)}
+    first, again, other = (simulate_head(**settings, seed=seed) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(first.phase, again.phase)
+    np.testing.assert_array_equal(first.chi, again.chi)
+    assert np.abs(first.chi - other.chi)[first.brain].max() > 0.1
 
 
 def test_head_is_of_human_size(coarse):
