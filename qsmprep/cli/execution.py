@@ -102,7 +102,9 @@ class Progress:
             self.done += 1
             elapsed = now - self.started.pop(node.fullname, now)
             word = 'done' if status == 'end' else 'FAILED'
-            self._print(f'{node.fullname} {word} in {elapsed:.1f} s', final=not self.live)
+            # sinks run in the main process, in no time
+            if status != 'end' or not node.run_without_submitting:
+                self._print(f'{node.fullname} {word} in {elapsed:.1f} s', final=not self.live)
         self._show_running()
 
     def _tick(self) -> None:

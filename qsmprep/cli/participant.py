@@ -36,6 +36,7 @@ from qsmprep.cli.device import resolve_device
 from qsmprep.cli.records import (
     acquisition_record,
     finish_record,
+    keep_earlier,
     participant_record,
     read_record,
     rejected_record,
@@ -100,6 +101,7 @@ def run_participants(settings: Settings, command: str) -> int:
             LOGGER.exception('sub-%s cannot be read', participant)
             trace = ''.join(traceback.format_exception(error))
             record['errors'].append({'node': 'input', 'message': str(error), 'traceback': trace})
+        keep_earlier(output_dir, record)
         write_record(output_dir, record)
         records[participant] = record
     return _run_jobs(jobs, records, settings, device, run_uuid)
@@ -193,18 +195,20 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
 
 def _assemble_reports(settings: Settings, participants: list[str]) -> int:
     """Write the participants' pages from what lies in the output folder."""
-    from qsmprep.reports.pages import write_participant_page
+    from qsmprep.reports.pages import write_participant_pages
 
-    code = run.EXIT_OK
+    outputs, code = settings.outputs, run.EXIT_OK
     for participant in participants:
         try:
-            read_record(settings.outputs.output_dir, participant)
-            page = write_participant_page(settings.outputs.output_dir, participant)
+            read_record(outputs.output_dir, participant)
+            pages = write_participant_pages(
+                outputs.output_dir, participant, outputs.aggregate_session_reports
+            )
         except Exception as error:
             LOGGER.error('The report of sub-%s could not be written: %s', participant, error)
             code = run.EXIT_FAILURE
         else:
-            print(page)
+            print(*pages, sep='\n')
     return code
 
 

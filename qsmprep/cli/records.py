@@ -75,6 +75,20 @@ def rejected_record(rejected: RejectedAcquisition) -> dict:
     }
 
 
+def keep_earlier(output_dir: Path, record: dict) -> None:
+    """Take over what earlier runs completed and this one leaves alone: other sessions, say."""
+    path = record_path(output_dir, record['participant'])
+    if not path.is_file():
+        return
+    stems = {acquisition['stem'] for acquisition in record['acquisitions']}
+    record['acquisitions'] += [
+        acquisition
+        for acquisition in json.loads(path.read_text())['acquisitions']
+        if acquisition['stem'] not in stems and acquisition['status'] == 'completed'
+    ]
+    record['acquisitions'].sort(key=lambda acquisition: acquisition['stem'])
+
+
 def finish_record(output_dir: Path, record: dict, crash_dir: Path) -> None:
     """Enter the end of the run: errors from crash files, results from sidecars; and save it."""
     label = record['participant']

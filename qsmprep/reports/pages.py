@@ -84,7 +84,32 @@ PANELS = {
 }
 
 
-def write_participant_page(output_dir: Path, label: str) -> Path:
+def write_participant_pages(output_dir: Path, label: str, aggregate: int = 4) -> list[Path]:
+    """
+    Assemble one page of a participant, or one for each session where there are many.
+
+    Parameters
+    ----------
+    output_dir, label
+        See :func:`write_participant_page`.
+    aggregate
+        Number of sessions up to which they share a page.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The pages.
+
+    """
+    record, _ = _read_record(Path(output_dir) / 'logs' / f'sub-{label}.json')
+    stems = [_text(acquisition.get('stem')) for acquisition in _dicts(record.get('acquisitions'))]
+    sessions = sorted({match[1] for stem in stems if (match := re.search('_ses-([^_]+)_', stem))})
+    if len(sessions) <= aggregate:
+        return [write_participant_page(output_dir, label)]
+    return [write_participant_page(output_dir, label, session) for session in sessions]
+
+
+def write_participant_page(output_dir: Path, label: str, session: str | None = None) -> Path:
     """
     Assemble the page of one participant from what lies in the output folder.
 
@@ -97,11 +122,13 @@ def write_participant_page(output_dir: Path, label: str) -> Path:
         ``sub-<label>/figures/*.png`` are read.
     label
         Label of the participant, without ``sub-``.
+    session
+        Label of the one session that the page is about; all by default.
 
     Returns
     -------
     pathlib.Path
-        The page, ``sub-<label>.html``.
+        The page, ``sub-<label>.html`` or ``sub-<label>_ses-<session>.html``.
 
     Raises
     ------
@@ -115,16 +142,18 @@ def write_participant_page(output_dir: Path, label: str) -> Path:
         )
     output_dir = Path(output_dir)
     record, problem = _read_record(output_dir / 'logs' / f'sub-{label}.json')
-    figures = sorted((output_dir / f'sub-{label}' / 'figures').glob('*.png'))
+    name = f'sub-{label}' if session is None else f'sub-{label}_ses-{session}'
+    figures = sorted((output_dir / f'sub-{label}' / 'figures').glob(f'{name}_*.png'))
     acquisitions = [
         _acquisition_view(acquisition, figures)
         for acquisition in _dicts(record.get('acquisitions'))
+        if session is None or _text(acquisition.get('stem')).startswith(f'{name}_')
     ]
     shown = {path for view in acquisitions for path in view.pop('paths')}
     return _write(
-        output_dir / f'sub-{label}.html',
+        output_dir / f'{name}.html',
         kind='participant',
-        title=f'sub-{label}',
+        title=name,
         problem=problem,
         run=_run_facts(record),
         acquisitions=acquisitions,

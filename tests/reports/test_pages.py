@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qsmprep.reports.pages import PANELS, write_group_page, write_participant_page
+from qsmprep.reports.pages import (
+    PANELS,
+    write_group_page,
+    write_participant_page,
+    write_participant_pages,
+)
 from qsmprep.reports.quality import MEASURES
 
 HOSTILE = (
@@ -321,3 +326,15 @@ def test_hostile_rows_do_nothing(tmp_path, browser):
     browser.open(write_group_page(tmp_path, rows))
     assert_harmless(browser, pictures=0)
     assert browser.evaluate('document.querySelectorAll("svg circle, svg rect").length') > 5
+
+
+def test_many_sessions_get_a_page_each(tmp_path):
+    stems = [f'sub-01_ses-{session}_MEGRE' for session in ('a', 'b', 'c')]
+    (tmp_path / 'logs').mkdir()
+    record = {'acquisitions': [{'stem': stem, 'status': 'completed'} for stem in stems]}
+    (tmp_path / 'logs' / 'sub-01.json').write_text(json.dumps(record))
+    assert [p.name for p in write_participant_pages(tmp_path, '01', 3)] == ['sub-01.html']
+    pages = write_participant_pages(tmp_path, '01', 2)
+    assert [page.name for page in pages] == [f'sub-01_ses-{s}.html' for s in ('a', 'b', 'c')]
+    assert stems[1] in pages[1].read_text()
+    assert stems[0] not in pages[1].read_text()
