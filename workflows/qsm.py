@@ -211,7 +211,7 @@ def init_qsm_wf(
             mem_gb=0.5 + 3 * echoes_gb,
         )
         workflow.__postdesc__ = (
-            'R2*, T2* and S0 were fitted to the magnitude by nonlinear least squares. '
+            r'R2\*, T2\* and S0 were fitted to the magnitude by nonlinear least squares. '
         )
         workflow.connect([
             (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),

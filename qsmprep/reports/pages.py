@@ -378,9 +378,12 @@ def _links(text: str) -> list[tuple[str, str]]:
     --------
     >>> _links('See [the paper](https://doi.org/1) and <b>')
     [('See ', ''), ('the paper', 'https://doi.org/1'), (' and <b>', '')]
+    >>> _links('*all* of R2\\*, T2\\*')
+    [('all of R2*, T2*', '')]
 
     """
-    text = re.sub(r'(\*\*?|__?)(?=\S)([^*_\n]+?)(?<=\S)\1(?!\w)', r'\2', _text(text))
+    text = re.sub(r'(?<!\\)(\*\*?|__?)(?=\S)([^*_\n]+?)(?<=[^\s\\])\1(?!\w)', r'\2', _text(text))
+    text = re.sub(r'\\([*_])', r'\1', text)
     pattern = r'\[([^\]]+)\]\((https?://[^\s)]+)\)|(https?://[^\s<>"\')\]]*[^\s<>"\')\].,;])'
     pieces, end = [], 0
     for link in re.finditer(pattern, text):
