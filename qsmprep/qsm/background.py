@@ -203,7 +203,8 @@ def pdf(
         variance = variance + noise[box] ** 2
     weight[crop] = inside / variance
     weight /= weight.max()
-    outside = weight == 0
+    outside = np.ones(shape, dtype=bool)
+    outside[crop] = ~inside
 
     dipole = _periodic_dipole(shape, grid)
 
@@ -235,14 +236,17 @@ def pdf_vsharp(
     iterations: int = 50,
     tolerance: float = 1e-3,
     margin_mm: float = 20.0,
-    max_radius_mm: float = 12.0,
+    max_radius_mm: float = 10.0,
     min_radius_mm: float = 2.0,
     threshold: float = 0.05,
     workers: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """PDF, then V-SHARP on what PDF leaves: the rim, where few sources explain a steep field.
+    """PDF, then V-SHARP on what PDF leaves.
 
-    Parameters are those of :func:`pdf` and :func:`vsharp`.
+    PDF removes the steep fields of sinuses and skull, which V-SHARP smears from the rim over the
+    radius of its spheres; V-SHARP removes what PDF leaves at the rim, where its local field is
+    mixed with that of sources one voxel outside. On simulated heads with sinuses the local field
+    is better than either's. Parameters are those of :func:`pdf` and :func:`vsharp`.
     """
     local, kept = pdf(total_field, mask, grid, noise, iterations, tolerance, margin_mm, workers)
     return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold, workers)
@@ -310,7 +314,7 @@ def remove_background(
     total_field: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
-    method: str = 'vsharp',
+    method: str = 'pdf+vsharp',
     noise: np.ndarray | None = None,
     **parameters: float,
 ) -> BackgroundRemoval:

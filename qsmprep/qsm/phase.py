@@ -19,6 +19,8 @@ PI = np.float32(np.pi)
 TWO_PI = 2 * np.pi
 RANDOM_PHASE_SD = np.pi / np.sqrt(3)
 """Standard deviation of a phase that is uniform over the circle [rad]: no phase is worth less."""
+TOLERATED_MISFIT = 2
+"""Misfit of the echoes, in units of that expected from noise, above which the noise is raised."""
 NOISE_FLOOR = 1e-6
 """Least noise, as a fraction of the largest magnitude: simulations may have none."""
 
@@ -32,7 +34,8 @@ class FieldMap:
     field_hz
         Off-resonance frequency [Hz], ``(X, Y, Z)``.
     noise_hz
-        Standard deviation of the field that the thermal noise leaves [Hz], finite everywhere.
+        Standard deviation of the field [Hz], finite everywhere: that of the thermal noise, and
+        more where the echoes contradict each other by more than noise explains.
     residual_rad
         Magnitude-weighted root mean square over echoes of phase minus the phase of the field
         [rad]; zero for a single echo. Large where echoes contradict each other (flow, voxels
@@ -336,15 +339,16 @@ def combine_echoes(
         information += time**2 * squared
         power += squared
     slope = moment / information
-    noise = np.float32(noise_sd) / np.sqrt(information)
-    residual = np.zeros(shape, dtype=np.float32)
+    misfit = np.zeros(shape, dtype=np.float32)
     for echo, time in enumerate(times):
         squared = np.maximum(magnitudes[..., echo], floor).astype(np.float32) ** 2
-        residual += squared * (volumes[..., echo] - time * slope) ** 2
+        misfit += squared * (volumes[..., echo] - time * slope) ** 2
+    thermal = np.float32(noise_sd) / (np.float32(TWO_PI) * np.sqrt(information))
+    expected = np.float32(noise_sd) * np.sqrt(max(len(times) - 1, 1))
     return FieldMap(
         field_hz=slope / np.float32(TWO_PI),
-        noise_hz=noise / np.float32(TWO_PI),
-        residual_rad=np.sqrt(residual / power),
+        noise_hz=thermal * np.maximum(1, np.sqrt(misfit) / (TOLERATED_MISFIT * expected)),
+        residual_rad=np.sqrt(misfit / power),
     )
 
 

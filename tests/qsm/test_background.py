@@ -98,7 +98,7 @@ def test_errors_name_the_choices(head):
     with pytest.raises(ValueError, match='choose one of vsharp'):
         remove_background(local, mask, grid, 'sharp')
     with pytest.raises(ValueError, match='no parameter radius; it has max_radius_mm'):
-        remove_background(local, mask, grid, radius=3)
+        remove_background(local, mask, grid, 'vsharp', radius=3)
     with pytest.raises(ValueError, match='one shape'):
         remove_background(local, mask[1:], grid)
     with pytest.raises(ValueError, match='empty'):

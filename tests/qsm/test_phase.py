@@ -109,6 +109,18 @@ def test_field_and_its_noise_are_those_of_the_simulation(scan):
     assert np.isfinite(result.noise_hz).all()
 
 
+def test_noise_is_raised_where_echoes_contradict(scan):
+    head, field, offset, phase, magnitude = scan
+    unwrapped = 2 * np.pi * field[..., None] * np.array(TIMES)
+    wrong = unwrapped.copy()
+    wrong[32, 32, 16, 3] += 2 * np.pi
+    clean, result = (combine_echoes(u, magnitude, TIMES, NOISE) for u in (unwrapped, wrong))
+    ratio = result.noise_hz / clean.noise_hz
+    assert ratio[32, 32, 16] > 10
+    ratio[32, 32, 16] = 1
+    np.testing.assert_allclose(ratio, 1)
+
+
 def test_single_echo_field(scan):
     head, field, offset, phase, magnitude = scan
     unwrapped = unwrapped_truth(phase[..., 0] - offset, 2 * np.pi * field * TIMES[0])
