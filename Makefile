@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python 3.11 and make:
-#   make demo    installs qsmprep into .venv and runs it on a real scan
+#   make demo    installs qsmprep into .venv and runs it on a real scan and on two simulated ones
 #   make test    installs qsmprep into .venv and runs every test
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -14,8 +14,13 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/qsmprep tests/data/philips demo/derivatives participant --work-dir demo/work
-	@echo "The report: $(CURDIR)/demo/derivatives/sub-01.html"
+	rm -rf demo
+	$(BIN)/qsmprep tests/data/philips demo/real participant --work-dir demo/work/real
+	$(BIN)/qsmprep-simulate demo/dataset --subjects 2 --voxel 2
+	$(BIN)/qsmprep demo/dataset demo/simulated participant --work-dir demo/work/simulated \
+	    --derivatives truth=demo/dataset/derivatives/simulation
+	@echo "A real scan:               $(CURDIR)/demo/real/sub-01.html"
+	@echo "Simulated, beside truth:   $(CURDIR)/demo/simulated/sub-01.html and sub-02.html"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

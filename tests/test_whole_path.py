@@ -229,3 +229,22 @@ def test_an_unknown_participant_is_an_error(tmp_path, capsys, caplog):
     arguments = [str(DATA / 'romeo'), str(tmp_path / 'out'), 'participant', '-w', str(tmp_path)]
     assert main([*arguments, '--participant-label', 'nobody']) == 1
     assert 'nobody' in caplog.text
+
+
+def test_simulated_heads_are_compared_with_their_truth(tmp_path):
+    dataset, out = tmp_path / 'data', tmp_path / 'out'
+    simulate = [sys.executable, '-m', 'qsmprep.cli.simulate', dataset, '--voxel', '4']
+    subprocess.run(list(map(str, simulate)), check=True)
+    truth_set = dataset / 'derivatives' / 'simulation'
+    code = run(
+        dataset, out, 'participant', '-w', tmp_path / 'work', '--derivatives', f'truth={truth_set}'
+    )
+    assert code == 0
+    assert (out / 'sub-01' / 'figures' / 'sub-01_desc-truth_MEGRE.png').is_file()
+    anat = Path('sub-01', 'anat')
+    chi = nb.load(out / anat / 'sub-01_Chimap.nii.gz').get_fdata()
+    mask = nb.load(out / anat / 'sub-01_desc-chi_mask.nii.gz').get_fdata() > 0
+    truth = nb.load(truth_set / anat / 'sub-01_Chimap.nii.gz').get_fdata()
+    assert np.corrcoef(chi[mask], truth[mask])[0, 1] > 0.6
+    brain = json.loads((out / anat / 'sub-01_desc-brain_mask.json').read_text())
+    assert brain['Masking']['BrainExtraction']['Method'] == 'given'

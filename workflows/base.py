@@ -22,12 +22,13 @@ from qsmprep.workflows.reports import init_reports_wf
 
 @dataclass(frozen=True)
 class Job:
-    """An acquisition and the masks that were given for it."""
+    """An acquisition and what was given for it: masks, and the truth of simulated data."""
 
     acquisition: Acquisition
     metadata: dict
     brain_mask: Path | None = None
     reference_mask: Path | None = None
+    truth: Path | None = None
 
 
 def init_qsmprep_wf(*, jobs: list[Job], settings: Settings, device: str) -> Workflow:
@@ -115,13 +116,15 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         volume_gb=4e-9 * math.prod(acquisition.shape),
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
-    missing = {'truth'} | (set() if relaxometry else {'r2star'})
-    panels = tuple(panel for panel in PANEL_INPUTS if panel not in missing)
+    missing = {'r2star': not relaxometry, 'truth': job.truth is None}
+    panels = tuple(panel for panel in PANEL_INPUTS if not missing.get(panel))
     reports_wf = init_reports_wf(
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,
         panels=panels,
     )
+    if job.truth is not None:
+        reports_wf.inputs.inputnode.truth = str(job.truth)
     outputs_wf = init_outputs_wf(
         output_dir=settings.outputs.output_dir,
         source_files=(*acquisition.magnitude, *acquisition.phase)

@@ -106,9 +106,11 @@ def output_path(name: str, entities: dict[str, str]) -> str:
     return build_path(target, io_spec()['default_path_patterns'], strict=False)
 
 
-def find_mask(datasets: dict[str, Path], entities: dict[str, str], ending: str) -> Path | None:
+def find_derivative(
+    datasets: dict[str, Path], entities: dict[str, str], ending: str
+) -> Path | None:
     """
-    Mask of an acquisition among derivatives datasets.
+    Find an image of an acquisition, a mask say, among derivatives datasets.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def find_mask(datasets: dict[str, Path], entities: dict[str, str], ending: str) 
     -------
     Path or None
         The candidate that shares most entities (acquisition, run, ...) and contradicts none;
-        masks in a template's or another ``space-`` do not count.
+        images in a template's or another ``space-`` do not count.
 
     """
     subject = f'sub-{entities["subject"]}'

@@ -88,7 +88,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=_named_path,
         action=_Derivatives,
         metavar='NAME=PATH',
-        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask)',
+        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask); '
+        'under the name truth, the true maps of simulated data, which the report compares',
     )
     group.add_argument(
         '--skip-bids-validation',

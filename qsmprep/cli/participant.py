@@ -25,7 +25,7 @@ from qsmprep.bids.acquisitions import (
 )
 from qsmprep.bids.derivatives import (
     bids_uri,
-    find_mask,
+    find_derivative,
     output_path,
     software_versions,
     write_dataset_description,
@@ -235,13 +235,13 @@ def _validate(bids_dir: Path) -> None:
 
 
 def _make_job(acquisition: Acquisition, settings: Settings):
-    """Acquisition, what its sidecars say, and its masks among the given derivatives."""
+    """Acquisition, what its sidecars say, and what the given derivatives hold for it."""
     from qsmprep.workflows.base import Job
 
     datasets, reference = settings.inputs.derivatives, settings.processing.reference
     reference_mask = None
     if reference not in ('brain', 'none'):
-        reference_mask = find_mask(datasets, acquisition.entities, f'label-{reference}_mask')
+        reference_mask = find_derivative(datasets, acquisition.entities, f'label-{reference}_mask')
         if reference_mask is None:
             raise InputError(
                 f'{acquisition.stem}: no mask of the reference region {reference!r} '
@@ -255,9 +255,11 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         'MagneticFieldStrength': acquisition.field_strength_t,
         **acquisition.metadata,
     }
+    truth = {name: path for name, path in datasets.items() if name == 'truth'}
     return Job(
         acquisition=acquisition,
         metadata=metadata,
-        brain_mask=find_mask(datasets, acquisition.entities, 'desc-brain_mask'),
+        brain_mask=find_derivative(datasets, acquisition.entities, 'desc-brain_mask'),
         reference_mask=reference_mask,
+        truth=find_derivative(truth, acquisition.entities, 'Chimap'),
     )

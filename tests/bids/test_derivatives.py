@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qsmprep.bids.derivatives import (
-    find_mask,
+    find_derivative,
     io_spec,
     output_path,
     write_dataset_description,
@@ -68,6 +68,6 @@ def test_the_mask_that_shares_most_entities_is_found(tmp_path):
     ):
         (anat / name).touch()
     entities = {'subject': '01', 'run': '1'}
-    found = find_mask({'masks': tmp_path}, entities, 'desc-brain_mask')
+    found = find_derivative({'masks': tmp_path}, entities, 'desc-brain_mask')
     assert found.name == 'sub-01_run-1_desc-brain_mask.nii.gz'
-    assert find_mask({'masks': tmp_path}, {'subject': '02'}, 'desc-brain_mask') is None
+    assert find_derivative({'masks': tmp_path}, {'subject': '02'}, 'desc-brain_mask') is None
