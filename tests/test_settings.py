@@ -4,7 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from qsmprep.settings import Inputs, Processing, Settings, SettingsError
+from qsmprep.qsm.background import BACKGROUND_METHODS as BACKGROUNDS
+from qsmprep.qsm.invert import METHODS
+from qsmprep.settings import (
+    BACKGROUND_METHODS,
+    INVERSION_METHODS,
+    Inputs,
+    Processing,
+    Settings,
+    SettingsError,
+)
+
+
+def test_the_command_line_offers_what_the_numerics_have():
+    assert set(BACKGROUND_METHODS) == set(BACKGROUNDS)
+    assert set(INVERSION_METHODS) == set(METHODS)
 
 
 def test_round_trip_keeps_every_value():

@@ -9,6 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.background import RemoveBackground
 
 DESCRIPTIONS = {
+    'pdf+vsharp': 'projection onto dipole fields [@pdf], followed by V-SHARP [@sharp; @vsharp]',
     'vsharp': 'V-SHARP [@sharp; @vsharp]',
     'pdf': 'projection onto dipole fields [@pdf]',
     'lbv': 'a Laplacian boundary value method [@lbv]',
@@ -17,7 +18,7 @@ DESCRIPTIONS = {
 
 def init_background_wf(
     *,
-    method: str = 'vsharp',
+    method: str = 'pdf+vsharp',
     parameters: dict[str, float] | None = None,
     mem_gb: float = 1.0,
     name: str = 'background_wf',
@@ -28,7 +29,7 @@ def init_background_wf(
     Parameters
     ----------
     method
-        ``'vsharp'``, ``'pdf'`` or ``'lbv'``.
+        Name of the method, a key of ``qsmprep.qsm.background.BACKGROUND_METHODS``.
     parameters
         Parameters of the method that differ from their defaults.
     mem_gb

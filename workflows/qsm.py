@@ -49,7 +49,7 @@ def init_qsm_wf(
     unwrapping: str = 'romeo',
     brain_extraction: str = 'auto',
     phase_quality: bool = True,
-    background: str = 'vsharp',
+    background: str = 'pdf+vsharp',
     background_parameters: dict[str, float] | None = None,
     relaxometry: bool = True,
     inversion: str = 'tv',

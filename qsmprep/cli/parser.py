@@ -127,7 +127,7 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--background',
         choices=BACKGROUND_METHODS,
-        help='background field removal (default: vsharp)',
+        help=f'background field removal (default: {Settings().processing.background})',
     )
     group.add_argument(
         '--inversion',
