@@ -85,7 +85,7 @@ def measure(function: Callable, *arguments, repeats: int = 1) -> tuple[object, C
 
 
 def measure_command(command: Sequence[str | Path], repeats: int = 1) -> Cost:
-    """Run a command; the start of its interpreter counts as well.
+    """Run a command, its output dropped; the start of its interpreter counts as well.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def measure_command(command: Sequence[str | Path], repeats: int = 1) -> Cost:
     costs = []
     for _ in range(repeats):
         start = time.perf_counter()
-        process = subprocess.Popen([str(part) for part in command])
+        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
         memory = _Memory(process.pid)
         memory.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -215,8 +215,8 @@ class Table:
     rows: list[Sequence[object]]
 
     def add(self, *cells: object) -> None:
-        """Add a row, and print it."""
-        self.rows.append(cells)
+        """Add a row, and print it; cells that are left out stay empty."""
+        self.rows.append((*cells, *[None] * (len(self.columns) - len(cells))))
         print('  '.join(text for text in map(show, cells) if text), flush=True)
 
     def markdown(self) -> str:
