@@ -9,7 +9,7 @@ RELATIVE_QUALITY = 0.75
 """Phase quality, as a fraction of the brain's median, below which voxels are not trusted.
 
 On simulated heads this drops about nine in ten of the voxels whose field is wrong by more than
-50 ppb, and 0.4 (3 T) to 2 % (7 T) of the brain. It is relative since noise lowers the quality of
+50 ppb, and 0.4 to 2 % of the brain. It is relative since noise lowers the quality of
 all voxels alike.
 """
 
