@@ -1,20 +1,31 @@
-"""One door for all inversions: a table of names, the same arguments and result for each."""
+"""One door for all dipole inversions: the same arguments and the same result for each."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from qsmprep.qsm.classical import tikhonov, tkd, tv
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 
-METHODS: dict[str, Callable] = {'tkd': tkd, 'tikhonov': tikhonov, 'tv': tv}
-"""Name -> function of field, weight and dipole, with the method's parameters as keywords."""
+METHODS: dict[str, Callable] = {
+    'tkd': tkd,
+    'tikhonov': tikhonov,
+    'tv': tv,
+}
+"""Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.
+
+Of the arguments in :data:`SCAN` a method gets those that it names; its other keywords are its
+parameters.
+"""
+
+SCAN = ('magnitude', 'noise', 'progress', 'seed')
 
 
 @dataclass(frozen=True)
@@ -24,14 +35,45 @@ class Inversion:
     Parameters
     ----------
     chi_ppm
-        Susceptibility (X, Y, Z) [ppm], float32, zero outside the mask.
+        Susceptibility [ppm], float32, zero outside the mask.
     parameters
-        Every parameter of the method.
+        Every parameter of the method: given, default, or chosen on the scan.
 
     """
 
     chi_ppm: np.ndarray
-    parameters: dict[str, float]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def method_parameters(method: str) -> dict[str, Any]:
+    """Parameters of a method with their defaults, None where the scan decides.
+
+    Examples
+    --------
+    >>> method_parameters('tkd')
+    {'threshold': 0.15}
+
+    """
+    if method not in METHODS:
+        raise ValueError(f'There is no inversion {method!r}; choose one of {", ".join(METHODS)}.')
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(METHODS[method]).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in SCAN
+    }
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """Smallest box that holds a mask.
+
+    Examples
+    --------
+    >>> bounding_box(np.pad(np.ones((1, 2, 3)), 1))
+    (slice(1, 2, None), slice(1, 3, None), slice(1, 4, None))
+
+    """
+    corners = [np.flatnonzero(np.any(mask, axis=tuple({0, 1, 2} - {a}))) for a in range(3)]
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in corners)
 
 
 def invert(
@@ -45,87 +87,109 @@ def invert(
     seed: int = 0,
     device: str = 'cpu',
     progress: Callable[[int, int, float], None] | None = None,
-    **parameters: float,
+    **parameters: Any,
 ) -> Inversion:
-    """
-    Compute the susceptibility of a local field.
+    """Susceptibility map of a local field.
+
+    Work is done on the bounding box of the mask: outside it there is neither field nor
+    susceptibility, and the operator pads by itself.
 
     Parameters
     ----------
     field_ppm
-        Local field (X, Y, Z) [ppm].
+        Local field [ppm] of the shape of the grid; values outside the mask are not looked at.
     mask
-        Voxels that have a field.
+        Voxels with a local field.
     grid
-        Their grid.
+        Shape, voxel size and direction of B0.
     method
         Key of :data:`METHODS`.
-    magnitude, noise_ppm
-        Magnitude, or standard deviation of the noise of the field [ppm], for voxel weights; the
-        noise is preferred.
+    magnitude
+        Magnitude [arbitrary] for voxel weights, for methods that use them.
+    noise_ppm
+        Standard deviation of the field [ppm], used in preference to the magnitude.
     seed
-        Seed of methods that draw random numbers.
+        Seed of methods that draw numbers.
     device
-        Torch device.
+        'cpu', 'cuda' or 'cuda:N'.
     progress
-        Called with iteration, number of iterations and a measure of convergence.
+        Called by iterative methods with iteration, number of iterations and a loss.
     **parameters
-        Parameters of the method that differ from their defaults.
+        Parameters of the method that differ from :func:`method_parameters`.
 
     Raises
     ------
     ValueError
-        If the method or a parameter is unknown, shapes disagree, the mask is empty, or the field
-        is not finite in the mask.
+        If a name is unknown, shapes differ, the mask is empty, or a value inside it is not
+        finite.
 
     """
-    if method not in METHODS:
-        raise ValueError(f'Unknown inversion {method!r}; choose one of {", ".join(METHODS)}.')
-    function = METHODS[method]
-    keywords = inspect.signature(function).parameters.values()
-    defaults = {k.name: k.default for k in keywords if k.kind is k.KEYWORD_ONLY}
-    takes_progress = 'progress' in defaults
-    defaults.pop('progress', None)
-    unknown = sorted(set(parameters) - set(defaults))
+    settings = method_parameters(method)
+    unknown = [name for name in parameters if name not in settings]
     if unknown:
-        raise ValueError(f'{method} has no parameter {unknown[0]!r}; it has {", ".join(defaults)}.')
-    mask = np.asarray(mask, dtype=bool)
-    for name, image in (('field', field_ppm), ('magnitude', magnitude), ('noise', noise_ppm)):
-        if image is not None and not image.shape == mask.shape == grid.shape:
-            raise ValueError(
-                f'The {name} {image.shape}, the mask {mask.shape} and the grid {grid.shape} must '
-                'have one shape.'
-            )
-    if not mask.any():
-        raise ValueError('The mask is empty: there is no field to invert.')
-    if not np.isfinite(field_ppm[mask]).all():
-        raise ValueError('The field is not finite everywhere in the mask; repair field or mask.')
-
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(mask))
-    inside = mask[box]
-    cropped = replace(grid, shape=inside.shape)
-    torch.manual_seed(seed)
-    chosen = defaults | parameters
-    chi = function(
-        torch.from_numpy(np.where(inside, field_ppm[box], 0).astype(np.float32)).to(device),
-        torch.from_numpy(_weights(inside, box, magnitude, noise_ppm)).to(device),
-        Dipole(cropped, device=device),
-        **chosen,
-        **({'progress': progress} if takes_progress else {}),
+        raise ValueError(
+            f'The inversion {method!r} has no parameter {", ".join(unknown)}; '
+            f'it has {", ".join(settings) or "none"}.'
+        )
+    target = _torch_device(device)
+    inside = _check_mask(mask, grid)
+    box = bounding_box(inside)
+    images = {'field': field_ppm, 'magnitude': magnitude, 'noise': noise_ppm}
+    tensors = {
+        name: None if image is None else _cropped(name, image, inside, box).to(target)
+        for name, image in images.items()
+    }
+    scan = {**tensors, 'progress': progress, 'seed': seed}
+    accepted = inspect.signature(METHODS[method]).parameters
+    settings.update(parameters)
+    estimate = METHODS[method](
+        tensors['field'],
+        torch.from_numpy(inside[box]).to(target),
+        replace(grid, shape=inside[box].shape),
+        **{name: scan[name] for name in SCAN if name in accepted},
+        **settings,
     )
-    result = np.zeros(mask.shape, dtype=np.float32)
-    result[box] = chi.cpu().numpy() * inside
-    return Inversion(result, chosen)
+    chi = np.zeros(grid.shape, dtype=np.float32)
+    chi[box] = estimate.chi.detach().cpu().numpy()
+    return Inversion(chi, {**settings, **estimate.chosen})
 
 
-def _weights(inside, box, magnitude, noise_ppm) -> np.ndarray:
-    """Weights of mean one inside the mask, zero outside."""
-    weight = inside.astype(np.float32)
-    if noise_ppm is not None:
-        noise = noise_ppm[box].astype(np.float32)
-        weight = np.divide(1, noise, out=np.zeros_like(noise), where=(noise > 0) & inside)
-    elif magnitude is not None:
-        weight = np.where(inside, magnitude[box], 0).astype(np.float32)
-    limit = 3 * np.median(weight[inside])
-    weight = np.minimum(weight, limit) if limit > 0 else inside.astype(np.float32)
-    return weight / weight[inside].mean()
+def _torch_device(device: str) -> torch.device:
+    kind, _, index = device.partition(':')
+    if kind not in ('cpu', 'cuda') or (index and not index.isdigit()):
+        raise ValueError(f"The device is 'cpu', 'cuda' or 'cuda:N', not {device!r}.")
+    if kind == 'cuda' and int(index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f'The device {device!r} was asked for, but PyTorch finds {torch.cuda.device_count()} '
+            "GPUs; choose 'cpu' or install a PyTorch build with CUDA."
+        )
+    return torch.device(device)
+
+
+def _check_mask(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    inside = np.asarray(mask) > 0
+    if inside.shape != grid.shape:
+        raise ValueError(
+            f'The mask has the shape {inside.shape}, but the grid {grid.shape}; '
+            'resample the mask to the field.'
+        )
+    if not inside.any():
+        raise ValueError('The mask is empty, so there is nothing to invert; check the mask.')
+    return inside
+
+
+def _cropped(name: str, image: np.ndarray, inside: np.ndarray, box: tuple) -> Tensor:
+    """Checked float32 tensor of an image in a box, zero outside the mask."""
+    image = np.asarray(image)
+    if image.shape != inside.shape:
+        raise ValueError(
+            f'The {name} has the shape {image.shape}, but the mask {inside.shape}; '
+            'resample them to one grid.'
+        )
+    broken = int(np.count_nonzero(~np.isfinite(image[inside])))
+    if broken:
+        raise ValueError(
+            f'The {name} is not finite in {broken} voxels of the mask; '
+            'repair it or take them out of the mask.'
+        )
+    return torch.from_numpy(np.where(inside[box], image[box], 0).astype(np.float32))

@@ -1,0 +1,96 @@
+"""The door of the inversions: inputs, outputs, parameters and complaints."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.invert import METHODS, bounding_box, invert, method_parameters
+
+
+@pytest.fixture
+def scan():
+    rng = np.random.default_rng(0)
+    grid = Grid((30, 28, 26), (1, 1, 1.2), (0, 0.1, 0.99))
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[4:25, 6:24, 3:22] = True
+    return rng.normal(0, 0.01, grid.shape), mask, grid
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
+    field, mask, grid = scan
+    field[~mask] = np.nan
+    inversion = invert(field, mask, grid, method)
+    assert inversion.chi_ppm.dtype == np.float32
+    assert inversion.chi_ppm.shape == grid.shape
+    assert np.isfinite(inversion.chi_ppm).all()
+    assert inversion.chi_ppm[mask].std() > 0
+    assert not inversion.chi_ppm[~mask].any()
+    assert set(inversion.parameters) == set(method_parameters(method))
+    assert None not in inversion.parameters.values()
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_result_does_not_depend_on_the_field_of_view(scan, method):
+    field, mask, grid = scan
+    wide = Grid((50, 40, 33), grid.voxel_size, grid.b0_direction)
+    margin = [(7, 13), (4, 8), (5, 2)]
+    small = invert(field, mask, grid, method).chi_ppm
+    large = invert(np.pad(field, margin), np.pad(mask, margin), wide, method).chi_ppm
+    np.testing.assert_allclose(large, np.pad(small, margin), atol=1e-7)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_result_repeats_itself(scan, method):
+    first, second = (invert(*scan, method, seed=3).chi_ppm for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_methods_share_their_first_arguments():
+    for function in METHODS.values():
+        assert list(inspect.signature(function).parameters)[:3] == ['field', 'mask', 'grid']
+
+
+def test_given_parameters_are_used_and_recorded(scan):
+    low, high = (invert(*scan, 'tkd', threshold=t) for t in (0.1, 0.3))
+    assert low.parameters == {'threshold': 0.1}
+    assert low.chi_ppm.std() > 1.1 * high.chi_ppm.std()
+
+
+def test_unknown_names_are_answered_with_the_choices(scan):
+    with pytest.raises(ValueError, match="no inversion 'tvv'; choose one of tkd, tikhonov, tv"):
+        invert(*scan, 'tvv')
+    with pytest.raises(ValueError, match='no parameter lamda; it has threshold'):
+        invert(*scan, 'tkd', lamda=3)
+    with pytest.raises(ValueError, match='no parameter noise'):
+        invert(*scan, 'tv', noise=3)
+    with pytest.raises(ValueError, match='device'):
+        invert(*scan, 'tkd', device='auto')
+
+
+def test_absent_gpu_is_named(scan):
+    with pytest.raises(ValueError, match='cuda:99'):
+        invert(*scan, 'tkd', device='cuda:99')
+
+
+def test_broken_inputs_are_refused(scan):
+    field, mask, grid = scan
+    with pytest.raises(ValueError, match='mask is empty'):
+        invert(field, np.zeros_like(mask), grid)
+    with pytest.raises(ValueError, match='mask has the shape'):
+        invert(field, mask[1:], grid)
+    with pytest.raises(ValueError, match='field has the shape'):
+        invert(field[1:], mask, grid)
+    with pytest.raises(ValueError, match='magnitude has the shape'):
+        invert(field, mask, grid, magnitude=field[1:])
+    field[10, 10, 10], field[10, 10, 11] = np.nan, np.inf
+    with pytest.raises(ValueError, match='not finite in 2 voxels'):
+        invert(field, mask, grid)
+
+
+def test_bounding_box_holds_the_mask():
+    mask = np.zeros((6, 7, 8), dtype=bool)
+    mask[1, 2, 3] = mask[4, 5, 6] = True
+    assert bounding_box(mask) == (slice(1, 5), slice(2, 6), slice(3, 7))
