@@ -13,11 +13,15 @@ from torch import Tensor
 
 from qsmprep.qsm.classical import tikhonov, tkd, tv
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.sparse import scale_mixture
+from qsmprep.qsm.wiener import wiener
 
 METHODS: dict[str, Callable] = {
     'tkd': tkd,
     'tikhonov': tikhonov,
     'tv': tv,
+    'wiener': wiener,
+    'scale-mixture': scale_mixture,
 }
 """Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.
 
