@@ -255,7 +255,7 @@ class Table:
             cell.visible_edges = 'B'
             cell.set_edgecolor('black' if row == 0 else '0.85')
             cell.get_text().set_weight('bold' if row == 0 else 'normal')
-            if column == 0:
+            if all(isinstance(cells[column], str | None) for cells in self.rows):
                 cell.get_text().set_horizontalalignment('left')
         figure.savefig(path, dpi=150)
 

@@ -1,6 +1,5 @@
 """The submissions under ``benchmarks/qsm_ci`` run and are scored by qsm-ci itself."""
 
-import inspect
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from qsmprep.qsm.grid import hz_to_ppm
-from qsmprep.qsm.invert import METHODS
+from qsmprep.qsm.invert import METHODS, method_parameters
 from qsmprep.qsm.simulate import simulate_head
 
 SUBMISSIONS = Path(__file__).parent.parent / 'benchmarks' / 'qsm_ci'
@@ -102,8 +101,11 @@ def test_a_submission_offers_the_parameters_that_its_method_has(folder):
     offered = {parameter['name'] for parameter in algorithm.get('parameters', [])}
     if algorithm['stage'] == 'dipole':
         method = re.search(r'--method (\S+)', (folder / 'run.sh').read_text())[1]
-        keywords = inspect.signature(METHODS[method]).parameters.values()
-        known = {k.name for k in keywords if k.kind is k.KEYWORD_ONLY} - {'progress'}
-        assert offered == known
+        defaults = method_parameters(method).items()
+        assert offered == {name for name, value in defaults if not isinstance(value, str)}
     else:
         assert not offered
+
+
+def test_every_inversion_has_a_submission():
+    assert {f'qsmprep-{method}' for method in METHODS} <= {p.name for p in SUBMISSIONS.iterdir()}
