@@ -10,7 +10,7 @@ from torch import Tensor
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.dipole import AXES, Dipole, frequencies
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.likelihood import Likelihood, calibrate
+from qsmprep.qsm.likelihood import INCOHERENT, Likelihood, calibrate
 
 LEAST_VARIANCE = 1e-3
 
@@ -22,8 +22,8 @@ def scale_mixture(
     *,
     noise: Tensor | None = None,
     magnitude: Tensor | None = None,
-    incoherent: float = 0.3,
-    sparsity: float = 0.35,
+    incoherent: float = INCOHERENT,
+    sparsity: float = 0.2,
     tolerance: float = 5e-3,
     iterations: int = 40,
     progress: Callable[[int, int, float], None] | None = None,

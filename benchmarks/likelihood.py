@@ -1,0 +1,167 @@
+"""What the calibrated likelihood is worth, and whether its spectra are right.
+
+On a simulated head (with white noise of several levels) and, where a folder is given, on scans in
+vivo with a reference map: the error of each method, and the power of the true residual beside
+what was estimated from the field alone. The folder holds ``NAME_phs.nii.gz`` (local field, ppm),
+``NAME_susc.nii.gz`` (susceptibility, ppm) and ``NAME_msk.nii.gz``, B0 along the third axis; such
+files came with the public SNU data of QSMnet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import torch
+
+from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.invert import bounding_box, invert
+from qsmprep.qsm.likelihood import INCOHERENT, Likelihood
+from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
+from qsmprep.qsm.simulate import simulate_local_field
+from qsmprep.qsm.spectrum import Spectra, estimate_spectra
+
+COLUMNS = ('data', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM')
+TIKHONOV = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2)
+TKD = (0.1, 0.15, 0.2, 0.3, 0.4)
+EDGES = np.geomspace(0.02, 0.85, 22)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the script."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--out', type=Path, required=True, help='folder for the table and the figures')
+    add('--in-vivo', type=Path, help='folder of scans with a reference map')
+    add('--noise-ppb', type=float, nargs='+', default=(0.0, 1.0, 3.0, 6.0))
+    add('--voxel-mm', type=float, default=1.2, help='voxel size of the simulated head')
+    add('--threads', type=int, default=1)
+    return parser
+
+
+def simulated(noise_ppb: float, voxel_mm: float) -> tuple[str, np.ndarray, ...]:
+    """Field, truth, mask and grid of a simulated head with white noise."""
+    head = simulate_local_field(voxel_size=(voxel_mm,) * 3, seed=7)
+    noise = noise_ppb * 1e-3 * np.random.default_rng(7).standard_normal(head.mask.shape)
+    field = (head.local_field_ppm + noise) * head.mask
+    return f'simulated, {noise_ppb:g} ppb', field, head.chi, head.mask, head.grid
+
+
+def in_vivo(folder: Path) -> list[tuple]:
+    """Field, reference map, mask and grid of the scans in a folder."""
+    scans = []
+    for path in sorted(folder.glob('*_phs.nii.gz')):
+        name = path.name.removesuffix('_phs.nii.gz')
+        load = {k: nb.load(folder / f'{name}_{k}.nii.gz') for k in ('phs', 'susc', 'msk')}
+        images = {k: np.asarray(v.dataobj, dtype=np.float32) for k, v in load.items()}
+        mask = images['msk'] > 0
+        box = bounding_box(mask)
+        grid = Grid(mask[box].shape, load['phs'].header.get_zooms()[:3])
+        maps = (images['phs'][box] * mask[box], images['susc'][box] * mask[box], mask[box])
+        scans.append((name, *maps, grid))
+    return scans
+
+
+def scores(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> list[float]:
+    """The four measures."""
+    return [f(chi, truth, mask) for f in (nrmse, detrended_nrmse, hfen, xsim)]
+
+
+def without(part: str, spectra: Spectra) -> Spectra:
+    """Spectra that lack a part: the error made white, or the prior made flat."""
+    if part == 'colour of the error':
+        mean = float((INCOHERENT * spectra.model_error[1:]).mean()) + spectra.noise
+        return replace(spectra, model_error=0 * spectra.model_error, noise=mean)
+    flat = torch.full_like(spectra.susceptibility, float(spectra.susceptibility[1:].mean()))
+    return replace(spectra, susceptibility=flat)
+
+
+def compare(name: str, field, truth, mask, grid) -> list[list]:
+    """Rows of the table for one field."""
+    rows = []
+    for label, method, parameter, values in (
+        ('TKD, best threshold', 'tkd', 'threshold', TKD),
+        ('Tikhonov, best weight', 'tikhonov', 'regularisation', TIKHONOV),
+    ):
+        maps = [invert(field, mask, grid, method, **{parameter: v}).chi_ppm for v in values]
+        rows.append([name, label, *min(scores(m, truth, mask) for m in maps)])
+    image = torch.from_numpy(field.astype(np.float32))
+    inside, dipole = torch.from_numpy(mask), Dipole(grid)
+    spectra = estimate_spectra(image, inside, dipole)
+    for part in ('colour of the error', 'colour of the prior'):
+        reduced = Likelihood(image, dipole, without(part, spectra))
+        chi = (reduced.posterior_mean(inside, iterations=5) * inside).numpy()
+        rows.append([name, f'wiener without the {part}', *scores(chi, truth, mask)])
+    for method in ('tv', 'wiener', 'scale-mixture'):
+        chi = invert(field, mask, grid, method).chi_ppm
+        rows.append([name, method, *scores(chi, truth, mask)])
+    for row in rows:
+        print(f'{row[0]:20s} {row[1]:36s}', *(f'{v:7.3f}' for v in row[2:]), flush=True)
+    return rows
+
+
+def draw(name: str, field, truth, mask, grid, path: Path) -> None:
+    """Plot the power of the true residual on and off the cone, and the estimate from the field."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    dipole = Dipole(grid)
+    image, chi = (torch.from_numpy(a.astype(np.float32)) for a in (field, truth))
+    inside = torch.from_numpy(mask)
+    spectra = estimate_spectra(image, inside, dipole)
+    residual = (image - dipole.forward(chi)) * inside
+    k, kernel = dipole.wavenumber(), dipole.kernel.abs()
+    error = spectra.model_error + spectra.noise
+    power = {
+        'true residual': dipole.transform(residual).abs().square() / inside.sum(),
+        'field': dipole.transform(image).abs().square() / inside.sum(),
+        'estimated: all error': error,
+        'estimated: acting as noise': INCOHERENT * spectra.model_error + spectra.noise,
+        'estimated: field': kernel.square() * spectra.susceptibility + error,
+    }
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout='constrained')
+    for panel, cone in zip(panels, (True, False), strict=True):
+        region = kernel < 0.08 if cone else kernel > 0.2
+        for label, spectrum in power.items():
+            cells = [
+                region & (k > low) & (k < high)
+                for low, high in zip(EDGES[:-1], EDGES[1:], strict=True)
+            ]
+            values = [float(spectrum[c].mean()) if c.any() else np.nan for c in cells]
+            line = '--' if label.startswith('est') else '-'
+            panel.loglog(np.sqrt(EDGES[1:] * EDGES[:-1]), values, line, label=label)
+        panel.set_title(f'{name}: ' + ('on the cone, |D| < 0.08' if cone else '|D| > 0.2'))
+        panel.set_xlabel('|k| [cycles/mm]')
+    panels[0].set_ylabel('power per voxel [ppm$^2$]')
+    panels[1].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = build_parser().parse_args()
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    cases = [simulated(noise, options.voxel_mm) for noise in options.noise_ppb]
+    if options.in_vivo is not None:
+        cases += in_vivo(options.in_vivo)
+    rows = []
+    for case in cases:
+        rows += compare(*case)
+        stem = case[0].replace(', ', '-').replace(' ', '')
+        draw(*case, options.out / f'spectra-{stem}.png')
+    with (options.out / 'likelihood.csv').open('w', newline='') as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+
+
+if __name__ == '__main__':
+    main()
