@@ -55,7 +55,7 @@ def method_parameters(method: str) -> dict[str, Any]:
     Examples
     --------
     >>> method_parameters('tkd')
-    {'threshold': 0.15}
+    {'threshold': 0.25}
 
     """
     if method not in METHODS:
