@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import threading
@@ -139,8 +140,8 @@ def _call(sender, function: Callable, arguments: tuple) -> None:
 
 
 def _cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 class _Memory(threading.Thread):
@@ -221,7 +222,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in Markdown, with its title."""
-        rule = ['---', *['---:'] * (len(self.columns) - 1)]
+        rule = ['---' if text else '---:' for text in self._text_columns()]
         lines = [self.columns, rule, *(map(show, row) for row in self.rows)]
         return '\n'.join([f'**{self.title}**', '', *(f'| {" | ".join(row)} |' for row in lines)])
 
@@ -233,6 +234,12 @@ class Table:
         with (folder / f'{name}.csv').open('w', newline='') as stream:
             csv.writer(stream).writerows([self.columns, *self.rows])
         self._draw(folder / f'{name}.png')
+
+    def _text_columns(self) -> list[bool]:
+        """Tell which columns hold no number."""
+        return [
+            all(isinstance(c, str | None) for c in cells) for cells in zip(*self.rows, strict=True)
+        ]
 
     def _draw(self, path: Path) -> None:
         from matplotlib.figure import Figure
@@ -251,11 +258,12 @@ class Table:
         )
         table.auto_set_font_size(False)
         table.set_fontsize(10)
+        left = self._text_columns()
         for (row, column), cell in table.get_celld().items():
             cell.visible_edges = 'B'
             cell.set_edgecolor('black' if row == 0 else '0.85')
             cell.get_text().set_weight('bold' if row == 0 else 'normal')
-            if all(isinstance(cells[column], str | None) for cells in self.rows):
+            if left[column]:
                 cell.get_text().set_horizontalalignment('left')
         figure.savefig(path, dpi=150)
 

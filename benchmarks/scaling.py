@@ -1,7 +1,8 @@
 """Cost of background removals and inversions against the number of voxels.
 
 One head is sampled on grids of N x N x N voxels, finer and finer. Every cost is also given in
-units of one pair of Fourier transforms (real, single precision, forth and back) of that grid.
+units of one pair of Fourier transforms (real, single precision, forth and back) of that grid. The
+methods crop the grid to the box of the brain, a fifth of it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,11 @@ def main() -> None:
     args = build_parser().parse_args()
     os.environ['OMP_NUM_THREADS'] = str(args.threads)
     torch.set_num_threads(args.threads)
-    table = Table('Cost against the number of voxels, one head', COLUMNS, [])
+    table = Table(
+        f'Cost against the number of voxels N^3, analytic head in {FIELD_OF_VIEW_MM:g} mm',
+        COLUMNS,
+        [],
+    )
     measure(warm_up, args)
     for size in args.sizes:
         head, _ = measure(simulate, size)

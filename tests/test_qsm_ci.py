@@ -101,8 +101,7 @@ def test_a_submission_offers_the_parameters_that_its_method_has(folder):
     offered = {parameter['name'] for parameter in algorithm.get('parameters', [])}
     if algorithm['stage'] == 'dipole':
         method = re.search(r'--method (\S+)', (folder / 'run.sh').read_text())[1]
-        defaults = method_parameters(method).items()
-        assert offered == {name for name, value in defaults if not isinstance(value, str)}
+        assert offered <= set(method_parameters(method))
     else:
         assert not offered
 
