@@ -15,21 +15,22 @@ def test_any_user_without_network_on_a_read_only_root(tmp_path):
     out.mkdir()
     variables = {
         'PATH': '/usr/bin:/bin',
-        'HOME': '/tmp',
-        'XDG_CACHE_HOME': '/tmp/.cache',
-        'MPLCONFIGDIR': '/tmp/.cache/matplotlib',
-        'NUMBA_CACHE_DIR': '/tmp/.cache/numba',
-        'TEMPLATEFLOW_HOME': '/tmp/.cache/templateflow',
+        'HOME': '/mnt',
+        'XDG_CACHE_HOME': '/mnt/.cache',
+        'MPLCONFIGDIR': '/mnt/.cache/matplotlib',
+        'NUMBA_CACHE_DIR': '/mnt/.cache/numba',
+        'TEMPLATEFLOW_HOME': '/mnt/.cache/templateflow',
+        'TMPDIR': '/mnt',
         'NO_ET': '1',
     }
-    sealed = [bwrap, '--ro-bind', '/', '/', '--tmpfs', '/tmp', '--dev', '/dev', '--proc', '/proc']
-    sealed += ['--ro-bind', DATA / 'romeo', '/tmp/data', '--bind', out, '/tmp/out']
-    sealed += ['--unshare-all', '--uid', '4242', '--gid', '4242', '--chdir', '/tmp', '--clearenv']
+    sealed = [bwrap, '--ro-bind', '/', '/', '--tmpfs', '/mnt', '--dev', '/dev', '--proc', '/proc']
+    sealed += ['--bind', out, out]
+    sealed += ['--unshare-all', '--uid', '4242', '--gid', '4242', '--chdir', '/mnt', '--clearenv']
     for name, value in variables.items():
         sealed += ['--setenv', name, value]
-    command = [sys.executable, '-m', 'qsmprep.cli.run', '/tmp/data', '/tmp/out', 'participant']
+    command = [sys.executable, '-m', 'qsmprep.cli.run', DATA / 'romeo', out, 'participant']
     done = subprocess.run(
-        [*map(str, sealed), *command, '-w', '/tmp/work', '--sloppy'],
+        [*map(str, sealed), *map(str, command), '-w', '/mnt/work', '--sloppy'],
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,9 @@ DESCRIPTIONS = {
     'tkd': 'thresholded k-space division [@tkd]',
     'tikhonov': 'closed-form Tikhonov regularisation [@tikhonov]',
     'tv': 'total variation regularisation, solved by ADMM [@tv]',
+    'wiener': 'a Wiener filter whose spectra of signal and model error are measured on the scan',
+    'scale-mixture': 'a Gaussian scale mixture prior of the gradients, with spectra of signal and '
+    'model error measured on the scan',
 }
 
 
