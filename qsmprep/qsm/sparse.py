@@ -13,6 +13,7 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import INCOHERENT, Likelihood, calibrate
 
 LEAST_VARIANCE = 1e-3
+LEAST_SPARSITY = 0.2
 
 
 def scale_mixture(
@@ -23,7 +24,7 @@ def scale_mixture(
     noise: Tensor | None = None,
     magnitude: Tensor | None = None,
     incoherent: float = INCOHERENT,
-    sparsity: float = 0.2,
+    sparsity: float = 0.5,
     tolerance: float = 5e-3,
     iterations: int = 40,
     progress: Callable[[int, int, float], None] | None = None,
@@ -51,7 +52,8 @@ def scale_mixture(
     incoherent
         Share of the coloured model error that acts as noise.
     sparsity
-        The power s; 0 is the Wiener filter, 0.5 a Laplace distribution.
+        The power s where the field tells all, 0.5 for a Laplace distribution; it falls to 0.2 with
+        the square of the share that the field tells.
     tolerance
         Relative change of x between two iterations at which the iteration ends.
     iterations
@@ -70,6 +72,7 @@ def scale_mixture(
     likelihood = Likelihood(field, dipole, spectra, incoherent=incoherent)
     trust = likelihood.explained()
     uncertain = float((1 - likelihood.gain()).mean())
+    power = LEAST_SPARSITY + (sparsity - LEAST_SPARSITY) * (1 - uncertain) ** 2
     filters = _whitened_gradients(dipole, likelihood.prior)
     pull = dipole.kernel / likelihood.error
     precision = dipole.kernel * pull + 1 / likelihood.prior
@@ -85,7 +88,7 @@ def scale_mixture(
         image = _inverse(dipole.kernel * spectrum, dipole)
         completed = measured + (1 - reliable) * image
         coefficients = [_inverse(h * spectrum, dipole) for h in filters]
-        kept, duals = _shrink(coefficients, duals, padded_mask, uncertain, sparsity)
+        kept, duals = _shrink(coefficients, duals, padded_mask, uncertain, power)
         target = sum(
             h.conj() * torch.fft.rfftn(z - u) for h, z, u in zip(filters, kept, duals, strict=True)
         )
