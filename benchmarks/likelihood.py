@@ -141,6 +141,7 @@ def draw(name: str, field, truth, mask, grid, path: Path) -> None:
             panel.loglog(np.sqrt(EDGES[1:] * EDGES[:-1]), values, line, label=label)
         panel.set_title(f'{name}: ' + ('on the cone, |D| < 0.08' if cone else '|D| > 0.2'))
         panel.set_xlabel('|k| [cycles/mm]')
+        panel.xaxis.set_minor_formatter('')
     panels[0].set_ylabel('power per voxel [ppm$^2$]')
     panels[1].legend(fontsize=7)
     figure.savefig(path, dpi=110)

@@ -13,7 +13,6 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import INCOHERENT, Likelihood, calibrate
 
 LEAST_VARIANCE = 1e-3
-LEAST_SPARSITY = 0.2
 
 
 def scale_mixture(
@@ -24,7 +23,7 @@ def scale_mixture(
     noise: Tensor | None = None,
     magnitude: Tensor | None = None,
     incoherent: float = INCOHERENT,
-    sparsity: float = 0.5,
+    sparsity: float = 0.2,
     tolerance: float = 5e-3,
     iterations: int = 40,
     progress: Callable[[int, int, float], None] | None = None,
@@ -52,8 +51,7 @@ def scale_mixture(
     incoherent
         Share of the coloured model error that acts as noise.
     sparsity
-        The power s where the field tells all, 0.5 for a Laplace distribution; it falls to 0.2 with
-        the square of the share that the field tells.
+        The power s; 0 is the Wiener filter, 0.5 a Laplace distribution.
     tolerance
         Relative change of x between two iterations at which the iteration ends.
     iterations
@@ -72,7 +70,6 @@ def scale_mixture(
     likelihood = Likelihood(field, dipole, spectra, incoherent=incoherent)
     trust = likelihood.explained()
     uncertain = float((1 - likelihood.gain()).mean())
-    power = LEAST_SPARSITY + (sparsity - LEAST_SPARSITY) * (1 - uncertain) ** 2
     filters = _whitened_gradients(dipole, likelihood.prior)
     pull = dipole.kernel / likelihood.error
     precision = dipole.kernel * pull + 1 / likelihood.prior
@@ -88,7 +85,7 @@ def scale_mixture(
         image = _inverse(dipole.kernel * spectrum, dipole)
         completed = measured + (1 - reliable) * image
         coefficients = [_inverse(h * spectrum, dipole) for h in filters]
-        kept, duals = _shrink(coefficients, duals, padded_mask, uncertain, power)
+        kept, duals = _shrink(coefficients, duals, padded_mask, uncertain, sparsity)
         target = sum(
             h.conj() * torch.fft.rfftn(z - u) for h, z, u in zip(filters, kept, duals, strict=True)
         )
