@@ -135,7 +135,8 @@ def _call(sender, function: Callable, arguments: tuple) -> None:
     cpu, wall = _cpu_s(), time.perf_counter()
     result = function(*arguments)
     cpu, wall = _cpu_s() - cpu, time.perf_counter() - wall
-    sender.send((result, Cost(cpu, wall, memory.stop())))
+    peak_gb = memory.stop()
+    sender.send((result, Cost(max(cpu - memory.cpu_s, 0.0), wall, peak_gb)))
     sender.close()
 
 
@@ -145,10 +146,11 @@ def _cpu_s() -> float:
 
 
 class _Memory(threading.Thread):
-    """Peak memory of a process and its children, by sampling."""
+    """Peak memory of a process and its children, by sampling; its own CPU time is ``cpu_s``."""
 
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)
+        self.cpu_s = 0.0
         self._root = root
         self._done = threading.Event()
         self._peak_kb = 0
@@ -156,6 +158,7 @@ class _Memory(threading.Thread):
     def run(self) -> None:
         while not self._done.wait(SAMPLING_S):
             self._sample()
+            self.cpu_s = time.thread_time()
 
     def stop(self) -> float:
         """End the sampling; return the peak [GB]."""

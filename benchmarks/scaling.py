@@ -122,6 +122,7 @@ def cells(cost: Cost, size: int, pair_s: float | None = None) -> list:
 def draw(table: Table, path: Path) -> None:
     """Draw CPU time and memory over the number of voxels."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(10, 4.2), layout='constrained')
     panels = figure.subplots(1, 2)
@@ -137,6 +138,8 @@ def draw(table: Table, path: Path) -> None:
         sizes = sorted({row[0] for row in table.rows})
         axes.set_xticks([n**3 for n in sizes], [f'{n}³' for n in sizes])
         axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter('{x:g}')
         axes.set_xlabel('voxels')
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
