@@ -123,6 +123,8 @@ def draw_maps(maps: dict[str, np.ndarray], case: Case, title: str, path: Path) -
             for row, image in ((axis, centred[name]), (axis + 3, centred[name] - centred['truth'])):
                 panel = axes[row, column]
                 panel.axis('off')
+                if name == 'truth' and row > 2:
+                    continue
                 shape = np.delete(case.grid.voxel_size, axis)
                 panel.imshow(
                     image.take(middle[axis], axis).T,
@@ -133,7 +135,8 @@ def draw_maps(maps: dict[str, np.ndarray], case: Case, title: str, path: Path) -
                     aspect=shape[1] / shape[0],
                 )
         axes[0, column].set_title(name, color='white')
-        axes[3, column].set_title(f'{name} - truth', color='white', fontsize=9)
+        if name != 'truth':
+            axes[3, column].set_title(f'{name} - truth', color='white', fontsize=9)
     figure.suptitle(f'{title}: map and error, -{WINDOW_PPM} to {WINDOW_PPM} ppm', color='white')
     figure.savefig(path, dpi=90)
 

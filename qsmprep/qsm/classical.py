@@ -103,16 +103,16 @@ def tv(
     regularisation: float | None = None,
     ridge: float | None = None,
     completion: float | None = None,
-    tolerance: float = 2e-3,
-    iterations: int = 60,
+    tolerance: float = 1.5e-3,
+    iterations: int = 80,
 ) -> Estimate:
     """Total variation by the alternating direction method of multipliers.
 
     Minimises, over maps x that are zero outside the mask,
     1/2 ||W (D x - field)||^2 + regularisation TV(x) + ridge/2 ||x||^2 with the isotropic total
-    variation inside the mask. W is 1, or falls below it where the noise is above its median
-    or, without a noise map, the magnitude below its median. Outside the mask W^2 is
-    1 - completion, for a field of zero.
+    variation inside the mask. W is 1, and falls below it where the noise is above both its
+    median and :func:`field_roughness` or, without a noise map, the magnitude is below its median.
+    Outside the mask W^2 is 1 - completion, for a field of zero.
 
     The weights cost no inner iteration: the data term is replaced, around the current x, by its
     majoriser with W = 1 and the field W^2 field + (1 - W^2) D x, that is, unknown field is filled
@@ -132,7 +132,8 @@ def tv(
         Called with the iteration, their greatest number, and the relative change of the map.
     regularisation
         Weight of the total variation [ppm]; differences are taken per mean voxel edge. By
-        default 0.045 times :func:`field_roughness`.
+        default 0.06 times the median noise or, without a noise map, 0.045 times
+        :func:`field_roughness`, which also holds detail of the anatomy.
     ridge
         Weight of the squared map. By default 0.4 times :func:`model_error`: zero for a
         field that the dipole explains, as in simulations, and about 0.02 in vivo.
@@ -150,8 +151,11 @@ def tv(
 
     """
     dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    if regularisation is None:
-        regularisation = 0.045 * field_roughness(field, mask)
+    roughness = field_roughness(field, mask)
+    if regularisation is None and noise is None:
+        regularisation = 0.045 * roughness
+    elif regularisation is None:
+        regularisation = 0.06 * max(float(noise[mask].median()), roughness / 4)
     error = model_error(field, mask, dipole) if ridge is None or completion is None else 0.0
     if ridge is None:
         ridge = 0.4 * error
@@ -162,7 +166,9 @@ def tv(
         raise ValueError(f'The ridge is not negative, unlike {ridge}.')
     if not 0 <= completion <= 1:
         raise ValueError(f'The completion lies between 0 and 1, unlike {completion}.')
-    power = torch.where(mask, _data_weight(mask, magnitude, noise).square(), 1 - completion)
+    power = torch.where(
+        mask, _data_weight(mask, magnitude, noise, roughness).square(), 1 - completion
+    )
     chi = _TotalVariation(dipole, field, mask, power, regularisation, ridge).run(
         iterations, tolerance, progress
     )
@@ -317,12 +323,14 @@ def _cone_ratio(field: Tensor, inside: Tensor, dipole: Dipole) -> float:
     return sum(ratios) / len(ratios) if ratios else 0.0
 
 
-def _data_weight(mask: Tensor, magnitude: Tensor | None, noise: Tensor | None) -> Tensor:
+def _data_weight(
+    mask: Tensor, magnitude: Tensor | None, noise: Tensor | None, roughness: float
+) -> Tensor:
     """Voxel weights between 0 and 1."""
     inside = mask.to(torch.float32)
     if noise is not None:
-        middle = noise[mask].median().clamp(min=1e-12)
-        return inside * (middle / torch.maximum(noise, middle))
+        floor = noise[mask].median().square() + roughness**2
+        return inside * (floor / (noise.square() + roughness**2)).sqrt().clamp(max=1)
     if magnitude is not None:
         middle = magnitude[mask].median().clamp(min=1e-12)
         return inside * (magnitude / middle).clamp(0, 1)
