@@ -124,8 +124,8 @@ def invert(
     Raises
     ------
     ValueError
-        If a name is unknown, shapes differ, the mask is empty, or a value inside it is not
-        finite.
+        If a name is unknown, shapes differ, the mask is empty, a value inside it is not finite,
+        or the field is zero in all of it.
 
     """
     settings = method_parameters(method)
@@ -143,6 +143,8 @@ def invert(
         name: None if image is None else _cropped(name, image, inside, box).to(target)
         for name, image in images.items()
     }
+    if not tensors['field'].any():
+        raise ValueError('The field is zero everywhere in the mask; check field and mask.')
     scan = {**tensors, 'progress': progress, 'seed': seed}
     accepted = inspect.signature(METHODS[method]).parameters
     settings.update(parameters)

@@ -48,6 +48,26 @@ def test_result_repeats_itself(scan, method):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize('method', ['tkd', 'tikhonov', 'tv'])
+def test_a_mask_of_one_voxel_is_no_error(scan, method):
+    field, mask, grid = scan
+    lonely = np.zeros_like(mask)
+    lonely[10, 11, 12] = True
+    assert np.isfinite(invert(field, lonely, grid, method).chi_ppm).all()
+
+
+@pytest.mark.parametrize('name', ['magnitude', 'noise_ppm'])
+def test_weights_reach_total_variation(scan, name):
+    field, mask, grid = scan
+    image = np.full(grid.shape, 2.0)
+    image[8:14] = {'magnitude': 0.02, 'noise_ppm': 200.0}[name]
+    even, uneven = (
+        invert(field, mask, grid, 'tv', regularisation=1e-4, **given).chi_ppm
+        for given in ({}, {name: image})
+    )
+    assert np.linalg.norm(uneven - even) > 0.05 * np.linalg.norm(even)
+
+
 def test_methods_share_their_first_arguments():
     for function in METHODS.values():
         assert list(inspect.signature(function).parameters)[:3] == ['field', 'mask', 'grid']
@@ -85,6 +105,8 @@ def test_broken_inputs_are_refused(scan):
         invert(field[1:], mask, grid)
     with pytest.raises(ValueError, match='magnitude has the shape'):
         invert(field, mask, grid, magnitude=field[1:])
+    with pytest.raises(ValueError, match='zero everywhere'):
+        invert(np.zeros_like(field), mask, grid)
     field[10, 10, 10], field[10, 10, 11] = np.nan, np.inf
     with pytest.raises(ValueError, match='not finite in 2 voxels'):
         invert(field, mask, grid)
