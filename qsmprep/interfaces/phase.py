@@ -49,8 +49,12 @@ class PrepareEchoes(SimpleInterface):
         if isdefined(inputs.phase_files):
             reference = inputs.phase_files[0]
             magnitude = np.stack([images.read(f) for f in inputs.magnitude_files], axis=-1)
-            raw = np.stack([images.read(f, np.float64) for f in inputs.phase_files], axis=-1)
-            phase = numerics.scale_phase(raw, *inputs.phase_range, sign=inputs.phase_sign)
+            low, high = inputs.phase_range
+            scaled = [
+                numerics.scale_phase(images.read(f, np.float64), low, high, sign=inputs.phase_sign)
+                for f in inputs.phase_files
+            ]
+            phase = np.stack(scaled, axis=-1)
         else:
             reference = inputs.real_files[0]
             real = np.stack([images.read(f) for f in inputs.real_files], axis=-1)
