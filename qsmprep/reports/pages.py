@@ -193,7 +193,10 @@ def write_group_page(
     table = []
     for index, row in enumerate(rows):
         name = _text(row.get('participant_id'))
+        session = re.search('_ses-[^_/]+', _text(row.get('acquisition')))
         page = output_dir / f'{name}.html'
+        if session and not page.is_file():
+            page = output_dir / f'{name}{session[0]}.html'
         table.append(
             {
                 'participant': name,
