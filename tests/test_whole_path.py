@@ -248,3 +248,10 @@ def test_simulated_heads_are_compared_with_their_truth(tmp_path):
     assert np.corrcoef(chi[mask], truth[mask])[0, 1] > 0.6
     brain = json.loads((out / anat / 'sub-01_desc-brain_mask.json').read_text())
     assert brain['Masking']['BrainExtraction']['Method'] == 'given'
+
+
+def test_a_missing_command_has_its_exit_code(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    arguments = [str(DATA / 'romeo'), str(tmp_path / 'out'), 'participant', '-w', str(tmp_path)]
+    assert main([*arguments, '--write-graph']) == 127
+    assert 'graphviz' in caplog.text

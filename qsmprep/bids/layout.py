@@ -27,7 +27,8 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
     """
     Index a BIDS dataset.
 
-    Only anatomical images and field maps are indexed; ``derivatives/`` and the like are not.
+    Only anatomical images and field maps are indexed; ``derivatives/`` and the like are not. A
+    participant's sidecar that is no JSON is left out, so that it stops its own image only.
 
     Parameters
     ----------
@@ -52,13 +53,14 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
             f'{root} holds no dataset_description.json; bids_dir must be the root of a BIDS '
             'dataset, and that file needs at least Name and BIDSVersion.'
         )
-    if not isinstance(_read_json(description), dict):
+    if not isinstance(read_json(description), dict):
         raise InputError(f'{description} must hold a JSON object with Name and BIDSVersion.')
 
     from bids import BIDSLayout, BIDSLayoutIndexer
     from sqlalchemy.exc import SQLAlchemyError
 
-    indexer = BIDSLayoutIndexer(validate=False, ignore=list(_NOT_INDEXED))
+    ignored = [*_NOT_INDEXED, *_broken_sidecars(root)]
+    indexer = BIDSLayoutIndexer(validate=False, ignore=ignored)
     try:
         layout = BIDSLayout(
             str(root),
@@ -161,7 +163,7 @@ def load_filters(path: str | Path) -> dict[str, dict]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f'The filter file {path} does not exist; check --bids-filter-file.')
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InputError(
             f'{path} must map queries to entities, such as {{"megre": {{"acquisition": "qsm"}}}}.'
@@ -261,7 +263,29 @@ def _query(entities: dict) -> dict:
     return query
 
 
-def _read_json(path: Path):
+def _broken_sidecars(root: Path) -> list[re.Pattern]:
+    """Patterns of the participants' sidecars that cannot be read, for the indexer to ignore."""
+    broken = []
+    for pattern in ('sub-*/anat/*.json', 'sub-*/fmap/*.json', 'sub-*/ses-*/*/*.json'):
+        for path in root.glob(pattern):
+            try:
+                read_json(path)
+            except InputError as error:
+                LOGGER.warning('%s', error)
+                broken.append(re.compile(re.escape(f'/{path.relative_to(root).as_posix()}')))
+    return broken
+
+
+def read_json(path: Path):
+    """
+    Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+
+    """
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.layout import read_json
 
 if TYPE_CHECKING:
     from bids.layout import BIDSFile
@@ -56,6 +57,10 @@ class EchoPair:
     @property
     def metadata(self) -> dict:
         """Sidecars of both; the second has the last word, and alone tells ``Units``."""
+        for file in self.files:
+            sidecar = Path(file.path.removesuffix('.gz').removesuffix('.nii') + '.json')
+            if sidecar.exists():
+                read_json(sidecar)
         first = {key: value for key, value in self.first.get_metadata().items() if key != 'Units'}
         return first | self.second.get_metadata()
 

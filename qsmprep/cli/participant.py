@@ -83,6 +83,9 @@ def run_participants(settings: Settings, command: str) -> int:
     if not os.access(niimath.bin, os.X_OK):
         LOGGER.error('The command niimath is missing; install the package niimath.')
         return run.EXIT_MISSING_COMMAND
+    if settings.execution.write_graph and shutil.which('dot') is None:
+        LOGGER.error('The command dot is missing; install graphviz, or drop --write-graph.')
+        return run.EXIT_MISSING_COMMAND
     if not settings.inputs.skip_bids_validation:
         _validate(settings.inputs.bids_dir)
 

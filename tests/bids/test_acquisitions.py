@@ -408,3 +408,19 @@ def test_labels_cannot_climb(tiny_dataset):
         find_acquisitions(layout, '../01')
     with pytest.raises(InputError, match='no valid label for ses-'):
         find_acquisitions(layout, '01', sessions=['../1'])
+
+
+def test_a_broken_sidecar_stops_its_own_acquisition_only(tiny_dataset):
+    tiny_dataset.add('sub-01', 'MEGRE')
+    tiny_dataset.add('sub-02', 'MEGRE')
+    broken = tiny_dataset.image('sub-01_echo-1_part-phase_MEGRE')
+    broken = broken.with_name(broken.name.split('.')[0] + '.json')
+    broken.write_text('{"EchoTime": ')
+    layout = open_layout(tiny_dataset.root)
+    found, rejected = find_acquisitions(layout, '01')
+    assert not found
+    assert broken.name in rejected[0].error
+    assert 'no readable JSON' in rejected[0].error
+    found, rejected = find_acquisitions(layout, '02')
+    assert len(found) == 1
+    assert not rejected
