@@ -14,7 +14,7 @@ from qsmprep.qsm.grid import Grid
 
 CONE = 0.05
 FAR_FROM_CONE = 0.15
-LEAKAGE_GAIN = 4.0
+LEAKAGE_GAIN = 5.0
 LEAST_ROUGHNESS = 1e-9
 
 
@@ -136,11 +136,11 @@ def tv(
         default 0.06 times the median noise or, without a noise map, 0.045 times
         :func:`field_roughness`, which also holds detail of the anatomy.
     ridge
-        Weight of the squared map. By default 0.4 times :func:`model_error`: zero for a
+        Weight of the squared map. By default 0.5 times :func:`model_error`: zero for a
         field that the dipole explains, as in simulations, and about 0.02 in vivo.
     completion
         How far the field outside the mask follows the map, 0 to 1. By default 1, falling to
-        0 at a model error of 0.05.
+        0 at a model error of 0.035.
     tolerance
         Relative change of the map in an iteration that ends them.
     iterations
@@ -160,9 +160,9 @@ def tv(
         regularisation = 0.06 * max(float(noise[mask].median()), roughness / 4)
     error = model_error(field, mask, dipole) if ridge is None or completion is None else 0.0
     if ridge is None:
-        ridge = 0.4 * error
+        ridge = 0.5 * error
     if completion is None:
-        completion = 1 - min(error / 0.05, 1)
+        completion = 1 - min(error / 0.035, 1)
     _check_range('regularisation', regularisation, 0)
     if not ridge >= 0:
         raise ValueError(f'The ridge is not negative, unlike {ridge}.')
@@ -293,7 +293,7 @@ def model_error(field: Tensor, mask: Tensor, dipole: Dipole) -> float:
     model error (anisotropy, flow, background, phase errors), noise, and the mask, which spreads
     power from elsewhere. Up to 0.15 cycles/mm the noise is negligible, and what the mask does is
     seen on the masked field of a first, regularised map. Being too weak, that shows a part: in
-    three simulated heads the leakage was 2.6 to 4.6 times as large, and 4 times is taken off.
+    simulated heads the leakage was 2.6 to 4.6 times as large, and 5 times is taken off.
 
     Returns
     -------
