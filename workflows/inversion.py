@@ -12,9 +12,10 @@ DESCRIPTIONS = {
     'tkd': 'thresholded k-space division [@tkd]',
     'tikhonov': 'closed-form Tikhonov regularisation [@tikhonov]',
     'tv': 'total variation regularisation, solved by ADMM [@tv]',
-    'wiener': 'a Wiener filter whose spectra of signal and model error are measured on the scan',
-    'scale-mixture': 'a Gaussian scale mixture prior of the gradients, with spectra of signal and '
-    'model error measured on the scan',
+    'wiener': 'a Wiener filter whose spectra of susceptibility and model error were fitted to the '
+    'field itself [@whittle]',
+    'scale-mixture': 'a Gaussian scale mixture prior of the gradients [@scalemixture] under spectra '
+    'of susceptibility and model error that were fitted to the field itself [@whittle]',
 }
 
 
