@@ -163,7 +163,7 @@ def _coerce(value, hint, where: str):
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and type(value) in (int, float):
-        return float(value)
+        return value
     if isinstance(hint, type) and type(value) is hint:
         return value
     raise SettingsError(f'The setting {where!r} cannot hold {value!r}; it is a {hint}.')

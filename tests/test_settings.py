@@ -29,9 +29,13 @@ def test_round_trip_keeps_every_value():
             derivatives={'masks': Path('m')},
             phase_range=(-4096.0, 4094.0),
         ),
-        processing=Processing(inversion='tkd', inversion_parameters={'threshold': 0.2}),
+        processing=Processing(
+            inversion='tkd', inversion_parameters={'threshold': 0.2, 'iterations': 5}
+        ),
     )
-    assert Settings.from_toml(settings.to_toml()) == settings
+    again = Settings.from_toml(settings.to_toml())
+    assert again == settings
+    assert isinstance(again.processing.inversion_parameters['iterations'], int)
 
 
 @pytest.mark.parametrize(

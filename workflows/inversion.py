@@ -14,8 +14,8 @@ DESCRIPTIONS = {
     'tv': 'total variation regularisation, solved by ADMM [@tv]',
     'wiener': 'a Wiener filter whose spectra of susceptibility and model error were fitted to the '
     'field itself [@whittle]',
-    'scale-mixture': 'a Gaussian scale mixture prior of the gradients [@scalemixture] under spectra '
-    'of susceptibility and model error that were fitted to the field itself [@whittle]',
+    'scale-mixture': 'a Gaussian scale mixture prior of the gradients [@scalemixture] under '
+    'spectra of susceptibility and model error that were fitted to the field itself [@whittle]',
 }
 
 

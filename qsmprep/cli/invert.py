@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> int:
     if not given.output.name.endswith(('.nii', '.nii.gz')):
         parser.error(f'--output {given.output}: the name must end with .nii or .nii.gz.')
 
+    from nibabel.filebasedimages import ImageFileError
+
     from qsmprep.bids.derivatives import write_json
     from qsmprep.cli.device import resolve_device
     from qsmprep.interfaces import images
@@ -102,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         given.output.parent.mkdir(parents=True, exist_ok=True)
         images.save(inversion.chi_ppm, given.field, given.output)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImageFileError) as error:
         print(f'qsmprep-invert: {error}', file=sys.stderr)
         return 1
     sidecar = given.output.name.removesuffix('.gz').removesuffix('.nii') + '.json'

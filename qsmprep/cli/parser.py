@@ -396,10 +396,10 @@ def _named_path(text: str) -> tuple[str, Path]:
 
 
 def parameter(text: str) -> tuple[str, float]:
-    """``NAME=NUMBER``, for argparse."""
+    """``NAME=NUMBER``, for argparse; whole numbers stay whole, as counts must be."""
     name, _, value = text.partition('=')
     try:
-        return name, float(value)
+        return name, int(value) if re.fullmatch(r'[+-]?\d+', value) else float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f'{text!r} is not NAME=NUMBER') from None
 

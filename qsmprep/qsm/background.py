@@ -100,7 +100,8 @@ def vsharp(
     kept = np.zeros(inside.shape, dtype=bool)
     largest = None
     for radius in np.arange(max_radius_mm, smallest - 1e-3, -step):
-        fits = (depth > radius) & ~kept
+        # The spheres hold voxels up to this tolerance beyond the radius; header rounding is less.
+        fits = (depth > radius * (1 + 1e-5)) & ~kept
         if fits.any():
             gain = 1 - sphere_spectrum(shape, grid.voxel_size, radius)
             largest = gain if largest is None else largest
@@ -160,7 +161,7 @@ def pdf(
     mask: np.ndarray,
     grid: Grid,
     noise: np.ndarray | None = None,
-    iterations: int = 50,
+    iterations: int = 30,
     tolerance: float = 1e-3,
     margin_mm: float = 20.0,
     workers: int = 1,
@@ -233,7 +234,7 @@ def pdf_vsharp(
     mask: np.ndarray,
     grid: Grid,
     noise: np.ndarray | None = None,
-    iterations: int = 50,
+    iterations: int = 30,
     tolerance: float = 1e-3,
     margin_mm: float = 20.0,
     max_radius_mm: float = 10.0,

@@ -118,6 +118,22 @@ def test_the_sidecar_tells_how(sphere, tmp_path):
     assert (inversion['RandomSeed'], inversion['Device']) == (7, 'cpu')
 
 
+def test_a_count_may_be_given(sphere, tmp_path):
+    one = ('--method', 'tv', '--parameter', 'iterations=1')
+    chi = invert(sphere, tmp_path / 'chi.nii.gz', *one)
+    assert contrast(chi, sphere) < contrast(invert(sphere, tmp_path / 'b.nii.gz'), sphere)
+
+
+def test_a_file_that_is_no_image_ends_with_1_and_its_name(sphere, tmp_path, capsys):
+    broken = tmp_path / 'broken.nii.gz'
+    broken.write_text('no image')
+    out = tmp_path / 'chi.nii.gz'
+    mask = str(sphere / 'mask.nii.gz')
+    assert main([str(broken), '--mask', mask, '--output', str(out)]) == 1
+    assert 'broken.nii.gz' in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_larger_regularisation_gives_a_smaller_map(sphere, tmp_path):
     maps = [
         invert(sphere, tmp_path / 'chi.nii', '--method', 'tikhonov', '--parameter', setting)
