@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from qsmprep.cli.parser import parameter, path_of_file, torch_device
+from qsmprep.cli.arguments import parameter, path_of_file, torch_device
 from qsmprep.settings import INVERSION_METHODS, Settings
 
 

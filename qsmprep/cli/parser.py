@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import qsmprep
+from qsmprep.cli.arguments import (
+    LABEL,
+    NamedNumbers,
+    NamedPaths,
+    label,
+    memory_gb,
+    named_path,
+    parameter,
+    path_of_file,
+    positive,
+    torch_device,
+)
 from qsmprep.settings import (
     BACKGROUND_METHODS,
     FORCIBLE,
@@ -19,8 +29,6 @@ from qsmprep.settings import (
     SettingsError,
     available_cpus,
 )
-
-LABEL = re.compile(r'[0-9A-Za-z+]+')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,7 +61,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         '--participant_label',
         dest='participants',
         nargs='+',
-        type=_label('sub'),
+        type=label('sub'),
         metavar='LABEL',
         help='participants to process, with or without sub- (default: all)',
     )
@@ -63,7 +71,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         '--session-id',
         dest='sessions',
         nargs='+',
-        type=_label('ses'),
+        type=label('ses'),
         metavar='LABEL',
         help='sessions to process, with or without ses- (default: all)',
     )
@@ -85,8 +93,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         '-d',
         '--derivatives',
         nargs='+',
-        type=_named_path,
-        action=_Derivatives,
+        type=named_path,
+        action=NamedPaths,
         metavar='NAME=PATH',
         help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask); '
         'under the name truth, the true maps of simulated data, which the report compares',
@@ -139,7 +147,7 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         dest='inversion_parameters',
         nargs='+',
         type=parameter,
-        action=_Parameters,
+        action=NamedNumbers,
         metavar='NAME=VALUE',
         help='parameters of the inversion that shall differ from their defaults',
     )
@@ -183,7 +191,7 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         '--aggregate-session-reports',
-        type=_positive(int),
+        type=positive(int),
         metavar='N',
         help='one report for all sessions up to N of them, one a session beyond (default: 4)',
     )
@@ -203,13 +211,13 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         '--nthreads',
         '--n-cpus',
         dest='nprocs',
-        type=_positive(int),
+        type=positive(int),
         metavar='N',
         help='processors in all (default: all)',
     )
     group.add_argument(
         '--omp-nthreads',
-        type=_positive(int),
+        type=positive(int),
         metavar='N',
         help='threads of one node (default: one less than --nprocs, at most 8)',
     )
@@ -218,7 +226,7 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         '--mem-mb',
         '--mem_mb',
         dest='mem_gb',
-        type=_memory,
+        type=memory_gb,
         metavar='SIZE',
         help='upper limit of memory, as 8000 (MB), 8G or 8GB (default: 90 %% of what is there)',
     )
@@ -354,88 +362,3 @@ def _check(parser: argparse.ArgumentParser, settings: Settings) -> None:
     for name, path in settings.inputs.derivatives.items():
         if not path.is_dir():
             parser.error(f'--derivatives {name}={path}: the folder does not exist.')
-
-
-class _Derivatives(argparse.Action):
-    def __call__(self, parser, namespace, values, option_string=None):
-        known = dict(getattr(namespace, self.dest, {}))
-        for name, path in values:
-            if name in known:
-                parser.error(f'{option_string}: the name {name!r} is given twice.')
-            known[name] = path
-        setattr(namespace, self.dest, known)
-
-
-class _Parameters(argparse.Action):
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict(values)})
-
-
-def _label(prefix: str):
-    def label(text: str) -> str:
-        bare = text.removeprefix(f'{prefix}-')
-        if not LABEL.fullmatch(bare):
-            raise argparse.ArgumentTypeError(f'{text!r} is no label: letters and digits only')
-        return bare
-
-    return label
-
-
-def path_of_file(text: str) -> Path:
-    """Absolute path of a file that exists, for argparse."""
-    path = Path(text).absolute()
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f'the file {text} does not exist')
-    return path
-
-
-def _named_path(text: str) -> tuple[str, Path]:
-    name, equals, path = text.rpartition('=')
-    path = Path(path).absolute()
-    return (name if equals else path.name), path
-
-
-def parameter(text: str) -> tuple[str, float]:
-    """``NAME=NUMBER``, for argparse; whole numbers stay whole, as counts must be."""
-    name, _, value = text.partition('=')
-    try:
-        return name, int(value) if re.fullmatch(r'[+-]?\d+', value) else float(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=NUMBER') from None
-
-
-def torch_device(text: str) -> str:
-    """``auto``, ``cpu`` or ``cuda[:INDEX]``, for argparse."""
-    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not auto, cpu or cuda[:INDEX]')
-    return text
-
-
-def _positive(kind: type):
-    def positive(text: str):
-        value = kind(text)
-        if value <= 0:
-            raise argparse.ArgumentTypeError(f'{text} is not above zero')
-        return value
-
-    return positive
-
-
-def _memory(text: str) -> float:
-    """Size in GB from a number with a unit; a bare number is in MB.
-
-    Examples
-    --------
-    >>> _memory('8000'), _memory('8G'), _memory('1T')
-    (8.0, 8.0, 1000.0)
-
-    """
-    match = re.fullmatch(r'([0-9.]+)\s*([KMGT]?)B?', text.strip().upper())
-    scale = {'K': 1e-6, '': 1e-3, 'M': 1e-3, 'G': 1.0, 'T': 1e3}
-    try:
-        value = float(match[1]) * scale[match[2]]
-    except (TypeError, ValueError):
-        value = math.nan
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f'{text!r} is no size, like 8000 (MB), 8G or 8GB')
-    return value

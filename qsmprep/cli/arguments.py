@@ -1,0 +1,105 @@
+"""Types and actions of the command lines' arguments."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+LABEL = re.compile(r'[0-9A-Za-z+]+')
+
+
+class NamedPaths(argparse.Action):
+    """Gather ``NAME=PATH`` pairs; a name that is given twice is an error."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        known = dict(getattr(namespace, self.dest, {}))
+        for name, path in values:
+            if name in known:
+                parser.error(f'{option_string}: the name {name!r} is given twice.')
+            known[name] = path
+        setattr(namespace, self.dest, known)
+
+
+class NamedNumbers(argparse.Action):
+    """Gather ``NAME=NUMBER`` pairs."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict(values)})
+
+
+def label(prefix: str) -> Callable[[str], str]:
+    """Labels with or without a prefix, for argparse."""
+
+    def bare_label(text: str) -> str:
+        bare = text.removeprefix(f'{prefix}-')
+        if not LABEL.fullmatch(bare):
+            raise argparse.ArgumentTypeError(f'{text!r} is no label: letters and digits only')
+        return bare
+
+    return bare_label
+
+
+def path_of_file(text: str) -> Path:
+    """Absolute path of a file that exists, for argparse."""
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f'the file {text} does not exist')
+    return path
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """``NAME=PATH``, or a path whose last part is its name, for argparse."""
+    name, equals, path = text.rpartition('=')
+    path = Path(path).absolute()
+    return (name if equals else path.name), path
+
+
+def parameter(text: str) -> tuple[str, float]:
+    """``NAME=NUMBER``, for argparse; whole numbers stay whole, as counts must be."""
+    name, _, value = text.partition('=')
+    try:
+        return name, int(value) if re.fullmatch(r'[+-]?\d+', value) else float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=NUMBER') from None
+
+
+def torch_device(text: str) -> str:
+    """``auto``, ``cpu`` or ``cuda[:INDEX]``, for argparse."""
+    if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not auto, cpu or cuda[:INDEX]')
+    return text
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """Numbers above zero, for argparse."""
+
+    def positive_number(text: str) -> float:
+        value = kind(text)
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f'{text} is not above zero')
+        return value
+
+    return positive_number
+
+
+def memory_gb(text: str) -> float:
+    """Size in GB from a number with a unit; a bare number is in MB.
+
+    Examples
+    --------
+    >>> memory_gb('8000'), memory_gb('8G'), memory_gb('1T')
+    (8.0, 8.0, 1000.0)
+
+    """
+    match = re.fullmatch(r'([0-9.]+)\s*([KMGT]?)B?', text.strip().upper())
+    scale = {'K': 1e-6, '': 1e-3, 'M': 1e-3, 'G': 1.0, 'T': 1e3}
+    try:
+        value = float(match[1]) * scale[match[2]]
+    except (TypeError, ValueError):
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f'{text!r} is no size, like 8000 (MB), 8G or 8GB')
+    return value
