@@ -74,13 +74,10 @@ def scores(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> list[float]:
     return [f(chi, truth, mask) for f in (nrmse, detrended_nrmse, hfen, xsim)]
 
 
-def without(part: str, spectra: Spectra) -> Spectra:
-    """Spectra that lack a part: the error made white, or the prior made flat."""
-    if part == 'colour of the error':
-        mean = float((INCOHERENT * spectra.model_error[1:]).mean()) + spectra.noise
-        return replace(spectra, model_error=0 * spectra.model_error, noise=mean)
-    flat = torch.full_like(spectra.susceptibility, float(spectra.susceptibility[1:].mean()))
-    return replace(spectra, susceptibility=flat)
+def with_white_error(spectra: Spectra) -> Spectra:
+    """Spectra whose model error has lost its colour: its mean, as white noise."""
+    mean = float((INCOHERENT * spectra.model_error[1:]).mean()) + spectra.noise
+    return replace(spectra, model_error=0 * spectra.model_error, noise=mean)
 
 
 def compare(name: str, field, truth, mask, grid) -> list[list]:
@@ -95,10 +92,9 @@ def compare(name: str, field, truth, mask, grid) -> list[list]:
     image = torch.from_numpy(field.astype(np.float32))
     inside, dipole = torch.from_numpy(mask), Dipole(grid)
     spectra = estimate_spectra(image, inside, dipole)
-    for part in ('colour of the error', 'colour of the prior'):
-        reduced = Likelihood(image, dipole, without(part, spectra))
-        chi = (reduced.posterior_mean(inside, iterations=5) * inside).numpy()
-        rows.append([name, f'wiener without the {part}', *scores(chi, truth, mask)])
+    white = Likelihood(image, dipole, with_white_error(spectra))
+    chi = (white.posterior_mean(inside, iterations=5) * inside).numpy()
+    rows.append([name, 'wiener without the colour of the error', *scores(chi, truth, mask)])
     for method in ('tv', 'wiener', 'scale-mixture'):
         chi = invert(field, mask, grid, method).chi_ppm
         rows.append([name, method, *scores(chi, truth, mask)])
