@@ -12,6 +12,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
+from qsmprep.bids.derivatives import node_name
 from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.settings import Settings
 from qsmprep.workflows.outputs import init_outputs_wf
@@ -70,7 +71,7 @@ def init_subject_wf(*, subject: str, jobs: list[Job], settings: Settings, device
         See :func:`init_qsmprep_wf`.
 
     """
-    workflow = Workflow(name=f'sub_{_node_name(subject)}_wf')
+    workflow = Workflow(name=f'sub_{node_name(subject)}_wf')
     workflow.__desc__ = (
         f'Results were made with qsmprep {qsmprep.__version__}, which builds on Nipype [@nipype]. '
     )
@@ -95,7 +96,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     acquisition, processing = job.acquisition, settings.processing
     relaxometry = 'relaxometry' not in processing.ignore and len(acquisition.echo_times_s) > 1
     stem = acquisition.stem.removeprefix(f'sub-{acquisition.subject}_')
-    workflow = Workflow(name=f'{_node_name(stem)}_wf')
+    workflow = Workflow(name=f'{node_name(stem)}_wf')
     qsm_wf = init_qsm_wf(
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,
@@ -179,10 +180,6 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
             (split_echoes, outputs_wf, [('out_files', 'inputnode.unwrapped_echoes')]),
         ])  # fmt:skip
     return workflow
-
-
-def _node_name(text: str) -> str:
-    return ''.join(c if c.isalnum() else '_' for c in text)
 
 
 def _merge_records(brain, reliable):

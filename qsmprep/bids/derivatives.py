@@ -54,6 +54,19 @@ def bids_uri(relative_path: str | Path, dataset: str = RAW) -> str:
     return f'bids:{dataset}:{Path(relative_path).as_posix()}'
 
 
+def node_name(text: str) -> str:
+    """
+    Name of a graph's branch: crash files are told apart by it.
+
+    Examples
+    --------
+    >>> node_name('ses-a_run-1_MEGRE')
+    'ses_a_run_1_MEGRE'
+
+    """
+    return ''.join(c if c.isalnum() else '_' for c in text)
+
+
 def output_entities(name: str, entities: dict[str, str]) -> dict[str, str]:
     """Entities of one derivative of an acquisition.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qsmprep
-from qsmprep.bids.derivatives import bids_uri, output_path, write_json
+from qsmprep.bids.derivatives import bids_uri, node_name, output_path, write_json
 from qsmprep.qsm.grid import Grid
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def keep_earlier(output_dir: Path, record: dict) -> None:
 def finish_record(output_dir: Path, record: dict, crash_dir: Path) -> None:
     """Enter the end of the run: errors from crash files, results from sidecars; and save it."""
     label = record['participant']
-    subject_node = f'.sub_{_node_name(label)}_wf.'
+    subject_node = f'.sub_{node_name(label)}_wf.'
     crashes = [read_crash(path) for path in sorted(crash_dir.glob('crash-*.txt'))]
     crashes = [crash for crash in crashes if subject_node in f'.{crash["node"]}']
     record['errors'] += crashes
@@ -100,7 +100,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path) -> None:
         if acquisition['status'] != 'pending':
             continue
         stem = acquisition['stem'].removeprefix(f'sub-{label}_')
-        branch = f'{subject_node}{_node_name(stem)}_wf.'
+        branch = f'{subject_node}{node_name(stem)}_wf.'
         own = [crash for crash in crashes if branch in f'.{crash["node"]}']
         chi = output_dir / acquisition['outputs']['chi']
         sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
@@ -164,10 +164,6 @@ def read_record(output_dir: Path, participant: str) -> dict:
             f'{path} does not exist: sub-{participant} has not been processed into {output_dir}.'
         )
     return json.loads(path.read_text())
-
-
-def _node_name(text: str) -> str:
-    return ''.join(c if c.isalnum() else '_' for c in text)
 
 
 def _now() -> str:

@@ -99,14 +99,15 @@ class TrustPhase(SimpleInterface):
     output_spec = _TrustPhaseOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm.mask import RELATIVE_QUALITY, reliable_mask
+        from qsmprep.qsm.mask import RELATIVE_QUALITY, mask_steps, reliable_mask
 
         path = self.inputs.brain
-        mask, parameters = images.read(path, bool), {'Method': 'none'}
+        brain, voxel_size = images.read(path, bool), images.read_grid(path).voxel_size
+        mask, parameters = brain, {'Method': 'none'}
         if isdefined(self.inputs.quality):
-            voxel_size = images.read_grid(path).voxel_size
-            mask = reliable_mask(mask, images.read(self.inputs.quality), voxel_size)
+            mask = reliable_mask(brain, images.read(self.inputs.quality), voxel_size)
             parameters = {'Method': 'ROMEO quality map', 'RelativeQuality': RELATIVE_QUALITY}
+        parameters['VolumesInMl'] = mask_steps({'brain': brain, 'reliable': mask}, voxel_size)
         self._results['mask'] = images.write(mask, path, runtime.cwd, 'reliable')
         self._results['parameters'] = parameters
         return runtime
