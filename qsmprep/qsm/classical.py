@@ -19,10 +19,14 @@ LEAST_ROUGHNESS = 1e-9
 
 
 class Estimate(NamedTuple):
-    """A susceptibility map [ppm] and the values that were chosen on the scan itself."""
+    """A susceptibility map [ppm], the values that were chosen on the scan, and its uncertainty.
+
+    The uncertainty is a standard deviation (X, Y, Z) [ppm], None for methods that know none.
+    """
 
     chi: Tensor
     chosen: dict[str, float]
+    sd: Tensor | None = None
 
 
 def tkd(field: Tensor, mask: Tensor, grid: Grid, *, threshold: float = 0.25) -> Estimate:

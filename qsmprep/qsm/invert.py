@@ -42,11 +42,15 @@ class Inversion:
         Susceptibility [ppm], float32, zero outside the mask.
     parameters
         Every parameter of the method: given, default, or chosen on the scan.
+    sd_ppm
+        Standard deviation of the map [ppm], float32, zero outside the mask; None from methods
+        that know none.
 
     """
 
     chi_ppm: np.ndarray
     parameters: dict[str, Any] = field(default_factory=dict)
+    sd_ppm: np.ndarray | None = None
 
 
 def method_parameters(method: str) -> dict[str, Any]:
@@ -155,9 +159,16 @@ def invert(
         **{name: scan[name] for name in SCAN if name in accepted},
         **settings,
     )
-    chi = np.zeros(grid.shape, dtype=np.float32)
-    chi[box] = estimate.chi.detach().cpu().numpy()
-    return Inversion(chi, {**settings, **estimate.chosen})
+    chi = _uncropped(estimate.chi, grid, box)
+    sd = None if estimate.sd is None else _uncropped(estimate.sd, grid, box)
+    return Inversion(chi, {**settings, **estimate.chosen}, sd)
+
+
+def _uncropped(image: Tensor, grid: Grid, box: tuple) -> np.ndarray:
+    """Image on the whole grid, zero outside a box."""
+    whole = np.zeros(grid.shape, dtype=np.float32)
+    whole[box] = image.detach().cpu().numpy()
+    return whole
 
 
 def _torch_device(device: str) -> torch.device:

@@ -43,4 +43,5 @@ def wiener(
     dipole = Dipole(grid, device=field.device)
     spectra = estimate_spectra(field, mask, dipole)
     likelihood = Likelihood(field, dipole, spectra, incoherent=incoherent)
-    return Estimate(likelihood.posterior_mean(mask, iterations=completions) * mask, {})
+    chi = likelihood.posterior_mean(mask, iterations=completions)
+    return Estimate(chi * mask, {}, sd=likelihood.posterior_sd() * mask)

@@ -68,6 +68,16 @@ def test_weights_reach_total_variation(scan, name):
     assert np.linalg.norm(uneven - even) > 0.05 * np.linalg.norm(even)
 
 
+def test_uncertainty_is_on_the_grid_of_the_map(scan):
+    field, mask, grid = scan
+    sd = invert(field, mask, grid, 'wiener').sd_ppm
+    assert sd.dtype == np.float32
+    assert sd.shape == grid.shape
+    assert (sd[mask] > 0).all()
+    assert not sd[~mask].any()
+    assert invert(field, mask, grid, 'tkd').sd_ppm is None
+
+
 def test_methods_share_their_first_arguments():
     for function in METHODS.values():
         assert list(inspect.signature(function).parameters)[:3] == ['field', 'mask', 'grid']
