@@ -1,0 +1,1 @@
+"""The diffusion prior of susceptibility maps: network, noise, windows and weights."""
