@@ -175,26 +175,59 @@ def make_phantom(
     """
     factors = tuple(int(f) for f in factors)
     fine = axes.finer(factors)
-    if head is None:
-        labels = analytic_head(fine, generator)
-    else:
-        labels = label_head(head, fine)
-        if head.nuclei is not None:
-            place_nuclei(labels, head, fine)
-        place_dentate(labels, fine)
-    paint_lesions(labels, fine, lesions, generator)
-    chi, texture_sd = _mean_susceptibility(labels, generator)
-    if veins:
-        _add_veins(chi, labels, fine, generator)
+    labels, chi, texture_sd = draw_tissues(
+        head, fine, lesions=lesions, veins=veins, generator=generator
+    )
     texture = correlated_noise(axes, generator) * block_mean(texture_sd, factors)
     del texture_sd
-    texture += _cortical_layers(labels, axes, factors)
+    texture += cortical_layers(labels, axes, factors)
     for axis, factor in enumerate(factors):
         texture = texture.repeat_interleave(factor, axis)
     chi += texture
     coarse = majority(labels, factors)
     mask = brain_mask(coarse, axes.voxel_size)
     return Phantom(axes, factors, labels, chi, coarse, block_mean(chi, factors), mask)
+
+
+def draw_tissues(
+    head: LabelledHead | None,
+    axes: Axes,
+    *,
+    lesions: Sequence[str] = (),
+    veins: bool = True,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tissues of a head, their susceptibility without texture, and the SD of that texture.
+
+    Parameters
+    ----------
+    head, lesions, veins, generator
+        See :func:`make_phantom`.
+    axes
+        Grid to draw on.
+
+    Returns
+    -------
+    labels
+        Tissue codes, uint8.
+    chi
+        Susceptibility [ppm], piecewise constant but for the partial volumes of veins.
+    texture_sd
+        SD of the variation within tissues [ppm], float16.
+
+    """
+    if head is None:
+        labels = analytic_head(axes, generator)
+    else:
+        labels = label_head(head, axes)
+        if head.nuclei is not None:
+            place_nuclei(labels, head, axes)
+        place_dentate(labels, axes)
+    paint_lesions(labels, axes, lesions, generator)
+    chi, texture_sd = _mean_susceptibility(labels, generator)
+    if veins:
+        _add_veins(chi, labels, axes, generator)
+    return labels, chi, texture_sd
 
 
 def _mean_susceptibility(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -210,7 +243,7 @@ def _mean_susceptibility(labels: Tensor, generator: torch.Generator) -> tuple[Te
     return chi, sd
 
 
-def _cortical_layers(labels: Tensor, axes: Axes, factors: Sequence[int]) -> Tensor:
+def cortical_layers(labels: Tensor, axes: Axes, factors: Sequence[int]) -> Tensor:
     """Iron of the deep cortical layers and of the fibres below them [ppm]."""
     cortex = block_mean((labels == int(Tissue.CORTEX)), factors)
     white = block_mean((labels == int(Tissue.WHITE_MATTER)), factors)
