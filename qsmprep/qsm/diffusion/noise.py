@@ -19,15 +19,15 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """Expected x0 [ppm] given x0 + sigma n [ppm] and sigma [ppm]: one level, or one an image."""
 
 
-def noise_levels(highest: float, lowest: float, steps: int, rho: float = 7.0) -> Tensor:
+def sigma_levels(steps: int, highest: float, lowest: float, rho: float = 7.0) -> Tensor:
     """Falling noise levels, evenly spaced in sigma^(1/rho).
 
     Parameters
     ----------
-    highest, lowest
-        First and last level [ppm].
     steps
         Number of levels.
+    highest, lowest
+        First and last level [ppm].
     rho
         The larger, the more levels are low; infinity spaces their logarithms evenly.
 
@@ -47,7 +47,7 @@ def noise_levels(highest: float, lowest: float, steps: int, rho: float = 7.0) ->
 
     Examples
     --------
-    >>> [round(level, 4) for level in noise_levels(0.1, 0.001, 3, rho=math.inf).tolist()]
+    >>> [round(level, 4) for level in sigma_levels(3, 0.1, 0.001, rho=math.inf).tolist()]
     [0.1, 0.01, 0.001]
 
     """
