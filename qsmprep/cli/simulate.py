@@ -156,7 +156,7 @@ def read_head(labels: Path, nuclei: Path | None = None) -> LabelledHead:
 
     def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         image = nib.as_closest_canonical(nib.load(path))
-        return np.asanyarray(image.dataobj).astype(np.int32), image.affine
+        return np.asanyarray(image.dataobj).astype(np.int16), image.affine
 
     atlas = None if nuclei is None else Nuclei(*read(nuclei))
     return LabelledHead(*read(labels), nuclei=atlas)

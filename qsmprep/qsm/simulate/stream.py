@@ -139,7 +139,7 @@ def window_stream(
     seed: int,
     first: int = 0,
     pool: int = 16,
-    renewal: int = 50,
+    renewal: int = 100,
     device: torch.device | str = 'cpu',
 ) -> Iterator[Windows]:
     """Batches without end, each a function of the seed and its number alone.
