@@ -45,6 +45,8 @@ class Processing:
     background_parameters: dict[str, float] = field(default_factory=dict)
     inversion: str = 'tv'
     inversion_parameters: dict[str, float] = field(default_factory=dict)
+    posterior_samples: int | None = None
+    prior: Path | None = None
     reference: str = 'brain'
     ignore: tuple[str, ...] = ()
     force: tuple[str, ...] = ()

@@ -93,8 +93,12 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         See :func:`init_qsmprep_wf`.
 
     """
+    from qsmprep.qsm.invert import gives_uncertainty
+
     acquisition, processing = job.acquisition, settings.processing
     relaxometry = 'relaxometry' not in processing.ignore and len(acquisition.echo_times_s) > 1
+    inversion, parameters = _inversion(settings)
+    uncertainty = gives_uncertainty(inversion, parameters)
     stem = acquisition.stem.removeprefix(f'sub-{acquisition.subject}_')
     workflow = Workflow(name=f'{node_name(stem)}_wf')
     qsm_wf = init_qsm_wf(
@@ -108,8 +112,8 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         background=processing.background,
         background_parameters=processing.background_parameters,
         relaxometry=relaxometry,
-        inversion='tkd' if processing.sloppy else processing.inversion,
-        inversion_parameters={} if processing.sloppy else processing.inversion_parameters,
+        inversion=inversion,
+        inversion_parameters=parameters,
         reference=processing.reference,
         device=device,
         random_seed=processing.random_seed,
@@ -117,7 +121,11 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         volume_gb=4e-9 * math.prod(acquisition.shape),
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
-    missing = {'r2star': not relaxometry, 'truth': job.truth is None}
+    missing = {
+        'r2star': not relaxometry,
+        'truth': job.truth is None,
+        'uncertainty': not uncertainty,
+    }
     panels = tuple(panel for panel in PANEL_INPUTS if not missing.get(panel))
     reports_wf = init_reports_wf(
         echo_times_s=acquisition.echo_times_s,
@@ -134,12 +142,14 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         acquisition_metadata=job.metadata,
         phase_record=_phase_record(acquisition, settings),
         relaxometry=relaxometry,
+        uncertainty=uncertainty,
         echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
         panels=panels,
     )
     images = (
         'chi', 'chi_mask', 'local_field', 'total_field', 'field_noise', 'brain_mask',
         'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
+        *(('uncertainty',) if uncertainty else ()),
     )  # fmt:skip
     workflow.connect([
         (qsm_wf, outputs_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in images]),
@@ -184,6 +194,21 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
 
 def _merge_records(brain, reliable):
     return {'BrainExtraction': brain, 'PhaseQuality': reliable}
+
+
+def _inversion(settings: Settings) -> tuple[str, dict]:
+    """Inversion of a run and its parameters."""
+    from qsmprep.qsm.invert import sampling_parameters
+
+    processing = settings.processing
+    if processing.sloppy:
+        return 'tkd', {}
+    sampling = sampling_parameters(
+        processing.inversion,
+        processing.posterior_samples,
+        processing.prior and str(processing.prior),
+    )
+    return processing.inversion, {**processing.inversion_parameters, **sampling}
 
 
 def _brain_extraction(job: Job, settings: Settings) -> str:

@@ -23,7 +23,7 @@ def init_inversion_wf(
     *,
     field_strength_t: float,
     method: str = 'tv',
-    parameters: dict[str, float] | None = None,
+    parameters: dict[str, float | str] | None = None,
     reference: str = 'brain',
     device: str = 'cpu',
     random_seed: int = 0,
@@ -73,6 +73,8 @@ def init_inversion_wf(
     -------
     chi
         Susceptibility [ppm], zero outside the mask.
+    uncertainty
+        Its standard deviation [ppm], from methods that know it.
     inversion_parameters, reference_parameters
         Records of both steps.
 
@@ -89,7 +91,9 @@ def init_inversion_wf(
         name='inputnode',
     )
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=['chi', 'inversion_parameters', 'reference_parameters']),
+        niu.IdentityInterface(
+            fields=['chi', 'uncertainty', 'inversion_parameters', 'reference_parameters']
+        ),
         name='outputnode',
     )
     invert_dipole = pe.Node(
@@ -116,7 +120,10 @@ def init_inversion_wf(
         ]),
         (invert_dipole, reference_chi, [('chi', 'chi')]),
         (inputnode, reference_chi, [('mask', 'mask')]),
-        (invert_dipole, outputnode, [('parameters', 'inversion_parameters')]),
+        (invert_dipole, outputnode, [
+            ('parameters', 'inversion_parameters'),
+            ('uncertainty', 'uncertainty'),
+        ]),
         (reference_chi, outputnode, [('chi', 'chi'), ('parameters', 'reference_parameters')]),
     ])  # fmt:skip
     if reference not in ('brain', 'none'):

@@ -32,6 +32,7 @@ def init_outputs_wf(
     acquisition_metadata: dict,
     phase_record: dict,
     relaxometry: bool,
+    uncertainty: bool = False,
     echo_times_s: tuple[float, ...] = (),
     panels: tuple[str, ...] = (),
     name: str = 'outputs_wf',
@@ -53,6 +54,8 @@ def init_outputs_wf(
         Record of the field map, known before the run.
     relaxometry
         Write R2*, T2* and S0.
+    uncertainty
+        Write the standard deviation of the susceptibility.
     echo_times_s
         Echo times of the unwrapped phase [s]; none where it is not asked for.
     panels
@@ -74,6 +77,7 @@ def init_outputs_wf(
 
     workflow = Workflow(name=name)
     names = ALWAYS + (RELAXATION if relaxometry else ())
+    names += ('uncertainty',) if uncertainty else ()
     spec = io_spec()['derivatives']
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')

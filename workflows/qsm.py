@@ -29,6 +29,7 @@ OUTPUTS = {
     'chi_mask': ('background_wf', 'outputnode.mask'),
     'background_parameters': ('background_wf', 'outputnode.parameters'),
     'chi': ('inversion_wf', 'outputnode.chi'),
+    'uncertainty': ('inversion_wf', 'outputnode.uncertainty'),
     'inversion_parameters': ('inversion_wf', 'outputnode.inversion_parameters'),
     'reference_parameters': ('inversion_wf', 'outputnode.reference_parameters'),
     'r2star': ('fit_relaxation', 'r2star'),
@@ -53,7 +54,7 @@ def init_qsm_wf(
     background_parameters: dict[str, float] | None = None,
     relaxometry: bool = True,
     inversion: str = 'tv',
-    inversion_parameters: dict[str, float] | None = None,
+    inversion_parameters: dict[str, float | str] | None = None,
     reference: str = 'brain',
     device: str = 'cpu',
     random_seed: int = 0,
@@ -125,7 +126,8 @@ def init_qsm_wf(
     -------
     chi
         Susceptibility [ppm]; and the other fields of ``OUTPUTS``: fields in Hz, R2* in 1/s, T2*
-        in s, phase in rad.
+        in s, phase in rad, the uncertainty of the susceptibility in ppm where the inversion
+        knows it.
 
     """
     workflow = Workflow(name=name)

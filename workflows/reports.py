@@ -20,6 +20,7 @@ INPUTS = {
     },
     'localfield': {'local_field': 'field', 'chi_mask': 'mask'},
     'chi': {'chi': 'chi', 'chi_mask': 'mask'},
+    'uncertainty': {'uncertainty': 'uncertainty', 'chi_mask': 'mask'},
     'r2star': {'r2star': 'r2star', 'brain_mask': 'brain_mask'},
     'truth': {'truth': 'truth', 'chi': 'chi', 'chi_mask': 'mask'},
 }

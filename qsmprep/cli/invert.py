@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qsmprep.cli.arguments import parameter, path_of_file, torch_device
+from qsmprep.cli.arguments import parameter, path_of_file, positive, torch_device
 from qsmprep.settings import INVERSION_METHODS, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,6 +38,21 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar='NAME=VALUE',
         help='parameters of the method that shall differ from their defaults',
+    )
+    parser.add_argument(
+        '--posterior-samples',
+        type=positive(int),
+        metavar='N',
+        help='average N samples of the posterior (methods that sample)',
+    )
+    parser.add_argument(
+        '--prior', type=path_of_file, help='weights of the learned prior, for methods that use it'
+    )
+    parser.add_argument(
+        '--uncertainty',
+        type=Path,
+        metavar='FILE',
+        help='standard deviation of the map to write, .nii[.gz] (methods that know it)',
     )
     parser.add_argument(
         '--field-units',
@@ -77,18 +96,26 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if (given.field_units == 'Hz') != (given.b0 is not None):
         parser.error('--field-units Hz and --b0 belong together: give both or neither.')
-    if not given.output.name.endswith(('.nii', '.nii.gz')):
-        parser.error(f'--output {given.output}: the name must end with .nii or .nii.gz.')
+    for flag, path in (('--output', given.output), ('--uncertainty', given.uncertainty)):
+        if path is not None and not path.name.endswith(('.nii', '.nii.gz')):
+            parser.error(f'{flag} {path}: the name must end with .nii or .nii.gz.')
 
     from nibabel.filebasedimages import ImageFileError
 
-    from qsmprep.bids.derivatives import write_json
     from qsmprep.cli.device import resolve_device
-    from qsmprep.interfaces import images
     from qsmprep.interfaces.inversion import describe_inversion, invert_image
+    from qsmprep.qsm.invert import gives_uncertainty, sampling_parameters
 
     try:
         device = resolve_device(given.device)
+        parameters = dict(given.parameter) | sampling_parameters(
+            given.method, given.posterior_samples, given.prior and str(given.prior)
+        )
+        if given.uncertainty and not gives_uncertainty(given.method, parameters):
+            raise ValueError(
+                f'The inversion {given.method!r} does not tell how uncertain its map is; drop '
+                '--uncertainty, or choose wiener, or a method that takes --posterior-samples.'
+            )
         inversion = invert_image(
             given.field,
             given.mask,
@@ -99,21 +126,29 @@ def main(argv: list[str] | None = None) -> int:
             noise=given.noise,
             seed=given.seed,
             device=device,
-            parameters=dict(given.parameter),
+            parameters=parameters,
             progress=_progress if sys.stderr.isatty() else None,
         )
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        images.save(inversion.chi_ppm, given.field, given.output)
+        record = describe_inversion(given.method, inversion, given.seed, device)
+        _write(inversion.chi_ppm, given.output, given.field, record)
+        if given.uncertainty:
+            _write(inversion.sd_ppm, given.uncertainty, given.field, record)
     except (ValueError, OSError, ImageFileError) as error:
         print(f'qsmprep-invert: {error}', file=sys.stderr)
         return 1
-    sidecar = given.output.name.removesuffix('.gz').removesuffix('.nii') + '.json'
-    record = describe_inversion(given.method, inversion, given.seed, device)
-    write_json(
-        given.output.with_name(sidecar),
-        {'Units': 'ppm', 'SkullStripped': True, 'DipoleInversion': record},
-    )
     return 0
+
+
+def _write(data: np.ndarray, path: Path, reference: Path, record: dict) -> None:
+    """Write an image [ppm] on the grid of ``reference``, and its sidecar."""
+    from qsmprep.bids.derivatives import write_json
+    from qsmprep.interfaces import images
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images.save(data, reference, path)
+    sidecar = path.name.removesuffix('.gz').removesuffix('.nii') + '.json'
+    content = {'Units': 'ppm', 'SkullStripped': True, 'DipoleInversion': record}
+    write_json(path.with_name(sidecar), content)
 
 
 def _progress(iteration: int, total: int, loss: float) -> None:

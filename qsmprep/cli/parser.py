@@ -152,6 +152,19 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         help='parameters of the inversion that shall differ from their defaults',
     )
     group.add_argument(
+        '--posterior-samples',
+        type=positive(int),
+        metavar='N',
+        help='average N samples of the posterior, and write their spread as the uncertainty of '
+        'the map (inversions that sample)',
+    )
+    group.add_argument(
+        '--prior',
+        type=path_of_file,
+        metavar='FILE',
+        help='weights of the learned prior (default: those that come with qsmprep)',
+    )
+    group.add_argument(
         '--reference',
         metavar='REGION',
         help="what has zero susceptibility: brain, none, or LABEL for a region's mask "
@@ -356,9 +369,24 @@ def _check(parser: argparse.ArgumentParser, settings: Settings) -> None:
         parser.error(
             f'--reference {settings.processing.reference!r}: a label has letters and digits.'
         )
+    _check_sampling(parser, settings)
     low_high = settings.inputs.phase_range
     if low_high is not None and not low_high[0] < low_high[1]:
         parser.error(f'--phase-range {low_high[0]:g} {low_high[1]:g}: LOW must be below HIGH.')
     for name, path in settings.inputs.derivatives.items():
         if not path.is_dir():
             parser.error(f'--derivatives {name}={path}: the folder does not exist.')
+
+
+def _check_sampling(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    """Refuse flags that the inversion has no use for."""
+    processing = settings.processing
+    if processing.posterior_samples is None and processing.prior is None:
+        return
+    from qsmprep.qsm.invert import sampling_parameters
+
+    try:
+        sampling_parameters(processing.inversion, processing.posterior_samples)
+        sampling_parameters(processing.inversion, prior=processing.prior)
+    except ValueError as error:
+        parser.error(f'--posterior-samples, --prior: {error}')

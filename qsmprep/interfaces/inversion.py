@@ -40,6 +40,7 @@ class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
 
 class _InvertDipoleOutputSpec(TraitedSpec):
     chi = File(exists=True, desc='susceptibility [ppm], zero outside the mask')
+    uncertainty = File(exists=True, desc='its standard deviation [ppm], where the method knows it')
     parameters = traits.Dict(desc='method, every parameter, seed and device')
 
 
@@ -66,6 +67,10 @@ class InvertDipole(SimpleInterface):
             parameters=inputs.method_parameters if isdefined(inputs.method_parameters) else None,
         )
         self._results['chi'] = images.write(inversion.chi_ppm, inputs.field, runtime.cwd, 'chi')
+        if inversion.sd_ppm is not None:
+            self._results['uncertainty'] = images.write(
+                inversion.sd_ppm, inputs.field, runtime.cwd, 'uncertainty'
+            )
         self._results['parameters'] = describe_inversion(
             inputs.method, inversion, inputs.random_seed, inputs.device
         )
@@ -83,7 +88,7 @@ def invert_image(
     noise: str | Path | None = None,
     seed: int = 0,
     device: str = 'cpu',
-    parameters: dict[str, float] | None = None,
+    parameters: dict[str, float | str] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Inversion:
     """
@@ -142,8 +147,18 @@ def invert_image(
 
 
 def describe_inversion(method: str, inversion: Inversion, seed: int, device: str) -> dict:
-    """Record of an inversion for a sidecar."""
-    return {'Method': method, **inversion.parameters, 'RandomSeed': seed, 'Device': device}
+    """Record of an inversion for a sidecar; of a path only the file's name is told."""
+    parameters = dict(inversion.parameters)
+    if parameters.get('prior') is not None:
+        parameters['prior'] = Path(parameters['prior']).name
+    record = {'Method': method, **parameters, 'RandomSeed': seed, 'Device': device}
+    if inversion.sd_ppm is not None:
+        record['Uncertainty'] = (
+            f'standard deviation over {parameters["samples"]} posterior samples'
+            if 'samples' in parameters
+            else 'standard deviation of the posterior in closed form'
+        )
+    return record
 
 
 class _ReferenceInputSpec(BaseInterfaceInputSpec):

@@ -15,7 +15,17 @@ from nipype.interfaces.base import (
 
 from qsmprep.interfaces import images
 
-PANELS = ('echoes', 'unwrapped', 'totalfield', 'mask', 'localfield', 'chi', 'r2star', 'truth')
+PANELS = (
+    'echoes',
+    'unwrapped',
+    'totalfield',
+    'mask',
+    'localfield',
+    'chi',
+    'uncertainty',
+    'r2star',
+    'truth',
+)
 
 
 class _DrawPanelInputSpec(BaseInterfaceInputSpec):
@@ -29,6 +39,7 @@ class _DrawPanelInputSpec(BaseInterfaceInputSpec):
     reliable_mask = File(exists=True, desc='brain voxels with reliable phase')
     mask = File(exists=True, desc='voxels of the susceptibility map')
     chi = File(exists=True, desc='susceptibility [ppm]')
+    uncertainty = File(exists=True, desc='standard deviation of the susceptibility [ppm]')
     truth = File(exists=True, desc='true susceptibility [ppm]')
     r2star = File(exists=True, desc='R2* [1/s]')
     echo_times_s = traits.List(traits.Float, desc='echo times [s]')
@@ -93,6 +104,11 @@ class DrawPanel(SimpleInterface):
         from qsmprep.reports.reportlets import plot_chi
 
         return plot_chi(inputs.chi, path, mask=inputs.mask)
+
+    def _draw_uncertainty(self, inputs, path):
+        from qsmprep.reports.reportlets import plot_uncertainty
+
+        return plot_uncertainty(inputs.uncertainty, path, mask=inputs.mask)
 
     def _draw_r2star(self, inputs, path):
         from qsmprep.reports.reportlets import plot_r2star

@@ -30,6 +30,8 @@ parameters.
 """
 
 SCAN = ('magnitude', 'noise', 'progress', 'seed')
+KNOW_UNCERTAINTY = ('wiener',)
+"""Inversions that tell in closed form how uncertain their map is."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,58 @@ def method_parameters(method: str) -> dict[str, Any]:
         for name, parameter in inspect.signature(METHODS[method]).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name not in SCAN
     }
+
+
+def gives_uncertainty(method: str, parameters: dict[str, Any] | None = None) -> bool:
+    """Whether an inversion tells how uncertain its map is: in closed form, or from samples.
+
+    Parameters
+    ----------
+    method
+        Key of :data:`METHODS`.
+    parameters
+        Parameters that differ from their defaults.
+
+    Examples
+    --------
+    >>> gives_uncertainty('wiener'), gives_uncertainty('tv')
+    (True, False)
+
+    """
+    samples = {**method_parameters(method), **(parameters or {})}.get('samples', 1)
+    return method in KNOW_UNCERTAINTY or samples > 1
+
+
+def sampling_parameters(
+    method: str, samples: int | None = None, prior: str | None = None
+) -> dict[str, Any]:
+    """Parameters of a method that samples a learned prior; those that are None are left out.
+
+    Parameters
+    ----------
+    method
+        Key of :data:`METHODS`.
+    samples
+        Number of posterior samples.
+    prior
+        File with the weights of the prior.
+
+    Raises
+    ------
+    ValueError
+        If the method has no such parameter.
+
+    """
+    given = {'samples': samples, 'prior': prior}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in method_parameters(method):
+            having = [other for other in METHODS if name in method_parameters(other)]
+            raise ValueError(
+                f'The inversion {method!r} has no parameter {name!r}; '
+                f'{", ".join(having) or "no inversion here"} has it.'
+            )
+    return given
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:

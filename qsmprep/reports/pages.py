@@ -69,6 +69,13 @@ PANELS = {
         'that leave veins at about 55\u00b0 to B0, for dark or bright rims at the edge of the '
         'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
     ),
+    'uncertainty': Panel(
+        'Uncertainty of the susceptibility',
+        'Standard deviation of the map. It is higher where the field is noisy, near veins and at '
+        'the edge of the mask; a contrast of the map that is smaller than this is not to be '
+        'trusted. What the model of the field leaves out is not in it.',
+        expected=False,
+    ),
     'r2star': Panel(
         'R2*',
         'Iron-rich nuclei and veins are bright. Bright regions above the sinuses come from field '

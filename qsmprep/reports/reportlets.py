@@ -270,6 +270,30 @@ def plot_chi(chi: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | Non
     return draw_sheet([Strip('Susceptibility', rows, window, 'ppm')], out_path)
 
 
+def plot_uncertainty(
+    uncertainty: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | None = None
+) -> Path:
+    """
+    Draw the standard deviation of the susceptibility from 0 to what 98 % of the voxels stay below.
+
+    Parameters
+    ----------
+    uncertainty
+        Standard deviation [ppm].
+    out_path
+        PNG to write.
+    mask
+        Nothing is shown outside.
+
+    """
+    volume = load_volume(uncertainty)
+    support = _support(volume, mask)
+    top = _round_up(_percentile(volume.data, support, 98))
+    rows = _rows(volume.masked(support if mask else None), support)
+    strip = Strip('Uncertainty of the susceptibility (SD)', rows, (0.0, top), 'ppm', 'viridis')
+    return draw_sheet([strip], out_path)
+
+
 def plot_r2star(
     r2star: PathLikeStr,
     out_path: PathLikeStr,

@@ -14,6 +14,7 @@ from qsmprep.reports.reportlets import (
     plot_r2star,
     plot_total_field,
     plot_truth,
+    plot_uncertainty,
     plot_unwrapped,
 )
 
@@ -45,6 +46,9 @@ def draw_all(save, head, folder):
         'mask': plot_masks(magnitude_path, masks, folder / 'mask.png'),
         'localfield': plot_local_field(chi_path, folder / 'local.png', mask=mask_path),
         'chi': plot_chi(chi_path, folder / 'chi.png', mask=mask_path),
+        'uncertainty': plot_uncertainty(
+            save('sd', 0.1 * np.abs(chi)), folder / 'uncertainty.png', mask=mask_path
+        ),
         'r2star': plot_r2star(field, folder / 'r2star.png', mask=mask_path),
         'truth': plot_truth(chi_path, save('res', 0.8 * chi), mask_path, folder / 'truth.png'),
     }
