@@ -11,7 +11,8 @@ from pathlib import Path
 
 UNWRAPPING_METHODS = ('romeo', 'laplacian')
 BACKGROUND_METHODS = ('pdf+vsharp', 'vsharp', 'pdf', 'lbv')
-INVERSION_METHODS = ('tkd', 'tikhonov', 'tv', 'wiener', 'scale-mixture')
+INVERSION_METHODS = ('tkd', 'tikhonov', 'tv', 'wiener', 'scale-mixture', 'inr')
+SR_SOURCES = ('map', 'field')
 IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
 FORCIBLE = ('brain-extraction',)
 
@@ -47,6 +48,8 @@ class Processing:
     inversion_parameters: dict[str, float] = field(default_factory=dict)
     posterior_samples: int | None = None
     prior: Path | None = None
+    sr_resolution: str | None = None
+    sr_source: str = 'map'
     reference: str = 'brain'
     ignore: tuple[str, ...] = ()
     force: tuple[str, ...] = ()

@@ -16,6 +16,8 @@ DESCRIPTIONS = {
     'field itself [@whittle]',
     'scale-mixture': 'a Gaussian scale mixture prior of the gradients [@scalemixture] under '
     'spectra of susceptibility and model error that were fitted to the field itself [@whittle]',
+    'inr': 'a function of coordinates, a sum of grids of several resolutions that is fitted to the '
+    'field of the subject with edge-weighted total variation [@inrqsm]',
 }
 
 

@@ -21,12 +21,15 @@ LEAST_ROUGHNESS = 1e-9
 class Estimate(NamedTuple):
     """A susceptibility map [ppm], the values that were chosen on the scan, and its uncertainty.
 
-    The uncertainty is a standard deviation (X, Y, Z) [ppm], None for methods that know none.
+    The uncertainty is a standard deviation (X, Y, Z) [ppm], None for methods that know none. The
+    function gives susceptibility [ppm] on the product of three vectors of positions, in voxels
+    from the centre of the first one; None for methods whose map is one of voxels.
     """
 
     chi: Tensor
     chosen: dict[str, float]
     sd: Tensor | None = None
+    function: Callable[[list[Tensor]], Tensor] | None = None
 
 
 def tkd(field: Tensor, mask: Tensor, grid: Grid, *, threshold: float = 0.25) -> Estimate:

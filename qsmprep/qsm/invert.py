@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qsmprep.qsm.classical import tikhonov, tkd, tv
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inr.fit import inr
 from qsmprep.qsm.sparse import scale_mixture
 from qsmprep.qsm.wiener import wiener
 
@@ -22,6 +23,7 @@ METHODS: dict[str, Callable] = {
     'tv': tv,
     'wiener': wiener,
     'scale-mixture': scale_mixture,
+    'inr': inr,
 }
 """Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.
 
@@ -47,12 +49,16 @@ class Inversion:
     sd_ppm
         Standard deviation of the map [ppm], float32, zero outside the mask; None from methods
         that know none.
+    function
+        Susceptibility [ppm] on the product of three vectors of positions, in voxels from the
+        centre of the first one of the grid; None from methods whose map is one of voxels.
 
     """
 
     chi_ppm: np.ndarray
     parameters: dict[str, Any] = field(default_factory=dict)
     sd_ppm: np.ndarray | None = None
+    function: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
 
 
 def method_parameters(method: str) -> dict[str, Any]:
@@ -215,7 +221,26 @@ def invert(
     )
     chi = _uncropped(estimate.chi, grid, box)
     sd = None if estimate.sd is None else _uncropped(estimate.sd, grid, box)
-    return Inversion(chi, {**settings, **estimate.chosen}, sd)
+    function = None
+    if estimate.function is not None:
+        corner = [side.start for side in box]
+        function = _from_corner(estimate.function, corner, target)
+    return Inversion(chi, {**settings, **estimate.chosen}, sd, function)
+
+
+def _from_corner(
+    function: Callable[[list[Tensor]], Tensor], corner: list[int], device: torch.device
+) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    """Function of positions in the whole grid, from one of positions in a box of it."""
+
+    def shifted(positions: Sequence[np.ndarray]) -> np.ndarray:
+        inside = [
+            torch.as_tensor(np.asarray(p) - c, dtype=torch.float32, device=device)
+            for p, c in zip(positions, corner, strict=True)
+        ]
+        return function(inside).cpu().numpy()
+
+    return shifted
 
 
 def _uncropped(image: Tensor, grid: Grid, box: tuple) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Susceptibility as a function of coordinates, fitted to the field of one subject."""
