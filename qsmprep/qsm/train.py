@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.diffusion.noise import noise_levels
+from qsmprep.qsm.diffusion.noise import sigma_levels
 from qsmprep.qsm.diffusion.training import Trainer, denoising_error
 from qsmprep.qsm.diffusion.weights import save_weights
 from qsmprep.qsm.simulate import LabelledHead
@@ -100,7 +100,7 @@ def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 24, seed: i
     generator = torch.Generator().manual_seed(seed)
     voxel_size = torch.tensor(SAMPLE_VOXELS_MM, device=device)[:, None].expand(-1, 3)
     architecture = denoiser.architecture
-    levels = noise_levels(architecture.sigma_max_ppm, architecture.sigma_min_ppm, steps)
+    levels = sigma_levels(steps, architecture.sigma_max_ppm, architecture.sigma_min_ppm)
     shape = (len(voxel_size), 1, edge, edge, edge)
     x = torch.zeros(shape, device=device)
     for sigma in levels.tolist():
