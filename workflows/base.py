@@ -12,13 +12,15 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
-from qsmprep.bids.derivatives import node_name
+from qsmprep.bids.derivatives import node_name, resolution_label
 from qsmprep.interfaces.phase import SplitEchoes
+from qsmprep.qsm.grid import Grid
 from qsmprep.settings import Settings
 from qsmprep.workflows.outputs import init_outputs_wf
 from qsmprep.workflows.qsm import init_qsm_wf
 from qsmprep.workflows.reports import INPUTS as PANEL_INPUTS
 from qsmprep.workflows.reports import init_reports_wf
+from qsmprep.workflows.superres import init_superres_wf
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     relaxometry = 'relaxometry' not in processing.ignore and len(acquisition.echo_times_s) > 1
     inversion, parameters = _inversion(settings)
     uncertainty = gives_uncertainty(inversion, parameters)
+    fine, resolution, note = _finer(acquisition, processing.sr_resolution)
     stem = acquisition.stem.removeprefix(f'sub-{acquisition.subject}_')
     workflow = Workflow(name=f'{node_name(stem)}_wf')
     qsm_wf = init_qsm_wf(
@@ -125,6 +128,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         'r2star': not relaxometry,
         'truth': job.truth is None,
         'uncertainty': not uncertainty,
+        'superres': resolution is None,
     }
     panels = tuple(panel for panel in PANEL_INPUTS if not missing.get(panel))
     reports_wf = init_reports_wf(
@@ -139,10 +143,11 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         source_files=(*acquisition.magnitude, *acquisition.phase)
         or (*acquisition.real, *acquisition.imaginary),
         entities=acquisition.entities,
-        acquisition_metadata=job.metadata,
+        acquisition_metadata=job.metadata | note,
         phase_record=_phase_record(acquisition, settings),
         relaxometry=relaxometry,
         uncertainty=uncertainty,
+        resolution=resolution,
         echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
         panels=panels,
     )
@@ -171,6 +176,31 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         ]),
     ])  # fmt:skip
 
+    if resolution is not None:
+        superres_wf = init_superres_wf(
+            resolution=processing.sr_resolution,
+            source=processing.sr_source,
+            field_strength_t=acquisition.field_strength_t,
+            prior=processing.prior,
+            device=device,
+            random_seed=processing.random_seed,
+            omp_nthreads=settings.execution.omp_nthreads,
+            fine_gb=4e-9 * math.prod(fine.shape),
+        )
+        workflow.connect([
+            (qsm_wf, superres_wf, [
+                ('outputnode.chi', 'inputnode.chi'),
+                ('outputnode.chi_mask', 'inputnode.mask'),
+                ('outputnode.local_field', 'inputnode.field'),
+                ('outputnode.field_noise', 'inputnode.noise'),
+            ]),
+            (superres_wf, reports_wf, [('outputnode.chi', 'inputnode.chi_fine')]),
+            (superres_wf, outputs_wf, [
+                ('outputnode.chi', 'inputnode.chi_fine'),
+                ('outputnode.parameters', 'inputnode.superres'),
+            ]),
+        ])  # fmt:skip
+
     mask_record = pe.Node(
         niu.Function(function=_merge_records, output_names=['record']),
         name='mask_record',
@@ -198,17 +228,37 @@ def _merge_records(brain, reliable):
 
 def _inversion(settings: Settings) -> tuple[str, dict]:
     """Inversion of a run and its parameters."""
-    from qsmprep.qsm.invert import sampling_parameters
+    from qsmprep.qsm.invert import method_parameters, sampling_parameters
 
     processing = settings.processing
     if processing.sloppy:
         return 'tkd', {}
-    sampling = sampling_parameters(
-        processing.inversion,
-        processing.posterior_samples,
-        processing.prior and str(processing.prior),
-    )
+    prior = processing.prior and str(processing.prior)
+    if processing.sr_resolution and 'prior' not in method_parameters(processing.inversion):
+        prior = None
+    sampling = sampling_parameters(processing.inversion, processing.posterior_samples, prior)
     return processing.inversion, {**processing.inversion_parameters, **sampling}
+
+
+def _finer(
+    acquisition: Acquisition, requested: str | None
+) -> tuple[Grid | None, tuple[str, str] | None, dict]:
+    """Grid of a finer map, its label and resolution, and what all sidecars say without one."""
+    from qsmprep.qsm.resolution import finer_grid
+
+    if requested is None:
+        return None, None, {}
+    grid = Grid.from_affine(acquisition.shape, acquisition.affine)
+    fine = finer_grid(grid, requested if requested == 'iso' else float(requested))
+    if fine is None:
+        note = f'none: {requested} was asked for, {_edges(grid)} measured'
+        return None, None, {'SuperResolution': note}
+    text = f'{_edges(fine)}, super-resolved from {_edges(grid)}'
+    return fine, (resolution_label(requested), text), {}
+
+
+def _edges(grid: Grid) -> str:
+    return ' x '.join(f'{v:.4g}' for v in grid.voxel_size) + ' mm'
 
 
 def _brain_extraction(job: Job, settings: Settings) -> str:

@@ -33,6 +33,7 @@ def init_outputs_wf(
     phase_record: dict,
     relaxometry: bool,
     uncertainty: bool = False,
+    resolution: tuple[str, str] | None = None,
     echo_times_s: tuple[float, ...] = (),
     panels: tuple[str, ...] = (),
     name: str = 'outputs_wf',
@@ -56,6 +57,8 @@ def init_outputs_wf(
         Write R2*, T2* and S0.
     uncertainty
         Write the standard deviation of the susceptibility.
+    resolution
+        Write a finer map: its label, and what its sidecar says of its resolution.
     echo_times_s
         Echo times of the unwrapped phase [s]; none where it is not asked for.
     panels
@@ -78,6 +81,7 @@ def init_outputs_wf(
     workflow = Workflow(name=name)
     names = ALWAYS + (RELAXATION if relaxometry else ())
     names += ('uncertainty',) if uncertainty else ()
+    names += ('chi_fine',) if resolution else ()
     spec = io_spec()['derivatives']
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
@@ -112,7 +116,11 @@ def init_outputs_wf(
 
     for key in names:
         target = output_entities(key, entities)
-        node = sink_image(key, target, spec[key]['metadata'], spec[key]['stages'])
+        metadata = spec[key]['metadata']
+        if key == 'chi_fine':
+            target = output_entities(key, entities | {'resolution': resolution[0]})
+            metadata = metadata | {'Resolution': resolution[1]}
+        node = sink_image(key, target, metadata, spec[key]['stages'])
         workflow.connect(inputnode, key, node, 'in_file')
 
     for index, echo_time in enumerate(echo_times_s):

@@ -21,6 +21,7 @@ INPUTS = {
     'localfield': {'local_field': 'field', 'chi_mask': 'mask'},
     'chi': {'chi': 'chi', 'chi_mask': 'mask'},
     'uncertainty': {'uncertainty': 'uncertainty', 'chi_mask': 'mask'},
+    'superres': {'chi': 'chi', 'chi_fine': 'chi_fine'},
     'r2star': {'r2star': 'r2star', 'brain_mask': 'brain_mask'},
     'truth': {'truth': 'truth', 'chi': 'chi', 'chi_mask': 'mask'},
 }

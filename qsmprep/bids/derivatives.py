@@ -103,6 +103,18 @@ def _fit(entities: dict[str, str], target: dict[str, str]) -> dict[str, str]:
     return result | ({'acquisition': label} if label else {})
 
 
+def resolution_label(resolution: str) -> str:
+    """Label of ``res-`` for a voxel edge in mm or a name; labels are letters and digits.
+
+    Examples
+    --------
+    >>> resolution_label('0.5'), resolution_label('iso')
+    ('0p5', 'iso')
+
+    """
+    return resolution.replace('.', 'p')
+
+
 def output_path(name: str, entities: dict[str, str]) -> str:
     """
     Path of one derivative of an acquisition, relative to the derivatives dataset.

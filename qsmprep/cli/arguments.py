@@ -66,6 +66,22 @@ def parameter(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f'{text!r} is not NAME=NUMBER') from None
 
 
+def resolution(text: str) -> str:
+    """``iso`` or the edge of a voxel [mm] in its shortest form, for argparse.
+
+    Examples
+    --------
+    >>> resolution('0.50'), resolution('iso')
+    ('0.5', 'iso')
+
+    """
+    if text == 'iso':
+        return text
+    if not re.fullmatch(r'\d*\.?\d+', text) or not 0.1 <= float(text) <= 10:
+        raise argparse.ArgumentTypeError(f'{text!r} is neither iso nor an edge of 0.1 to 10 mm')
+    return f'{float(text):g}'
+
+
 def torch_device(text: str) -> str:
     """``auto``, ``cpu`` or ``cuda[:INDEX]``, for argparse."""
     if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', text):

@@ -17,6 +17,7 @@ from qsmprep.cli.arguments import (
     parameter,
     path_of_file,
     positive,
+    resolution,
     torch_device,
 )
 from qsmprep.settings import (
@@ -24,6 +25,7 @@ from qsmprep.settings import (
     FORCIBLE,
     IGNORABLE,
     INVERSION_METHODS,
+    SR_SOURCES,
     UNWRAPPING_METHODS,
     Settings,
     SettingsError,
@@ -163,6 +165,19 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         type=path_of_file,
         metavar='FILE',
         help='weights of the learned prior (default: those that come with qsmprep)',
+    )
+    group.add_argument(
+        '--sr-resolution',
+        type=resolution,
+        metavar='MM',
+        help='write a finer map too: longest edge of its voxels in mm, or iso for the shortest '
+        'edge that was measured (voxels that are as small already stay)',
+    )
+    group.add_argument(
+        '--sr-source',
+        choices=SR_SOURCES,
+        help='what the finer map is made from: the map (default), or the local field, by '
+        'inversion and super-resolution in one',
     )
     group.add_argument(
         '--reference',
@@ -385,8 +400,8 @@ def _check_sampling(parser: argparse.ArgumentParser, settings: Settings) -> None
         return
     from qsmprep.qsm.invert import sampling_parameters
 
+    prior = None if processing.sr_resolution else processing.prior
     try:
-        sampling_parameters(processing.inversion, processing.posterior_samples)
-        sampling_parameters(processing.inversion, prior=processing.prior)
+        sampling_parameters(processing.inversion, processing.posterior_samples, prior)
     except ValueError as error:
         parser.error(f'--posterior-samples, --prior: {error}')

@@ -28,10 +28,15 @@ def read_grid(path: str | Path) -> Grid:
     return Grid.from_affine(image.shape, image.affine)
 
 
-def save(data: np.ndarray, reference: str | Path, path: str | Path) -> None:
-    """Save voxels on the grid of ``reference``: masks as uint8, all else as float32."""
+def save(
+    data: np.ndarray, reference: str | Path, path: str | Path, affine: np.ndarray | None = None
+) -> None:
+    """Save voxels on the grid of ``reference``, or with an affine of their own.
+
+    Masks are saved as uint8, all else as float32.
+    """
     kind = np.uint8 if data.dtype == bool else np.float32
-    affine = nb.load(reference).affine
+    affine = nb.load(reference).affine if affine is None else affine
     image = nb.Nifti1Image(np.asarray(data, dtype=kind), affine)
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)

@@ -17,6 +17,7 @@ STAGES = {
     'relaxometry': 'Relaxometry',
     'inversion': 'DipoleInversion',
     'reference': 'Referencing',
+    'superres': 'SuperResolution',
     'quality': 'QualityMeasures',
 }
 """Stage of the graph -> key of its record in a sidecar."""
@@ -30,6 +31,7 @@ class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     relaxometry = traits.Dict(desc='record of relaxometry')
     inversion = traits.Dict(desc='record of dipole inversion')
     reference = traits.Dict(desc='record of referencing')
+    superres = traits.Dict(desc='record of super-resolution')
     quality = traits.Dict(desc='quality measures')
 
 

@@ -23,6 +23,7 @@ PANELS = (
     'localfield',
     'chi',
     'uncertainty',
+    'superres',
     'r2star',
     'truth',
 )
@@ -39,6 +40,7 @@ class _DrawPanelInputSpec(BaseInterfaceInputSpec):
     reliable_mask = File(exists=True, desc='brain voxels with reliable phase')
     mask = File(exists=True, desc='voxels of the susceptibility map')
     chi = File(exists=True, desc='susceptibility [ppm]')
+    chi_fine = File(exists=True, desc='susceptibility [ppm] on a finer grid')
     uncertainty = File(exists=True, desc='standard deviation of the susceptibility [ppm]')
     truth = File(exists=True, desc='true susceptibility [ppm]')
     r2star = File(exists=True, desc='R2* [1/s]')
@@ -109,6 +111,11 @@ class DrawPanel(SimpleInterface):
         from qsmprep.reports.reportlets import plot_uncertainty
 
         return plot_uncertainty(inputs.uncertainty, path, mask=inputs.mask)
+
+    def _draw_superres(self, inputs, path):
+        from qsmprep.reports.reportlets import plot_superres
+
+        return plot_superres(inputs.chi, inputs.chi_fine, path)
 
     def _draw_r2star(self, inputs, path):
         from qsmprep.reports.reportlets import plot_r2star

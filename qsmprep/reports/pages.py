@@ -76,6 +76,12 @@ PANELS = {
         'trusted. What the model of the field leaves out is not in it.',
         expected=False,
     ),
+    'superres': Panel(
+        'Super-resolution',
+        'The map as measured, and the finer one that agrees with it. Edges and thin veins get '
+        'sharper; what only the lower row shows was not measured, but is what the prior expects.',
+        expected=False,
+    ),
     'r2star': Panel(
         'R2*',
         'Iron-rich nuclei and veins are bright. Bright regions above the sinuses come from field '

@@ -294,6 +294,32 @@ def plot_uncertainty(
     return draw_sheet([strip], out_path)
 
 
+def plot_superres(coarse: PathLikeStr, fine: PathLikeStr, out_path: PathLikeStr) -> Path:
+    """
+    Draw a susceptibility map and a finer one of the same field of view, to one scale.
+
+    Parameters
+    ----------
+    coarse, fine
+        Susceptibility [ppm], zero outside the mask.
+    out_path
+        PNG to write.
+
+    """
+    strips = []
+    for title, path in (('As measured', coarse), ('Super-resolved', fine)):
+        volume = load_volume(path)
+        support = volume.data != 0
+        tight = bounding_box(support, margin=0)
+        few = {
+            plane: positions(tight[PLANES[plane][2]], 2, INNER[plane])
+            for plane in ('axial', 'coronal', 'sagittal')
+        }
+        row = _row(volume, bounding_box(support, margin=0), few)
+        strips.append(Strip(title, [row], (-CHI_WINDOW_PPM, CHI_WINDOW_PPM), 'ppm'))
+    return draw_sheet(strips, out_path)
+
+
 def plot_r2star(
     r2star: PathLikeStr,
     out_path: PathLikeStr,

@@ -1,0 +1,424 @@
+"""Super-resolution: maps on a finer grid that agree with what was measured on a coarse one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from qsmprep.qsm.diffusion.guidance import Posterior
+from qsmprep.qsm.diffusion.noise import sigma_levels
+from qsmprep.qsm.diffusion.samplers import anneal
+from qsmprep.qsm.diffusion.weights import LoadedPrior, load_weights
+from qsmprep.qsm.diffusion.windows import Windows
+from qsmprep.qsm.dipole import Dipole, conjugate_gradients
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.invert import bounding_box
+from qsmprep.qsm.likelihood import Likelihood, calibrate
+from qsmprep.qsm.resolution import KSpaceCrop, Resolution, finer_grid
+from qsmprep.qsm.spectrum import Spectra
+
+LEVELS = (10, 0.05, 0.003)
+"""Noise levels of the sampler: their number, the first and the last [ppm]."""
+MAP_NOISE_PPM = 0.002
+MARGIN = 4
+FALL_OFF = 3.0
+LEAST_POWER = 1e-8
+WINDOW = {'size': 192, 'overlap': 0, 'halo': 32}
+
+
+@dataclass(frozen=True)
+class SuperResolution:
+    """A susceptibility map on a finer grid and how it was made.
+
+    Parameters
+    ----------
+    chi_ppm
+        Susceptibility [ppm], float32, zero outside the mask.
+    mask
+        Voxels of the map.
+    grid
+        The finer grid; it fills the field of view of the coarse one.
+    parameters
+        All that the result depends on, for a sidecar.
+
+    """
+
+    chi_ppm: np.ndarray
+    mask: np.ndarray
+    grid: Grid
+    parameters: dict[str, Any]
+
+
+def super_resolve(
+    chi_ppm: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    resolution_mm: Resolution,
+    *,
+    noise_ppm: float = MAP_NOISE_PPM,
+    prior: str | None = None,
+    seed: int = 0,
+    device: str = 'cpu',
+    progress: Callable[[int, int, float], None] | None = None,
+) -> SuperResolution | None:
+    """Finer map that agrees with a coarse susceptibility map.
+
+    A scanner of the given resolution would see the coarse map, but for its noise; what lies beyond
+    its band comes from the diffusion prior.
+
+    Parameters
+    ----------
+    chi_ppm
+        Susceptibility [ppm].
+    mask
+        Voxels of the map.
+    grid
+        Their grid.
+    resolution_mm
+        Longest edge of a voxel [mm], or ``'iso'``.
+    noise_ppm
+        Standard deviation of the noise of the map [ppm]: how closely the measured band is held.
+    prior
+        File with the weights of the prior; those that come with the package by default.
+    seed
+        Seed of the noise of the sampler.
+    device
+        Torch device.
+    progress
+        Called with the step, their number and the relative change of the map.
+
+    Returns
+    -------
+    SuperResolution or None
+        None where the map is as fine already.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the mask is empty, or the weights cannot be used.
+
+    """
+    view = _View.of(mask, grid, resolution_mm, device)
+    if view is None:
+        return None
+    chi, operator = view.cropped('map', chi_ppm), view.operator
+    evidence = CoarseMap(operator, chi, noise_ppm, view.mask, view.support)
+    start = view.support * operator.zero_filled(chi)
+    record = {'Source': 'susceptibility map', 'NoiseSD': noise_ppm}
+    return _sample(view, evidence, start, record, prior, seed, progress)
+
+
+def super_resolve_field(
+    field_ppm: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    resolution_mm: Resolution,
+    *,
+    noise_ppm: np.ndarray | None = None,
+    prior: str | None = None,
+    seed: int = 0,
+    device: str = 'cpu',
+    progress: Callable[[int, int, float], None] | None = None,
+) -> SuperResolution | None:
+    """Fine susceptibility map of a coarse local field: inversion and super-resolution in one.
+
+    Parameters
+    ----------
+    field_ppm
+        Local field [ppm].
+    noise_ppm
+        Standard deviation of its noise (X, Y, Z) [ppm], for voxel weights.
+    mask, grid, resolution_mm, prior, seed, device, progress
+        See :func:`super_resolve`.
+
+    Returns
+    -------
+    SuperResolution or None
+        None where the field is as fine already. The mean of the map is arbitrary.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the mask is empty, the field is zero, or the weights cannot be used.
+
+    """
+    view = _View.of(mask, grid, resolution_mm, device)
+    if view is None:
+        return None
+    field = view.cropped('field', field_ppm)
+    noise = None if noise_ppm is None else view.cropped('noise', noise_ppm)
+    likelihood, start = coarse_field(
+        field, view.mask, view.grid, view.operator, view.support, view.fine, noise=noise
+    )
+    evidence = Posterior(likelihood, view.support)
+    return _sample(view, evidence, start, {'Source': 'local field'}, prior, seed, progress)
+
+
+class Evidence(Protocol):
+    """What was measured, as :func:`~qsmprep.qsm.diffusion.samplers.anneal` wants it."""
+
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
+        """Map that agrees with the measurement and, to the precision sigma, with ``expected``."""
+
+
+class CoarseMap:
+    """A coarse susceptibility map as evidence of a finer one.
+
+    Parameters
+    ----------
+    operator
+        From the fine to the coarse grid.
+    chi
+        Coarse map [ppm].
+    noise_ppm
+        Standard deviation of its white noise [ppm].
+    mask
+        Coarse voxels that count; all where it is None.
+    support
+        Voxels of the fine map; it is zero elsewhere. Goes together with ``mask``.
+    iterations
+        Steps of conjugate gradients.
+
+    """
+
+    def __init__(
+        self,
+        operator: KSpaceCrop,
+        chi: Tensor,
+        noise_ppm: float,
+        mask: Tensor | None = None,
+        support: Tensor | None = None,
+        *,
+        iterations: int = 10,
+    ) -> None:
+        self.operator, self.chi, self.noise_ppm = operator, chi, noise_ppm
+        self.mask, self.support, self.iterations = mask, support, iterations
+
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
+        """Minimiser of |y - A x|^2 / (2 noise^2) + |x - expected|^2 / (2 sigma^2).
+
+        Closed form without a mask: only the measured band changes. With a mask, conjugate
+        gradients from the closed form in which ``start`` completes what was not measured.
+        """
+        operator = self.operator
+        ratio = (sigma / self.noise_ppm) ** 2
+        chi = self.chi
+        if self.mask is not None:
+            chi = torch.where(self.mask, chi, operator.forward(start))
+        trust = operator.share * ratio / (1 + operator.share * ratio)
+        closed = expected + trust * operator.zero_filled(chi - operator.forward(expected))
+        if self.mask is None:
+            return closed
+
+        def normal(x: Tensor) -> Tensor:
+            return self.support * (x + ratio * self._normal(x))
+
+        target = expected + ratio * operator.adjoint(self.mask * self.chi)
+        return conjugate_gradients(
+            normal,
+            self.support * target,
+            self.support * closed,
+            iterations=self.iterations,
+            tolerance=1e-4,
+        )
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return self.operator.adjoint(self.mask * self.operator.forward(x))
+
+
+def coarse_field(
+    field: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    operator: KSpaceCrop,
+    support: Tensor,
+    fine: Grid,
+    *,
+    noise: Tensor | None = None,
+) -> tuple[Likelihood, Tensor]:
+    """Likelihood, on a finer grid, of a field that was measured on a coarse one.
+
+    The likelihood is calibrated on the coarse field, and its precision is zero outside the measured
+    band. So that zero-filling does not ring at the edge of the mask, the field is first continued
+    there by that of the linear solution.
+
+    Parameters
+    ----------
+    field
+        Coarse local field [ppm], zero outside the mask.
+    mask
+        Coarse voxels that were measured.
+    grid
+        Coarse grid.
+    operator
+        From the fine to the coarse grid.
+    support
+        Voxels of the fine map.
+    fine
+        Fine grid.
+    noise
+        Standard deviation of the coarse field [ppm], for voxel weights.
+
+    Returns
+    -------
+    Likelihood
+        Of maps on the fine grid.
+    Tensor
+        The linear solution on the coarse grid, zero-filled [ppm].
+
+    """
+    dipole = Dipole(grid, device=field.device)
+    spectra, weight = calibrate(field, mask, dipole, noise=noise)
+    linear = Likelihood(field, dipole, spectra).posterior_mean(mask, iterations=5)
+    completed = torch.where(mask, field, dipole.forward(linear))
+    fine_dipole = Dipole(fine, device=field.device)
+    if weight is not None:
+        weight = support * _resized(weight, fine.shape)
+    likelihood = Likelihood(
+        support * operator.zero_filled(completed),
+        fine_dipole,
+        _carry(spectra, dipole, fine_dipole, operator),
+        weight,
+    )
+    return likelihood, support * operator.zero_filled(linear * mask)
+
+
+def _carry(spectra: Spectra, coarse: Dipole, fine: Dipole, operator: KSpaceCrop) -> Spectra:
+    """Spectra of a coarse field for the zero-filled field on the fine grid."""
+    known, order = coarse.wavenumber().flatten().sort()
+    wanted = fine.wavenumber()
+    index = torch.searchsorted(known, wanted.clamp(max=known[-1]))
+    beyond = (wanted / known[-1]).clamp(min=1) ** -FALL_OFF / operator.share
+
+    def carried(spectrum: Tensor) -> Tensor:
+        return spectrum.flatten()[order][index] * beyond
+
+    susceptibility = carried(spectra.susceptibility)
+    return Spectra(
+        susceptibility.clamp(min=LEAST_POWER * float(susceptibility.max())),
+        torch.where(operator.band(fine), carried(spectra.model_error), math.inf),
+        spectra.noise / operator.share,
+        spectra.slope,
+    )
+
+
+def _resized(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Image interpolated linearly over the same field of view."""
+    image = functional.interpolate(image.float()[None, None], size=shape, mode='trilinear')
+    return image[0, 0]
+
+
+@dataclass(frozen=True)
+class _View:
+    """The part of a scan that holds the mask, on both grids.
+
+    It begins and ends where voxels of both grids do, so that their sizes are kept.
+    """
+
+    whole: Grid
+    whole_fine: Grid
+    box: tuple[slice, slice, slice]
+    fine_box: tuple[slice, slice, slice]
+    whole_mask: np.ndarray
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, mask: np.ndarray, grid: Grid, resolution_mm: Resolution, device: str
+    ) -> _View | None:
+        mask = np.asarray(mask) > 0
+        fine = finer_grid(grid, resolution_mm)
+        if mask.shape != grid.shape or not mask.any():
+            raise ValueError(
+                f'The mask has {mask.sum()} voxels in the shape {mask.shape}; at least one is '
+                f'needed, in the shape {grid.shape} of the grid.'
+            )
+        if fine is None:
+            return None
+        box, fine_box = [], []
+        for found, n, m in zip(bounding_box(mask), grid.shape, fine.shape, strict=True):
+            step = n // math.gcd(n, m)
+            first = max(found.start - MARGIN, 0) // step * step
+            last = min(math.ceil((found.stop + MARGIN) / step) * step, n)
+            box.append(slice(first, last))
+            fine_box.append(slice(first * m // n, last * m // n))
+        return cls(grid, fine, tuple(box), tuple(fine_box), mask, torch.device(device))
+
+    @cached_property
+    def grid(self) -> Grid:
+        return replace(self.whole, shape=tuple(b.stop - b.start for b in self.box))
+
+    @cached_property
+    def fine(self) -> Grid:
+        return replace(self.whole_fine, shape=tuple(b.stop - b.start for b in self.fine_box))
+
+    @cached_property
+    def mask(self) -> Tensor:
+        return torch.from_numpy(self.whole_mask[self.box]).to(self.device)
+
+    @cached_property
+    def support(self) -> Tensor:
+        return _resized(self.mask, self.fine.shape) > 0.5
+
+    @cached_property
+    def operator(self) -> KSpaceCrop:
+        return KSpaceCrop(self.fine.shape, self.grid.shape, device=self.device)
+
+    def cropped(self, name: str, image: np.ndarray) -> Tensor:
+        """Image in the box, zero outside the mask."""
+        image = np.asarray(image)
+        if image.shape != self.whole.shape or not np.isfinite(image[self.whole_mask]).all():
+            raise ValueError(
+                f'The {name} has the shape {image.shape}; finite values in the shape '
+                f'{self.whole.shape} of the mask are needed.'
+            )
+        inside = np.where(self.whole_mask[self.box], image[self.box], 0)
+        return torch.from_numpy(inside.astype(np.float32)).to(self.device)
+
+    def uncropped(self, image: Tensor) -> np.ndarray:
+        """Fine image over the whole field of view."""
+        whole = np.zeros(self.whole_fine.shape, dtype=np.float32)
+        whole[self.fine_box] = image.float().cpu().numpy()
+        return whole
+
+
+def _sample(
+    view: _View,
+    evidence: Evidence,
+    start: Tensor,
+    record: dict[str, Any],
+    prior: str | None,
+    seed: int,
+    progress: Callable[[int, int, float], None] | None,
+) -> SuperResolution:
+    """Draw the fine map."""
+    loaded = load_weights(prior, view.device)
+    generator = torch.Generator(view.device).manual_seed(seed)
+    levels = sigma_levels(*LEVELS).tolist()
+    chi = anneal(_denoiser(loaded, view), evidence, start, levels, generator, progress)
+    record = record | {'PriorSHA256': loaded.sha256, 'NoiseLevels': levels}
+    support = view.uncropped(view.support) > 0
+    return SuperResolution(view.uncropped(chi * view.support), support, view.whole_fine, record)
+
+
+def _denoiser(prior: LoadedPrior, view: _View) -> Callable[[Tensor, float], Tensor]:
+    """Prior on the fine grid: in half precision, window by window where the image is large."""
+    network = prior.denoiser
+    windows = Windows(**WINDOW, multiple=network.architecture.stride)
+    voxel_size = torch.tensor(view.fine.voxel_size, device=view.device)
+
+    @torch.inference_mode()
+    def denoise(noisy: Tensor, sigma: float) -> Tensor:
+        level = noisy.new_tensor([sigma])
+        with torch.autocast(noisy.device.type, torch.bfloat16):
+            return windows.apply(lambda x: network(x, level, voxel_size), noisy, view.support)
+
+    return denoise
