@@ -95,7 +95,7 @@ def compare(name: str, field, truth, mask, grid) -> list[list]:
     white = Likelihood(image, dipole, with_white_error(spectra))
     chi = (white.posterior_mean(inside, iterations=5) * inside).numpy()
     rows.append([name, 'wiener without the colour of the error', *scores(chi, truth, mask)])
-    for method in ('tv', 'wiener', 'scale-mixture'):
+    for method in ('tv', 'wiener'):
         chi = invert(field, mask, grid, method).chi_ppm
         rows.append([name, method, *scores(chi, truth, mask)])
     for row in rows:

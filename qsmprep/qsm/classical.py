@@ -1,4 +1,4 @@
-"""Dipole inversions without training: division, closed-form Tikhonov, total variation."""
+"""Dipole inversions in closed form, and simple measures of a field."""
 
 from __future__ import annotations
 
@@ -100,179 +100,6 @@ def tikhonov(
     return Estimate(dipole.filter(field, response) * mask, {})
 
 
-def tv(
-    field: Tensor,
-    mask: Tensor,
-    grid: Grid,
-    *,
-    magnitude: Tensor | None = None,
-    noise: Tensor | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
-    regularisation: float | None = None,
-    ridge: float | None = None,
-    completion: float | None = None,
-    tolerance: float = 1.5e-3,
-    iterations: int = 80,
-) -> Estimate:
-    """Total variation by the alternating direction method of multipliers.
-
-    Minimises, over maps x that are zero outside the mask,
-    1/2 ||W (D x - field)||^2 + regularisation TV(x) + ridge/2 ||x||^2 with the isotropic total
-    variation inside the mask. W is 1, and falls below it where the noise is above both its
-    median and :func:`field_roughness` or, without a noise map, the magnitude is below its median.
-    Outside the mask W^2 is 1 - completion, for a field of zero.
-
-    The weights cost no inner iteration: the data term is replaced, around the current x, by its
-    majoriser with W = 1 and the field W^2 field + (1 - W^2) D x, that is, unknown field is filled
-    in with that of x. What is left is diagonal in k-space. In simulations both the completion
-    and the map's zero outside the mask are needed: with x free there, the error of a head rose
-    from 21 to 36 %. In vivo, where the field is not quite that of any x, completion spreads this
-    error, and a field of zero outside served better. The three values that this takes are
-    chosen on the field; they have been calibrated on simulated heads and two in vivo slabs.
-
-    Parameters
-    ----------
-    field, mask, grid
-        See :func:`tkd`.
-    magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
-    progress
-        Called with the iteration, their greatest number, and the relative change of the map.
-    regularisation
-        Weight of the total variation [ppm]; differences are taken per mean voxel edge. By
-        default 0.06 times the median noise or, without a noise map, 0.045 times
-        :func:`field_roughness`, which also holds detail of the anatomy.
-    ridge
-        Weight of the squared map. By default 0.5 times :func:`model_error`: zero for a
-        field that the dipole explains, as in simulations, and about 0.02 in vivo.
-    completion
-        How far the field outside the mask follows the map, 0 to 1. By default 1, falling to
-        0 at a model error of 0.035.
-    tolerance
-        Relative change of the map in an iteration that ends them.
-    iterations
-        The most to take.
-
-    References
-    ----------
-    Bilgic et al. 2014, 10.1002/mrm.25029; Milovic et al. 2018, 10.1002/mrm.27073.
-
-    """
-    # padding by 1.25 costs a third more and gave the same error within 0.1 %
-    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    roughness = field_roughness(field, mask)
-    if regularisation is None and noise is None:
-        regularisation = 0.045 * roughness
-    elif regularisation is None:
-        regularisation = 0.06 * max(float(noise[mask].median()), roughness / 4)
-    error = model_error(field, mask, dipole) if ridge is None or completion is None else 0.0
-    if ridge is None:
-        ridge = 0.5 * error
-    if completion is None:
-        completion = 1 - min(error / 0.035, 1)
-    _check_range('regularisation', regularisation, 0)
-    if not ridge >= 0:
-        raise ValueError(f'The ridge is not negative, unlike {ridge}.')
-    if not 0 <= completion <= 1:
-        raise ValueError(f'The completion lies between 0 and 1, unlike {completion}.')
-    power = torch.where(
-        mask, _data_weight(mask, magnitude, noise, roughness).square(), 1 - completion
-    )
-    chi = _TotalVariation(dipole, field, mask, power, regularisation, ridge).run(
-        iterations, tolerance, progress
-    )
-    chosen = {'regularisation': regularisation, 'ridge': ridge, 'completion': completion}
-    return Estimate(chi, chosen)
-
-
-class _TotalVariation:
-    """State of the alternating directions, in the increments that keep one pair of FFTs each."""
-
-    def __init__(
-        self,
-        dipole: Dipole,
-        field: Tensor,
-        mask: Tensor,
-        power: Tensor,
-        regularisation: float,
-        ridge: float,
-    ) -> None:
-        self.dipole, self.field, self.mask = dipole, field, mask
-        self.power, self.ridge = power, ridge
-        self.coupling = max(50 * regularisation, 2.5e-3)
-        self.outside_coupling = max(self.coupling, 0.01)
-        self.threshold = regularisation / self.coupling
-        edge = prod(dipole.grid.voxel_size) ** (1 / 3)
-        self.edges = [
-            (mask.narrow(a, 0, n - 1) & mask.narrow(a, 1, n - 1)).to(field.dtype) * (edge / v)
-            for a, (n, v) in enumerate(zip(mask.shape, dipole.grid.voxel_size, strict=True))
-        ]
-        self.duals = [torch.zeros_like(e) for e in self.edges]
-        n0, n1, n2 = mask.shape
-        self.outside = torch.ones(dipole.padded_shape, dtype=field.dtype, device=field.device)
-        self.outside[:n0, :n1, :n2] -= mask.to(field.dtype)
-        self.outside_dual = torch.zeros_like(self.outside)
-        self.metric = 1 / (
-            dipole.kernel.square()
-            + self.coupling * gradient_power(dipole)
-            + (self.outside_coupling + ridge)
-        )
-
-    def run(
-        self,
-        iterations: int,
-        tolerance: float,
-        progress: Callable[[int, int, float], None] | None,
-    ) -> Tensor:
-        """Iterate until the map stands still."""
-        dipole, kernel = self.dipole, self.dipole.kernel
-        spectrum = dipole.transform(torch.zeros_like(self.field))
-        padded = torch.zeros_like(self.outside)
-        chi = torch.zeros_like(self.field)
-        for iteration in range(1, iterations + 1):
-            residual = self.power * (self.field - dipole.inverse(kernel * spectrum))
-            step = kernel * dipole.transform(residual)
-            step += torch.fft.rfftn(self._image_step(padded))
-            if self.ridge:
-                step -= self.ridge * spectrum
-            spectrum += step.mul_(self.metric)
-            padded = torch.fft.irfftn(spectrum, s=dipole.padded_shape)
-            previous, chi = chi, self._inside(padded)
-            change = float((chi - previous).norm() / chi.norm().clamp(min=1e-12))
-            if progress is not None:
-                progress(iteration, iterations, change)
-            if change < tolerance:
-                break
-        return chi
-
-    def _inside(self, padded: Tensor) -> Tensor:
-        n0, n1, n2 = self.mask.shape
-        return padded[:n0, :n1, :n2] * self.mask
-
-    def _image_step(self, padded: Tensor) -> Tensor:
-        """Update both multipliers; the pull of both constraints on the map."""
-        n0, n1, n2 = self.mask.shape
-        image = padded[:n0, :n1, :n2]
-        differences = [image.diff(dim=a).mul_(e) for a, e in enumerate(self.edges)]
-        proposals = [g.add_(d) for g, d in zip(differences, self.duals, strict=True)]
-        length = torch.zeros_like(self.field)
-        for a, q in enumerate(proposals):
-            length.narrow(a, 0, q.shape[a]).addcmul_(q, q)
-        shrink = self.threshold / length.sqrt_().clamp_(min=self.threshold)
-        outside = padded * self.outside
-        self.outside_dual += outside
-        pull = outside.add_(self.outside_dual).mul_(-self.outside_coupling)
-        target = pull[:n0, :n1, :n2]
-        for a, (q, e) in enumerate(zip(proposals, self.edges, strict=True)):
-            length_a = q.shape[a]
-            dual = q.mul_(shrink.narrow(a, 0, length_a))
-            flow = (2 * dual - self.duals[a]).mul_(e).mul_(self.coupling)
-            target.narrow(a, 0, length_a).add_(flow)
-            target.narrow(a, 1, length_a).sub_(flow)
-            self.duals[a] = dual
-        return pull
-
-
 def field_roughness(field: Tensor, mask: Tensor) -> float:
     """Robust noise of a field: median of its finest diagonal Haar detail over 0.6745.
 
@@ -334,7 +161,7 @@ def _cone_ratio(field: Tensor, inside: Tensor, dipole: Dipole) -> float:
     return sum(ratios) / len(ratios) if ratios else 0.0
 
 
-def _data_weight(
+def data_weight(
     mask: Tensor, magnitude: Tensor | None, noise: Tensor | None, roughness: float
 ) -> Tensor:
     """Voxel weights between 0 and 1."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import tikhonov, tkd, tv
+from qsmprep.qsm.classical import tikhonov, tkd
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.fit import inr
-from qsmprep.qsm.sparse import scale_mixture
+from qsmprep.qsm.total_variation import tv
 from qsmprep.qsm.wiener import wiener
 
 METHODS: dict[str, Callable] = {
@@ -22,7 +22,6 @@ METHODS: dict[str, Callable] = {
     'tikhonov': tikhonov,
     'tv': tv,
     'wiener': wiener,
-    'scale-mixture': scale_mixture,
     'inr': inr,
 }
 """Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.

@@ -1,4 +1,4 @@
-"""Self-calibrated inversions against division and Tikhonov of the best weight."""
+"""The self-calibrated filter against division and Tikhonov of the best weight."""
 
 from __future__ import annotations
 
@@ -49,24 +49,3 @@ def test_wiener_needs_no_tuning(phantom, sd):
     found = score('wiener', field, phantom)
     assert found < best
     assert found < min(score('tkd', field, phantom, threshold=t) for t in (0.1, 0.2, 0.3))
-
-
-@pytest.mark.parametrize('sd', [1e-3, 6e-3])
-def test_scale_mixture_is_ahead_of_wiener(phantom, sd):
-    noise = sd * np.random.default_rng(0).standard_normal(SHAPE)
-    field = phantom[2] + noise * phantom[0]
-    assert score('scale-mixture', field, phantom) < 0.99 * score('wiener', field, phantom)
-
-
-def test_noise_map_helps_where_noise_is_uneven(phantom):
-    noise = np.full(SHAPE, 1e-3)
-    noise[:30] = 0.02
-    field = phantom[2] + noise * np.random.default_rng(0).standard_normal(SHAPE) * phantom[0]
-    blind = score('scale-mixture', field, phantom)
-    assert score('scale-mixture', field, phantom, noise_ppm=noise) < 0.95 * blind
-
-
-def test_uniform_magnitude_changes_nothing(phantom):
-    plain = score('scale-mixture', phantom[2], phantom)
-    weighted = score('scale-mixture', phantom[2], phantom, magnitude=np.ones(SHAPE))
-    assert weighted == pytest.approx(plain, rel=1e-3)

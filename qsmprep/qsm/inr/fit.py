@@ -9,14 +9,14 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness, model_error, tv
+from qsmprep.qsm.classical import Estimate, field_roughness, model_error
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.descent import check_loss, with_retries
 from qsmprep.qsm.inr.penalty import edge_weights, edges_inside, total_variation
 from qsmprep.qsm.inr.representation import LEVELS, FeatureGrid
 from qsmprep.qsm.likelihood import calibrate
-from qsmprep.qsm.sparse import scale_mixture
+from qsmprep.qsm.total_variation import tv
 
 UNIT_PPM = 0.1
 WEIGHT_PER_NOISE = 0.04
@@ -53,14 +53,15 @@ def inr(
         \tfrac12 \|W (D x - f)\|^2 + \lambda\, \mathrm{TV}_\omega(x).
 
     The voxel weights W are those of the calibrated likelihood. The edges of the warm start, a map
-    of :func:`~qsmprep.qsm.classical.tv`, have no weight :math:`\omega` in the total variation.
+    of :func:`~qsmprep.qsm.total_variation.tv`, have no weight :math:`\omega` in the total
+    variation.
     Full-volume physics is exact, and takes two pairs of Fourier transforms.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
     error on the dipole's cone (:func:`~qsmprep.qsm.classical.model_error`) rises to what
     it is in vivo, the trust t in this loss falls from 1 to 0 and the function becomes t times the
-    fit and 1 - t times the solution of :func:`~qsmprep.qsm.sparse.scale_mixture`: in vivo
-    total variation in any dose, edges weighted or not, raised the error against COSMOS.
+    fit and 1 - t times the warm start: in vivo the weighted total variation of this loss raised
+    the error against COSMOS in any dose.
 
     Parameters
     ----------
@@ -110,9 +111,8 @@ def inr(
     level = max(level, field_roughness(field, mask) / 8)
     if regularisation is None:
         regularisation = WEIGHT_PER_NOISE * level * (level / TYPICAL_NOISE_PPM) ** 0.25
-    scan = {'noise': noise, 'magnitude': magnitude}
+    start = tv(field, mask, grid, noise=noise, magnitude=magnitude).chi
     if trust > 0:
-        start = tv(field, mask, grid, **scan).chi
         edges = edges_inside(mask, grid.voxel_size)
         edges = edge_weights(start, edges, lower_percentile, upper_percentile)
         if weight is None:
@@ -130,8 +130,7 @@ def inr(
     else:
         function, iterations = FeatureGrid(grid, levels, start=torch.zeros_like(field)), 0
     if trust < 1:
-        steady = scale_mixture(field, mask, grid, **scan).chi
-        function.blend(trust, (1 - trust) / UNIT_PPM * steady)
+        function.blend(trust, (1 - trust) / UNIT_PPM * start)
 
     @torch.no_grad()
     def evaluate(positions: list[Tensor] | None = None) -> Tensor:

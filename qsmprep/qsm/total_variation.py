@@ -1,0 +1,331 @@
+"""Total variation on the calibrated likelihood, from white noise to model error as in vivo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import pi, prod
+
+import torch
+from torch import Tensor
+
+from qsmprep.qsm.classical import (
+    Estimate,
+    data_weight,
+    field_roughness,
+    gradient_power,
+    model_error,
+)
+from qsmprep.qsm.dipole import AXES, Dipole
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.spectrum import LOWEST, estimate_spectra
+
+MODEL_ERROR_IN_VIVO = 0.02
+STEP_PPM = 0.02
+GAUSSIAN_PART = 0.5
+PRECISION = 1.15
+LEAST_NOISE = 0.1
+
+
+def tv(
+    field: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    *,
+    magnitude: Tensor | None = None,
+    noise: Tensor | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+    regularisation: float | None = None,
+    error_share: float | None = None,
+    tolerance: float = 1.5e-3,
+    iterations: int = 80,
+) -> Estimate:
+    r"""Total variation, as far as the field is one of a piecewise smooth map.
+
+    Two convex problems and all that lies between them. Where the field has no model error,
+
+    .. math:: \tfrac12 \|W (D x - f)\|^2 + \lambda\, \mathrm{TV}(x), \quad x = 0 \text{ outside}.
+
+    Where the model error is that of scans in vivo, the residual is white noise inside the mask
+    plus a coloured error, both of the spectra that the scan shows, and the prior takes the
+    differences z of the map after a filter that makes them white, of variance one, under
+    the scan's spectrum S(k) of susceptibility:
+
+    .. math:: \tfrac12 \|C^{-1/2} e\|^2 + \tfrac12 \|W (D x + e - f)\|^2 / \sigma^2
+        + \tfrac c2 \sum \left[\tfrac12 |z|^2 + h(|z|)\right]
+
+    with Huber's h, quadratic up to one standard deviation and linear beyond. Without h and with
+    c = 2 this is the Wiener filter; c = 2.3 restores, to the differences of heads, the
+    variance that the linear part takes from the prior. The map is free outside the mask.
+
+    Between the two, filters, weights and penalties are interpolated geometrically by the share of
+    the model error, and what binds the map outside the mask is loosened. In vivo total variation
+    alone leaves shadows or streaks in any dose, while in simulations the Gaussian prior
+    leaves half of the error.
+
+    Solved by ADMM in the whitened map, at two pairs of Fourier transforms an iteration. Weights
+    and mask cost no inner iteration: unknown field is filled in with that of the map and
+    the estimated coloured error (expectation-maximisation).
+
+    Parameters
+    ----------
+    field, mask, grid
+        See :func:`~qsmprep.qsm.classical.tkd`.
+    magnitude, noise
+        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first. W falls
+        below 1 where the noise is above its median or the magnitude below.
+    progress
+        Called with the iteration, their greatest number, and the relative change of the map.
+    regularisation
+        Weight :math:`\lambda` of the total variation [ppm]; differences are taken per mean voxel
+        edge. By default 0.06 times the median noise or, without a noise map, 0.045 times
+        :func:`~qsmprep.qsm.classical.field_roughness`, which also holds detail of the anatomy.
+        Another value scales the whole prior, with or without model error.
+    error_share
+        How far the coloured model error is reckoned with, 0 to 1. By default
+        :func:`~qsmprep.qsm.classical.model_error` over 0.02, at most 1: zero for a field that
+        the dipole explains, one in vivo.
+    tolerance
+        Relative change of the whitened map in an iteration that ends them.
+    iterations
+        The most to take.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    Bilgic et al. 2014, 10.1002/mrm.25029; Milovic et al. 2018, 10.1002/mrm.27073; Huber 1964,
+    10.1214/aoms/1177703732.
+
+    """
+    # padding by 1.25 costs a third more and gave the same error within 0.1 %
+    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
+    roughness = field_roughness(field, mask)
+    usual = 0.045 * roughness
+    if noise is not None:
+        usual = 0.06 * max(float(noise[mask].median()), roughness / 4)
+    if regularisation is None:
+        regularisation = usual
+    if not regularisation > 0:
+        raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
+    if error_share is None:
+        error_share = min(model_error(field, mask, dipole) / MODEL_ERROR_IN_VIVO, 1.0)
+    if not 0 <= error_share <= 1:
+        raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
+    problem = _white_problem(regularisation)
+    if error_share > 0:
+        likelihood = _likelihood(field, mask, dipole, noise, error_share, roughness)
+        problem = _coloured_problem(problem, likelihood, error_share, regularisation / usual)
+    weight = data_weight(mask, magnitude, noise, roughness)
+    chi = _Splitting(dipole, field, mask, weight.square(), problem).run(
+        iterations, tolerance, progress
+    )
+    return Estimate(chi, {'regularisation': regularisation, 'error_share': error_share})
+
+
+def _likelihood(
+    field: Tensor,
+    mask: Tensor,
+    dipole: Dipole,
+    noise: Tensor | None,
+    share: float,
+    roughness: float,
+) -> Likelihood:
+    """Likelihood with a share of the model error, its white noise bounded from below."""
+    spectra = estimate_spectra(field, mask, dipole, noise)
+    white = max(spectra.noise, (LEAST_NOISE * roughness) ** 2)
+    spectra = replace(spectra, model_error=share * spectra.model_error, noise=white)
+    return Likelihood(field, dipole, spectra)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What is minimised, in the whitened map y [ppm], where the white noise has weight one.
+
+    Parameters
+    ----------
+    variation
+        Weight of the (Huber) total variation [ppm].
+    coupling, outside_coupling
+        Weights of the splittings of gradient and of the map outside the mask.
+    knee
+        Length of the gradient up to which it is quadratic [ppm].
+    smoothness
+        Weight of half the squared gradient.
+    shape
+        Response that makes the map out of y; None for one.
+    colour
+        Share of the coloured error in the spectrum of all error; None for zero.
+    freedom
+        0: the map is zero outside the mask; 1: it is free there, under the same prior.
+    start
+        Half spectrum of a first y.
+
+    """
+
+    variation: float
+    coupling: float
+    outside_coupling: float
+    knee: float = 0.0
+    smoothness: float = 0.0
+    freedom: float = 0.0
+    shape: Tensor | None = None
+    colour: Tensor | None = None
+    start: Tensor | None = None
+
+
+def _white_problem(regularisation: float) -> _Problem:
+    """Total variation for white noise."""
+    return _Problem(
+        regularisation, max(50 * regularisation, 2.5e-3), max(50 * regularisation, 0.01)
+    )
+
+
+def _coloured_problem(
+    white: _Problem, likelihood: Likelihood, share: float, strength: float
+) -> _Problem:
+    """Problem between that of white noise and that of the calibrated likelihood."""
+    dipole, error = likelihood.dipole, likelihood.error
+    noise = float(error.min())
+    edge = prod(dipole.grid.voxel_size) ** (1 / 3)
+    power = gradient_power(dipole).clamp(min=(2 * pi * LOWEST * edge) ** 2)
+    shape = ((power * likelihood.prior).sqrt() / STEP_PPM) ** share
+    first = dipole.kernel / (dipole.kernel.square() + error / likelihood.prior)
+    coupling = noise / STEP_PPM**2
+    precision = PRECISION * strength * coupling
+    linear = (1 - GAUSSIAN_PART) * precision * STEP_PPM
+    return _Problem(
+        variation=_between(white.variation, linear, share),
+        coupling=_between(white.coupling, coupling, share),
+        outside_coupling=_between(white.outside_coupling, coupling, share),
+        knee=share * STEP_PPM,
+        smoothness=share * GAUSSIAN_PART * precision,
+        freedom=share,
+        shape=shape,
+        colour=1 - noise / error,
+        start=first * dipole.transform(likelihood.field) / shape,
+    )
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Geometric interpolation."""
+    return low ** (1 - share) * high**share
+
+
+class _Splitting:
+    """State of the alternating directions, in increments that keep two pairs of transforms."""
+
+    def __init__(
+        self, dipole: Dipole, field: Tensor, mask: Tensor, power: Tensor, problem: _Problem
+    ) -> None:
+        self.dipole, self.field, self.mask = dipole, field, mask
+        self.power, self.problem = power, problem
+        gradients = gradient_power(dipole)
+        self.response = dipole.kernel
+        if problem.shape is not None:
+            self.response = self.response * problem.shape
+        self.pull = self.response
+        if problem.colour is not None:
+            self.pull = (1 - problem.colour) * self.pull
+        self.ridge = problem.smoothness * gradients if problem.smoothness else None
+        self.metric = 1 / (
+            self.pull * self.response
+            + (problem.coupling + problem.smoothness) * gradients
+            + problem.outside_coupling
+        )
+        self.outside = torch.ones(dipole.padded_shape, dtype=field.dtype, device=field.device)
+        self._grid_part(self.outside).sub_(mask.to(field.dtype))
+        self.outside_dual = torch.zeros_like(self.outside)
+        self.edges = self._edge_weights()
+        self.duals = [torch.zeros_like(e) for e in self.edges]
+
+    def _grid_part(self, padded: Tensor) -> Tensor:
+        n0, n1, n2 = self.mask.shape
+        return padded[:n0, :n1, :n2]
+
+    def _edge_weights(self) -> list[Tensor]:
+        """One between neighbours in the mask, per mean voxel edge; outside as far as it is free."""
+        inside, free = self.mask, self.problem.freedom
+        if free:
+            inside = self.outside == 0
+        size = self.dipole.grid.voxel_size
+        edge = prod(size) ** (1 / 3)
+        weights = []
+        for a, (n, v) in enumerate(zip(inside.shape, size, strict=True)):
+            both = (inside.narrow(a, 0, n - 1) & inside.narrow(a, 1, n - 1)).to(self.field.dtype)
+            weights.append((both * (1 - free) + free) * (edge / v))
+        return weights
+
+    def run(
+        self,
+        iterations: int,
+        tolerance: float,
+        progress: Callable[[int, int, float], None] | None,
+    ) -> Tensor:
+        """Iterate until the whitened map stands still; return the map."""
+        dipole, problem = self.dipole, self.problem
+        spectrum = problem.start
+        if spectrum is None:
+            spectrum = dipole.transform(torch.zeros_like(self.field))
+        padded = self._image(spectrum)
+        inside = self._grid_part(padded) * self.mask
+        data = dipole.transform(self.field)
+        for iteration in range(1, iterations + 1):
+            predicted = self.response * spectrum
+            if problem.colour is None:
+                step = self.pull * self._white_residual(predicted)
+            else:
+                coloured = problem.colour * (data - predicted)
+                residual = coloured + self._white_residual(predicted + coloured)
+                data = predicted + residual
+                step = self.pull * residual
+            step += torch.fft.rfftn(self._image_step(padded), dim=AXES)
+            if self.ridge is not None:
+                step -= self.ridge * spectrum
+            spectrum = spectrum + step.mul_(self.metric)
+            padded = self._image(spectrum)
+            previous, inside = inside, self._grid_part(padded) * self.mask
+            change = float((inside - previous).norm() / inside.norm().clamp(min=1e-12))
+            if progress is not None:
+                progress(iteration, iterations, change)
+            if change < tolerance:
+                break
+        if problem.shape is None:
+            return inside
+        return dipole.inverse(problem.shape * spectrum) * self.mask
+
+    def _white_residual(self, predicted: Tensor) -> Tensor:
+        """Measured minus predicted field, where it was measured, as a half spectrum."""
+        return self.dipole.transform(self.power * (self.field - self.dipole.inverse(predicted)))
+
+    def _image(self, spectrum: Tensor) -> Tensor:
+        return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape, dim=AXES)
+
+    def _image_step(self, padded: Tensor) -> Tensor:
+        """Update both multipliers; the pull of prior and mask on the map."""
+        image = padded if self.problem.freedom else self._grid_part(padded)
+        differences = [image.diff(dim=a).mul_(e) for a, e in enumerate(self.edges)]
+        proposals = [g.add_(d) for g, d in zip(differences, self.duals, strict=True)]
+        length = torch.zeros_like(image)
+        for a, q in enumerate(proposals):
+            length.narrow(a, 0, q.shape[a]).addcmul_(q, q)
+        # the dual of Huber's function: a share of short vectors, a fixed length of long ones
+        threshold = self.problem.variation / self.problem.coupling
+        shrink = threshold / length.sqrt_().clamp_(min=threshold + self.problem.knee)
+        outside = padded * self.outside
+        dual = outside.add_(self.outside_dual).mul_(1 - self.problem.freedom)
+        pull = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)
+        self.outside_dual = dual
+        target = pull if self.problem.freedom else self._grid_part(pull)
+        for a, (q, e) in enumerate(zip(proposals, self.edges, strict=True)):
+            length_a = q.shape[a]
+            dual = q.mul_(shrink.narrow(a, 0, length_a))
+            flow = (2 * dual - self.duals[a]).mul_(e).mul_(self.problem.coupling)
+            target.narrow(a, 0, length_a).add_(flow)
+            target.narrow(a, 1, length_a).sub_(flow)
+            self.duals[a] = dual
+        return pull

@@ -1,0 +1,42 @@
+"""A small phantom that tests of inversions share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.metrics import nrmse
+
+
+class Scan:
+    """A ball-shaped brain with ellipsoids of 0.03 to 0.12 ppm and a vein."""
+
+    def __init__(self, shape=(56, 60, 52), voxel_size=(1, 1, 1), b0=(0, 0, 1), noise=0.0, seed=0):
+        self.grid = Grid(shape, voxel_size, b0)
+        rng = np.random.default_rng(seed)
+        axes = [(np.arange(n) - n / 2) * v for n, v in zip(shape, voxel_size, strict=True)]
+        x = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+        radius = 0.42 * min(n * v for n, v in zip(shape, voxel_size, strict=True))
+        mask = np.linalg.norm(x, axis=-1) < radius
+        chi = np.full(shape, -0.02)
+        for _ in range(9):
+            centre, size = rng.uniform(-0.6, 0.6, 3) * radius, rng.uniform(0.15, 0.35, 3) * radius
+            chi[(((x - centre) / size) ** 2).sum(-1) < 1] = rng.uniform(0.03, 0.12)
+        chi[np.hypot(x[..., 0] - 3, x[..., 1] + 4) < 1.2] = 0.25
+        self.mask = torch.from_numpy(mask)
+        self.chi = torch.tensor(np.where(mask, chi, 0), dtype=torch.float32)
+        field = Dipole(self.grid, padding=2).forward(self.chi)
+        field += noise * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        self.field = field * self.mask
+
+    def error(self, chi):
+        return nrmse(chi.numpy(), self.chi.numpy(), self.mask.numpy())
+
+
+@pytest.fixture(scope='session')
+def make_scan():
+    """The phantom: call it with shape, voxel size, B0 direction, noise [ppm] and seed."""
+    return Scan
