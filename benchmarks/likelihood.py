@@ -1,10 +1,11 @@
 """What the calibrated likelihood is worth, and whether its spectra are right.
 
-On a simulated head (with white noise of several levels) and, where a folder is given, on scans in
-vivo with a reference map: the error of each method, and the power of the true residual beside
-what was estimated from the field alone. The folder holds ``NAME_phs.nii.gz`` (local field, ppm),
-``NAME_susc.nii.gz`` (susceptibility, ppm) and ``NAME_msk.nii.gz``, B0 along the third axis; such
-files came with the public SNU data of QSMnet.
+On a simulated head (with white noise of several levels; at 2 mm with uneven noise and a planted
+coloured error of several strengths) and, where a folder is given, on scans in vivo with a
+reference map: the error of each method with each part of the likelihood, and the power of the
+true residual beside what was estimated from the field alone. The folder holds
+``NAME_phs.nii.gz`` (local field, ppm), ``NAME_susc.nii.gz`` (susceptibility, ppm) and
+``NAME_msk.nii.gz``, B0 along the third axis; such files came with the public SNU data of QSMnet.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import bounding_box, invert
-from qsmprep.qsm.likelihood import INCOHERENT, Likelihood
+from qsmprep.qsm.likelihood import INCOHERENT, Likelihood, calibrate
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.spectrum import Spectra, estimate_spectra
@@ -30,6 +31,10 @@ COLUMNS = ('data', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM')
 TIKHONOV = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2)
 TKD = (0.1, 0.15, 0.2, 0.3, 0.4)
 EDGES = np.geomspace(0.02, 0.85, 22)
+STRENGTHS = (0.0, 0.2, 0.4, 0.7, 1.0)
+UNEVEN_SNR = 20.0
+CG_ITERATIONS = 30
+PARTS = ('white noise', 'voxel weights', 'spectral part', 'both')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,6 +49,25 @@ def build_parser() -> argparse.ArgumentParser:
     add('--voxel-mm', type=float, default=1.2, help='voxel size of the simulated head')
     add('--threads', type=int, default=1)
     return parser
+
+
+def uneven(strength: float, voxel_mm: float = 2.0) -> tuple:
+    """Field, truth, mask, grid and noise map of a head with uneven noise and coloured error.
+
+    The error has the spectrum of residuals against COSMOS, 3.3e-4 ppm^2 mm^3 at 0.15 cycles/mm and
+    falling with the power 2.6 of |k|, times the square of the strength.
+    """
+    head = simulate_local_field(voxel_size=(voxel_mm,) * 3, seed=7, snr=UNEVEN_SNR)
+    generator = np.random.default_rng(8)
+    wide = tuple(3 * n // 2 for n in head.mask.shape)
+    axes = np.meshgrid(*[np.fft.fftfreq(n, voxel_mm) for n in wide], indexing='ij')
+    k = np.sqrt(sum(axis**2 for axis in axes)).clip(0.02)
+    amplitude = strength * np.sqrt(3.3e-4 * (k / 0.15) ** -2.6 / voxel_mm**3)
+    error = np.fft.ifftn(np.fft.fftn(generator.standard_normal(wide)) * amplitude).real
+    error = error[tuple(slice(n) for n in head.mask.shape)]
+    field = (head.measured_ppm + error) * head.mask
+    name = f'uneven noise, model error {strength:g}'
+    return name, field, head.chi, head.mask, head.grid, head.noise_ppm
 
 
 def simulated(noise_ppb: float, voxel_mm: float) -> tuple[str, np.ndarray, ...]:
@@ -89,18 +113,41 @@ def compare(name: str, field, truth, mask, grid) -> list[list]:
     ):
         maps = [invert(field, mask, grid, method, **{parameter: v}).chi_ppm for v in values]
         rows.append([name, label, *min(scores(m, truth, mask) for m in maps)])
-    image = torch.from_numpy(field.astype(np.float32))
-    inside, dipole = torch.from_numpy(mask), Dipole(grid)
-    spectra = estimate_spectra(image, inside, dipole)
-    white = Likelihood(image, dipole, with_white_error(spectra))
-    chi = (white.posterior_mean(inside, iterations=5) * inside).numpy()
-    rows.append([name, 'wiener without the colour of the error', *scores(chi, truth, mask)])
-    for method in ('tv', 'wiener'):
+    for method in ('tikhonov', 'wiener', 'tv'):
         chi = invert(field, mask, grid, method).chi_ppm
         rows.append([name, method, *scores(chi, truth, mask)])
-    for row in rows:
-        print(f'{row[0]:20s} {row[1]:36s}', *(f'{v:7.3f}' for v in row[2:]), flush=True)
     return rows
+
+
+def ablate(name: str, field, truth, mask, grid, noise=None) -> list[list]:
+    """Rows for one field: filter and total variation with each part of the likelihood."""
+    rows = []
+    for part in PARTS if noise is not None else PARTS[::2]:
+        weights = noise if part in ('voxel weights', 'both') else None
+        spectral = part in ('spectral part', 'both')
+        chi = filtered(field, mask, grid, weights, spectral)
+        rows.append([name, f'filter, {part}', *scores(chi, truth, mask)])
+        share = {} if spectral else {'error_share': 0.0}
+        chi = invert(field, mask, grid, 'tv', noise_ppm=weights, **share).chi_ppm
+        rows.append([name, f'tv, {part}', *scores(chi, truth, mask)])
+    return rows
+
+
+def filtered(field, mask, grid, noise, spectral: bool) -> np.ndarray:
+    """Posterior mean, by conjugate gradients where there are voxel weights."""
+    image, inside = (torch.from_numpy(np.ascontiguousarray(a)) for a in (field, mask))
+    image, dipole = image.float() * inside, Dipole(grid)
+    weights = None if noise is None else torch.from_numpy(noise).float() * inside
+    spectra, weight = calibrate(image, inside, dipole, noise=weights)
+    if not spectral:
+        spectra = with_white_error(spectra)
+    likelihood = Likelihood(image, dipole, spectra, weight)
+    if weight is None:
+        chi = likelihood.posterior_mean(inside, iterations=5)
+    else:
+        prior = likelihood.prior.clamp(min=1e-12)
+        chi = likelihood.prox(torch.zeros_like(image), prior, iterations=CG_ITERATIONS)
+    return (chi * inside).numpy()
 
 
 def draw(name: str, field, truth, mask, grid, path: Path) -> None:
@@ -149,15 +196,26 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     cases = [simulated(noise, options.voxel_mm) for noise in options.noise_ppb]
-    if options.in_vivo is not None:
-        cases += in_vivo(options.in_vivo)
-    rows = []
-    for case in cases:
-        rows += compare(*case)
+    scans = in_vivo(options.in_vivo) if options.in_vivo is not None else []
+    rows, parts = [], []
+    for case in cases + scans:
+        rows += show(compare(*case))
         stem = case[0].replace(', ', '-').replace(' ', '')
         draw(*case, options.out / f'spectra-{stem}.png')
-    with (options.out / 'likelihood.csv').open('w', newline='') as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+    for case in scans:
+        parts += show(ablate(*case))
+    for strength in STRENGTHS:
+        parts += show(ablate(*uneven(strength)))
+    for name, table in (('likelihood', rows), ('parts', parts)):
+        with (options.out / f'{name}.csv').open('w', newline='') as file:
+            csv.writer(file).writerows([COLUMNS, *table])
+
+
+def show(rows: list[list]) -> list[list]:
+    """Print rows and return them."""
+    for row in rows:
+        print(f'{row[0]:34s} {row[1]:26s}', *(f'{v:7.3f}' for v in row[2:]), flush=True)
+    return rows
 
 
 if __name__ == '__main__':

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi, prod, sqrt
+from math import exp, log, pi, prod, sqrt
 from typing import NamedTuple
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from qsmprep.qsm.dipole import Dipole, frequencies
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.spectrum import LOWEST, estimate_spectra
 
 CONE = 0.05
 FAR_FROM_CONE = 0.15
 LEAKAGE_GAIN = 5.0
 LEAST_ROUGHNESS = 1e-9
+WEIGHTS = (log(1e-5), log(10.0))
 
 
 class Estimate(NamedTuple):
@@ -68,8 +72,8 @@ def tikhonov(
     mask: Tensor,
     grid: Grid,
     *,
-    regularisation: float = 0.02,
-    penalty: str = 'identity',
+    regularisation: float | None = None,
+    order: int = 0,
 ) -> Estimate:
     """Closed-form minimiser of ||D x - field||^2 + regularisation ||R x||^2.
 
@@ -80,9 +84,10 @@ def tikhonov(
     field, mask, grid
         See :func:`tkd`.
     regularisation
-        Weight of the penalty, above zero.
-    penalty
-        R: 'identity', or 'gradient' for differences between neighbours divided by their
+        Weight of the penalty, above zero. By default that of the least expected squared error
+        under the spectra of susceptibility and error that the field itself shows.
+    order
+        R: 0 for the identity, 1 for differences between neighbours divided by their
         distance in units of the mean voxel edge.
 
     References
@@ -90,14 +95,32 @@ def tikhonov(
     Kressler et al. 2010, 10.1109/TMI.2009.2023787; Bilgic et al. 2014, 10.1002/jmri.24365.
 
     """
-    _check_range('regularisation', regularisation, 0)
-    if penalty not in ('identity', 'gradient'):
-        raise ValueError(f"The penalty is 'identity' or 'gradient', not {penalty!r}.")
+    if order not in (0, 1):
+        raise ValueError(f'The order of the penalty is 0 or 1, not {order}.')
     dipole = Dipole(grid, device=field.device, dtype=field.dtype)
-    power = 1.0 if penalty == 'identity' else gradient_power(dipole)
+    power = torch.ones_like(dipole.kernel) if order == 0 else gradient_power(dipole)
+    if regularisation is None:
+        likelihood = Likelihood(field, dipole, estimate_spectra(field, mask, dipole))
+        regularisation = _least_expected_error(likelihood, power)
+    _check_range('regularisation', regularisation, 0)
     response = dipole.kernel / (dipole.kernel.square() + regularisation * power)
     response[0, 0, 0] = 0
-    return Estimate(dipole.filter(field, response) * mask, {})
+    return Estimate(dipole.filter(field, response) * mask, {'regularisation': regularisation})
+
+
+def _least_expected_error(likelihood: Likelihood, power: Tensor) -> float:
+    """Weight of a penalty that minimises the expected squared error of the map."""
+    kernel = likelihood.dipole.kernel
+    use = likelihood.dipole.wavenumber() > LOWEST
+    squared, power = kernel.square()[use], power[use]
+    prior, error = likelihood.prior[use], likelihood.error[use]
+
+    def expected(log_weight: float) -> float:
+        pull = exp(log_weight) * power
+        parts = pull.square() * prior + squared * error
+        return float((parts / (squared + pull).square()).sum(dtype=torch.float64))
+
+    return exp(minimize_scalar(expected, bounds=WEIGHTS, method='bounded').x)
 
 
 def field_roughness(field: Tensor, mask: Tensor) -> float:

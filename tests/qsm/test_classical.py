@@ -47,11 +47,20 @@ def test_gradient_penalty_solves_its_normal_equations(make_scan):
     response = torch.fft.rfftn(differences).real
     expected = dipole.inverse(spectrum / (dipole.kernel.square() + weight * response + 1e-9))
     whole = torch.ones_like(scan.mask)
-    found = classical.tikhonov(
-        scan.field, whole, scan.grid, regularisation=weight, penalty='gradient'
-    ).chi
+    found = classical.tikhonov(scan.field, whole, scan.grid, regularisation=weight, order=1).chi
     expected, found = expected - expected.mean(), found - found.mean()
     assert (found - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize('order', [0, 1])
+@pytest.mark.parametrize('noise', [5e-4, 5e-3])
+def test_default_weight_is_near_the_best(make_scan, order, noise):
+    scan = make_scan(noise=noise)
+    weights = [10**e for e in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0)]
+    best = min(
+        scan.error(run(classical.tikhonov, scan, order=order, regularisation=w)) for w in weights
+    )
+    assert scan.error(run(classical.tikhonov, scan, order=order)) < 1.1 * best
 
 
 def test_roughness_is_the_noise_of_a_smooth_field():
@@ -77,7 +86,7 @@ def test_model_error_is_found_but_not_overrated(make_scan):
         (classical.tkd, {'threshold': 0}),
         (classical.tkd, {'threshold': 0.7}),
         (classical.tikhonov, {'regularisation': 0}),
-        (classical.tikhonov, {'penalty': 'lasso'}),
+        (classical.tikhonov, {'order': 2}),
     ],
 )
 def test_parameters_out_of_range_are_refused(scan, method, parameters):
