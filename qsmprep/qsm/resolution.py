@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from qsmprep.qsm.dipole import AXES, Dipole, frequencies
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.invert import bounding_box
 
 Resolution = float | Literal['iso']
 """Longest edge of a voxel that is asked for [mm]; ``'iso'`` is the shortest one that there is."""
+
+MARGIN = 4
+"""Coarse voxels around a mask that belong to the part of a scan that is looked at."""
 
 
 def finer_grid(grid: Grid, resolution_mm: Resolution) -> Grid | None:
@@ -166,3 +172,108 @@ class KSpaceCrop:
             if n < m:
                 inside &= axis.abs() < 0.5 * n / (m * size)
         return inside
+
+
+def resized(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Image interpolated linearly over the same field of view."""
+    image = functional.interpolate(image.float()[None, None], size=shape, mode='trilinear')
+    return image[0, 0]
+
+
+@dataclass(frozen=True)
+class FieldOfView:
+    """The part of a scan that holds its mask, on a coarse and on a fine grid.
+
+    It begins and ends where voxels of both grids do, so that their sizes are kept.
+
+    Parameters
+    ----------
+    whole, whole_fine
+        Both grids of the whole scan.
+    box, fine_box
+        The part, in both.
+    whole_mask
+        Coarse voxels of the map.
+    device
+        Where tensors are made.
+
+    """
+
+    whole: Grid
+    whole_fine: Grid
+    box: tuple[slice, slice, slice]
+    fine_box: tuple[slice, slice, slice]
+    whole_mask: np.ndarray
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, mask: np.ndarray, grid: Grid, resolution_mm: Resolution, device: str
+    ) -> FieldOfView | None:
+        """Part that holds a mask, None where the grid is as fine as asked for already.
+
+        Raises
+        ------
+        ValueError
+            If the mask is empty or not of the shape of the grid.
+
+        """
+        mask = np.asarray(mask) > 0
+        fine = finer_grid(grid, resolution_mm)
+        if mask.shape != grid.shape or not mask.any():
+            raise ValueError(
+                f'The mask has {mask.sum()} voxels in the shape {mask.shape}; at least one is '
+                f'needed, in the shape {grid.shape} of the grid.'
+            )
+        if fine is None:
+            return None
+        box, fine_box = [], []
+        for found, n, m in zip(bounding_box(mask), grid.shape, fine.shape, strict=True):
+            step = n // math.gcd(n, m)
+            first = max(found.start - MARGIN, 0) // step * step
+            last = min(math.ceil((found.stop + MARGIN) / step) * step, n)
+            box.append(slice(first, last))
+            fine_box.append(slice(first * m // n, last * m // n))
+        return cls(grid, fine, tuple(box), tuple(fine_box), mask, torch.device(device))
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Coarse grid of the part."""
+        return replace(self.whole, shape=tuple(b.stop - b.start for b in self.box))
+
+    @cached_property
+    def fine(self) -> Grid:
+        """Fine grid of the part."""
+        return replace(self.whole_fine, shape=tuple(b.stop - b.start for b in self.fine_box))
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Coarse mask."""
+        return torch.from_numpy(self.whole_mask[self.box]).to(self.device)
+
+    @cached_property
+    def support(self) -> Tensor:
+        """Fine voxels whose middle lies in the mask, interpolated."""
+        return resized(self.mask, self.fine.shape) > 0.5
+
+    @cached_property
+    def operator(self) -> KSpaceCrop:
+        """From the fine to the coarse grid."""
+        return KSpaceCrop(self.fine.shape, self.grid.shape, device=self.device)
+
+    def cropped(self, name: str, image: np.ndarray) -> Tensor:
+        """Image in the box, zero outside the mask."""
+        image = np.asarray(image)
+        if image.shape != self.whole.shape or not np.isfinite(image[self.whole_mask]).all():
+            raise ValueError(
+                f'The {name} has the shape {image.shape}; finite values in the shape '
+                f'{self.whole.shape} of the mask are needed.'
+            )
+        inside = np.where(self.whole_mask[self.box], image[self.box], 0)
+        return torch.from_numpy(inside.astype(np.float32)).to(self.device)
+
+    def uncropped(self, image: Tensor) -> np.ndarray:
+        """Fine image over the whole field of view."""
+        whole = np.zeros(self.whole_fine.shape, dtype=np.float32)
+        whole[self.fine_box] = image.float().cpu().numpy()
+        return whole

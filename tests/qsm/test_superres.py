@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm import superres
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
 from qsmprep.qsm.diffusion.guidance import Posterior
 from qsmprep.qsm.diffusion.weights import save_weights
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.resolution import KSpaceCrop
+from qsmprep.qsm.resolution import FieldOfView, KSpaceCrop
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import CoarseMap, coarse_field, super_resolve, super_resolve_field
 
@@ -161,7 +160,7 @@ def test_the_box_around_a_mask_keeps_the_voxels_sizes(prior):
     mask[12:22, 9:21, 8:20] = True
     result = super_resolve(0.01 * mask, mask, grid, 0.9, prior=prior)
     assert result.grid.shape == (67, 60, 36)
-    view = superres._View.of(mask, grid, 0.9, 'cpu')
+    view = FieldOfView.of(mask, grid, 0.9, 'cpu')
     sizes = [[f.shape[a] * f.voxel_size[a] for a in range(3)] for f in (view.grid, view.fine)]
     np.testing.assert_allclose(*sizes)
     assert view.grid.shape[1] < 36
