@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from qsmprep.qsm.dipole import AXES, Dipole, frequencies
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import bounding_box
 
 Resolution = float | Literal['iso']
 """Longest edge of a voxel that is asked for [mm]; ``'iso'`` is the shortest one that there is."""
@@ -228,10 +227,10 @@ class FieldOfView:
         if fine is None:
             return None
         box, fine_box = [], []
-        for found, n, m in zip(bounding_box(mask), grid.shape, fine.shape, strict=True):
+        for found, n, m in zip(mask.nonzero(), grid.shape, fine.shape, strict=True):
             step = n // math.gcd(n, m)
-            first = max(found.start - MARGIN, 0) // step * step
-            last = min(math.ceil((found.stop + MARGIN) / step) * step, n)
+            first = max(int(found.min()) - MARGIN, 0) // step * step
+            last = min(math.ceil((int(found.max()) + 1 + MARGIN) / step) * step, n)
             box.append(slice(first, last))
             fine_box.append(slice(first * m // n, last * m // n))
         return cls(grid, fine, tuple(box), tuple(fine_box), mask, torch.device(device))
