@@ -148,9 +148,10 @@ def model_error(field: Tensor, mask: Tensor, dipole: Dipole) -> float:
 
     On the cone, where the response is next to nothing, a field has power from three sources:
     model error (anisotropy, flow, background, phase errors), noise, and the mask, which spreads
-    power from elsewhere. Up to 0.15 cycles/mm the noise is negligible, and what the mask does is
-    seen on the masked field of a first, regularised map. Being too weak, that shows a part: in
-    simulated heads the leakage was 2.6 to 4.6 times as large, and 5 times is taken off.
+    power from elsewhere. Up to 0.15 cycles/mm the noise is little and :func:`field_roughness`
+    bounds it; what the mask does is seen on the masked field of a first, regularised map. Being
+    too weak, that shows a part: in simulated heads the leakage was 2.6 to 4.6 times as large, and
+    5 times is taken off.
 
     Returns
     -------
@@ -159,10 +160,10 @@ def model_error(field: Tensor, mask: Tensor, dipole: Dipole) -> float:
 
     """
     inside = mask.to(field.dtype)
-    ratio = _cone_ratio(field, inside, dipole)
+    ratio = _cone_ratio(field, inside, dipole, field_roughness(field, mask))
     response = dipole.kernel
     first = dipole.filter(field, response / (response.square() + 0.02)) * inside
-    leakage = _cone_ratio(dipole.forward(first), inside, dipole)
+    leakage = _cone_ratio(dipole.forward(first), inside, dipole, 0.0)
     excess = ratio - LEAKAGE_GAIN * leakage
     if not excess > 0:
         return 0.0
@@ -170,17 +171,18 @@ def model_error(field: Tensor, mask: Tensor, dipole: Dipole) -> float:
     return min(excess / (1 - min(ratio, 0.9)), 1.0) * far
 
 
-def _cone_ratio(field: Tensor, inside: Tensor, dipole: Dipole) -> float:
+def _cone_ratio(field: Tensor, inside: Tensor, dipole: Dipole, noise: float) -> float:
     """Power on the cone over that far from it, averaged over shells up to 0.15 cycles/mm."""
     centred = (field - (field * inside).sum() / inside.sum()) * inside
-    power = dipole.transform(centred).abs().square()
+    power = dipole.transform(centred).abs().square() - noise**2 * inside.sum()
     wavenumber, response = dipole.wavenumber(), dipole.kernel.abs()
     ratios = []
     for low in (0.02, 0.05, 0.10):
         shell = (wavenumber >= low) & (wavenumber < low + 0.05)
         on, off = shell & (response < CONE), shell & (response > FAR_FROM_CONE)
         if on.any() and off.any():
-            ratios.append(float(power[on].mean() / power[off].mean().clamp(min=1e-30)))
+            cone, far = power[on].mean().clamp(min=0), power[off].mean().clamp(min=1e-30)
+            ratios.append(min(float(cone / far), 1.0))
     return sum(ratios) / len(ratios) if ratios else 0.0
 
 
