@@ -17,6 +17,8 @@ DESCRIPTIONS = {
     'field itself [@whittle]',
     'inr': 'a function of coordinates, a sum of grids of several resolutions that is fitted to the '
     'field of the subject with edge-weighted total variation [@inrqsm]',
+    'inr-qsm': 'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '
+    'window by window, with phase compensation [@inrqsm]',
 }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from qsmprep.qsm.classical import tikhonov, tkd
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.fit import inr
+from qsmprep.qsm.inr.published import inr_qsm
 from qsmprep.qsm.total_variation import tv
 from qsmprep.qsm.wiener import wiener
 
@@ -23,6 +24,7 @@ METHODS: dict[str, Callable] = {
     'tv': tv,
     'wiener': wiener,
     'inr': inr,
+    'inr-qsm': inr_qsm,
 }
 """Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.
 

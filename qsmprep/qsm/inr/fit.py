@@ -9,7 +9,7 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness, model_error
+from qsmprep.qsm.classical import Estimate, field_roughness
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.descent import check_loss, with_retries
@@ -21,7 +21,6 @@ from qsmprep.qsm.total_variation import tv
 UNIT_PPM = 0.1
 WEIGHT_PER_NOISE = 0.04
 TYPICAL_NOISE_PPM = 5e-4
-MODEL_ERROR_IN_VIVO = 0.035
 FINAL_ITERATIONS = 60
 WINDOW = 10
 
@@ -54,13 +53,12 @@ def inr(
 
     The voxel weights W are those of the calibrated likelihood. The edges of the warm start, a map
     of :func:`~qsmprep.qsm.total_variation.tv`, have no weight :math:`\omega` in the total
-    variation.
-    Full-volume physics is exact, and takes two pairs of Fourier transforms.
+    variation. Full-volume physics is exact, and takes two pairs of Fourier transforms.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
-    error on the dipole's cone (:func:`~qsmprep.qsm.classical.model_error`) rises to what
-    it is in vivo, the trust t in this loss falls from 1 to 0 and the function becomes t times the
-    fit and 1 - t times the warm start: in vivo the weighted total variation of this loss raised
+    error that :func:`~qsmprep.qsm.total_variation.tv` reckons with rises to what it is in vivo,
+    the trust t in this loss falls from 1 to 0 and the function becomes t times the fit and 1 - t
+    times the warm start: in vivo the weighted total variation of this loss, from any start, raised
     the error against COSMOS in any dose.
 
     Parameters
@@ -78,7 +76,7 @@ def inr(
         or, without a noise map, the white part of the field's spectrum. Found on four simulated
         heads of 2 mm that no table shows.
     trust
-        The trust t, 0 to 1; by default as the field shows.
+        The trust t, 0 to 1; by default 1 less the error share that the warm start chose.
     lower_percentile, upper_percentile
         Of the absolute differences of the warm start, between which the weights fall from 1 to 0.
         The published ones, 50 and 70, leave more streaks of the warm start unpenalised.
@@ -103,15 +101,16 @@ def inr(
     """
     dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
     spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    convex = tv(field, mask, grid, noise=noise, magnitude=magnitude)
+    start = convex.chi
     if trust is None:
-        trust = 1 - min(model_error(field, mask, dipole) / MODEL_ERROR_IN_VIVO, 1.0)
+        trust = 1 - convex.chosen['error_share']
     if not 0 <= trust <= 1:
         raise ValueError(f'The trust lies between 0 and 1, unlike {trust}.')
     level = spectra.noise**0.5 if noise is None else float(noise[mask].median())
     level = max(level, field_roughness(field, mask) / 8)
     if regularisation is None:
         regularisation = WEIGHT_PER_NOISE * level * (level / TYPICAL_NOISE_PPM) ** 0.25
-    start = tv(field, mask, grid, noise=noise, magnitude=magnitude).chi
     if trust > 0:
         edges = edges_inside(mask, grid.voxel_size)
         edges = edge_weights(start, edges, lower_percentile, upper_percentile)
