@@ -13,6 +13,8 @@ from qsmprep.settings import INVERSION_METHODS, Settings
 if TYPE_CHECKING:
     import numpy as np
 
+    from qsmprep.qsm.invert import Inversion
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep-invert``."""
@@ -53,6 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='FILE',
         help='standard deviation of the map to write, .nii[.gz] (methods that know it)',
+    )
+    parser.add_argument(
+        '--output-resolution',
+        type=positive(float),
+        metavar='MM',
+        help='evaluate the fitted function on voxels of this size (inr, inr-qsm)',
     )
     parser.add_argument(
         '--field-units',
@@ -130,7 +138,10 @@ def main(argv: list[str] | None = None) -> int:
             progress=_progress if sys.stderr.isatty() else None,
         )
         record = describe_inversion(given.method, inversion, given.seed, device)
-        _write(inversion.chi_ppm, given.output, given.field, record)
+        if given.output_resolution is None:
+            _write(inversion.chi_ppm, given.output, given.field, record)
+        else:
+            _write_finer(inversion, given, record)
         if given.uncertainty:
             _write(inversion.sd_ppm, given.uncertainty, given.field, record)
     except (ValueError, OSError, ImageFileError) as error:
@@ -139,13 +150,36 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _write(data: np.ndarray, path: Path, reference: Path, record: dict) -> None:
-    """Write an image [ppm] on the grid of ``reference``, and its sidecar."""
+def _write_finer(inversion: Inversion, given: argparse.Namespace, record: dict) -> None:
+    """Write the map of the fitted function on the voxels that were asked for."""
+    import nibabel as nb
+
+    from qsmprep.interfaces import images
+    from qsmprep.qsm.inr.output import evaluate_on
+    from qsmprep.qsm.resolution import finer_affine, finer_grid
+
+    if inversion.function is None:
+        raise ValueError(
+            f'The inversion {given.method!r} gives voxels and no function that --output-resolution '
+            'could evaluate; choose inr or inr-qsm.'
+        )
+    grid = images.read_grid(given.field)
+    fine = finer_grid(grid, given.output_resolution) or grid
+    chi = evaluate_on(inversion.function, images.read(given.mask, bool), grid, fine)
+    affine = finer_affine(nb.load(given.field).affine, grid, fine)
+    record = {**record, 'OutputVoxelSize': fine.voxel_size}
+    _write(chi, given.output, given.field, record, affine)
+
+
+def _write(
+    data: np.ndarray, path: Path, reference: Path, record: dict, affine: np.ndarray | None = None
+) -> None:
+    """Write an image [ppm] on the grid of ``reference`` or with an affine, and its sidecar."""
     from qsmprep.bids.derivatives import write_json
     from qsmprep.interfaces import images
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    images.save(data, reference, path)
+    images.save(data, reference, path, affine)
     sidecar = path.name.removesuffix('.gz').removesuffix('.nii') + '.json'
     content = {'Units': 'ppm', 'SkullStripped': True, 'DipoleInversion': record}
     write_json(path.with_name(sidecar), content)
