@@ -87,7 +87,7 @@ def cite(description: str, bibliography: str) -> tuple[str, list[str]]:
         authors = entry['author'].split(' and ')
         used[match[1]] = (
             f'{"; ".join(authors)} ({entry["year"]}). {entry["title"]}. '
-            f'{entry["journal"]}. doi:{entry["doi"]}'
+            f'{entry.get("journal") or entry["booktitle"]}. doi:{entry["doi"]}'
         )
         family = authors[0].split(',')[0]
         return f'{family}{" et al." if len(authors) > 1 else ""} {entry["year"]}'
