@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from measure import Table
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize_scalar
 from skimage.restoration import denoise_tv_chambolle
 
 from qsmprep.cli.simulate import find_heads, read_head
@@ -34,8 +35,10 @@ from qsmprep.qsm.simulate.anatomy import Tissue
 from qsmprep.qsm.simulate.stream import draw_windows, make_specimen
 
 LEVELS_PPM = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-GAUSSIAN_SD = np.geomspace(0.2, 8, 14)
-TV_WEIGHTS = np.geomspace(0.05, 12, 14)
+GAUSSIAN_SD = (0.2, 8.0)
+TV_WEIGHTS = (0.02, 12.0)
+TV_ITERATIONS = 40
+CROP = 80
 EDGE = 48
 EDGES = np.array([0.02, 0.05, 0.08, 0.12, 0.17, 0.22, 0.28, 0.34, 0.4, 0.46, 0.5])
 REGIONS = {
@@ -168,13 +171,19 @@ def draw_stream(sources: dict[str, list[np.ndarray]], regions: dict, path: Path)
 
 def best(
     denoise: Callable[[np.ndarray, float], np.ndarray],
-    settings: np.ndarray,
+    limits: tuple[float, float],
     noisy: np.ndarray,
     truth: np.ndarray,
     mask: np.ndarray,
 ) -> float:
-    """Least error over the settings of a denoiser, chosen with the truth."""
-    return min(rms(denoise(noisy, s), truth, mask) for s in settings)
+    """Least error over the setting of a denoiser, chosen with the truth."""
+
+    def error(log_setting: float) -> float:
+        return rms(denoise(noisy, np.exp(log_setting)), truth, mask)
+
+    options = {'maxiter': 10, 'xatol': 0.05}
+    found = minimize_scalar(error, bounds=np.log(limits), options=options)
+    return min(found.fun, rms(noisy, truth, mask))
 
 
 def rms(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
@@ -185,21 +194,30 @@ def rms(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
 def denoising(prior: torch.nn.Module, maps: dict, table: Table) -> None:
     """Add a row for each map and level."""
     for name, (chi, mask, voxel_size) in maps.items():
+        chi, mask = middle(chi), middle(mask)
         rng = np.random.default_rng(0)
         for sigma in LEVELS_PPM:
             noisy = (chi + sigma * rng.standard_normal(chi.shape)).astype(np.float32)
             smooth = best(gaussian_filter, GAUSSIAN_SD, noisy, chi, mask)
             tv = best(
-                lambda x, w, sigma=sigma: denoise_tv_chambolle(x, w * sigma, max_num_iter=60),
+                lambda x, weight, sigma=sigma: denoise_tv_chambolle(
+                    x, weight * sigma, max_num_iter=TV_ITERATIONS
+                ),
                 TV_WEIGHTS,
                 noisy,
                 chi,
                 mask,
             )
             ours = rms(evaluate(prior, noisy, sigma, voxel_size), chi, mask)
-            errors = [1e3 * min(e, rms(noisy, chi, mask)) for e in (smooth, tv)] + [1e3 * ours]
+            errors = [1e3 * e for e in (smooth, tv, ours)]
             gain = 100 * (1 - errors[2] / min(errors[:2]))
             table.add(name, 1e3 * sigma, *errors, gain)
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    """At most 80 voxels along each axis, from the middle of an image."""
+    corner = [max(0, (n - CROP) // 2) for n in image.shape]
+    return np.ascontiguousarray(image[tuple(slice(c, c + CROP) for c in corner)])
 
 
 def evaluate(

@@ -11,7 +11,17 @@ from pathlib import Path
 
 UNWRAPPING_METHODS = ('romeo', 'laplacian')
 BACKGROUND_METHODS = ('pdf+vsharp', 'vsharp', 'pdf', 'lbv')
-INVERSION_METHODS = ('tkd', 'tikhonov', 'tv', 'wiener', 'inr', 'inr-qsm')
+INVERSION_METHODS = (
+    'tkd',
+    'tikhonov',
+    'tv',
+    'wiener',
+    'inr',
+    'inr-qsm',
+    'diffusion',
+    'diffusion-qsm',
+    'dm-qsm',
+)
 SR_SOURCES = ('map', 'field')
 IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
 FORCIBLE = ('brain-extraction',)

@@ -19,6 +19,11 @@ DESCRIPTIONS = {
     'field of the subject with edge-weighted total variation [@inrqsm]',
     'inr-qsm': 'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '
     'window by window, with phase compensation [@inrqsm]',
+    'diffusion': 'annealed proximal steps between a diffusion prior over susceptibility maps '
+    '[@edm; @diffpir] and a likelihood whose spectra were fitted to the field itself [@whittle]',
+    'diffusion-qsm': 'Diffusion-QSM, ancestral sampling of a diffusion prior with data consistency '
+    'at every step and time travel [@diffusionqsm]',
+    'dm-qsm': 'DM-QSM, posterior sampling of a diffusion prior [@dmqsm; @dps]',
 }
 
 

@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--posterior-samples',
         type=positive(int),
         metavar='N',
-        help='average N samples of the posterior (methods that sample)',
+        help='draw N posterior samples; their spread is the uncertainty (methods that sample)',
     )
     parser.add_argument(
         '--prior', type=path_of_file, help='weights of the learned prior, for methods that use it'

@@ -157,7 +157,7 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         '--posterior-samples',
         type=positive(int),
         metavar='N',
-        help='average N samples of the posterior, and write their spread as the uncertainty of '
+        help='draw N samples of the posterior, and write their spread as the uncertainty of '
         'the map (inversions that sample)',
     )
     group.add_argument(

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.classical import tikhonov, tkd
+from qsmprep.qsm.diffusion.published import diffusion_qsm, dm_qsm
+from qsmprep.qsm.diffusion.samplers import diffusion
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.fit import inr
 from qsmprep.qsm.inr.published import inr_qsm
@@ -25,6 +27,9 @@ METHODS: dict[str, Callable] = {
     'wiener': wiener,
     'inr': inr,
     'inr-qsm': inr_qsm,
+    'diffusion': diffusion,
+    'diffusion-qsm': diffusion_qsm,
+    'dm-qsm': dm_qsm,
 }
 """Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.
 

@@ -94,19 +94,22 @@ def held_out_windows(heads: Sequence[LabelledHead]) -> list[Windows]:
 
 
 @torch.no_grad()
-def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 24, seed: int = 0) -> Windows:
-    """Draw unconditional samples, one for each voxel size, by Euler's method with fresh noise."""
+def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 40, seed: int = 0) -> Windows:
+    """Draw unconditional samples, one for each voxel size, by Euler's method.
+
+    Karras et al. 2022, 10.48550/arXiv.2206.00364, Eq. 1 and 3.
+    """
     device = next(denoiser.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     voxel_size = torch.tensor(SAMPLE_VOXELS_MM, device=device)[:, None].expand(-1, 3)
     architecture = denoiser.architecture
-    levels = sigma_levels(steps, architecture.sigma_max_ppm, architecture.sigma_min_ppm)
-    shape = (len(voxel_size), 1, edge, edge, edge)
-    x = torch.zeros(shape, device=device)
-    for sigma in levels.tolist():
-        x = x + sigma * torch.randn(shape, generator=generator).to(device)
+    levels = sigma_levels(steps, architecture.sigma_max_ppm, architecture.sigma_min_ppm).tolist()
+    x = torch.randn((len(voxel_size), 1, edge, edge, edge), generator=generator).to(device)
+    x = x * levels[0]
+    for sigma, following in zip(levels, [*levels[1:], 0.0], strict=True):
         with torch.autocast(device.type, torch.bfloat16):
-            x = denoiser(x, torch.full((len(x),), sigma, device=device), voxel_size)
+            clean = denoiser(x, torch.tensor([sigma], device=device), voxel_size)
+        x = clean + following / sigma * (x - clean)
     return Windows(x, voxel_size)
 
 

@@ -8,7 +8,11 @@ import pytest
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, bounding_box, invert, method_parameters
 
-CHEAP = {'inr-qsm': {'width': 32, 'warm_up': 1, 'epochs': 2}}
+CHEAP = {
+    'inr-qsm': {'width': 32, 'warm_up': 1, 'epochs': 2},
+    'diffusion-qsm': {'steps': 6, 'late_steps': 2},
+    'dm-qsm': {'steps': 4},
+}
 """Parameters of methods that take long."""
 
 

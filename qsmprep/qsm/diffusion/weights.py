@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
 
 SHIPPED = 'prior.safetensors'
-SHIPPED_SHA256 = ''
-"""SHA-256 of the weights that come with the package; empty while none do."""
+SHIPPED_SHA256 = '28660a6828f40f944761adaceb01f714248cf6cb793a39c861ea136723490fde'
+"""SHA-256 of the weights that come with the package."""
 
 
 @dataclass(frozen=True)

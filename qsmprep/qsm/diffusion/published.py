@@ -1,0 +1,264 @@
+"""The published posterior samplers, on the prior of this package: Diffusion-QSM and DM-QSM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from qsmprep.qsm.classical import Estimate
+from qsmprep.qsm.diffusion.noise import VPSchedule
+from qsmprep.qsm.diffusion.weights import LoadedPrior, load_weights
+from qsmprep.qsm.diffusion.windows import Windows
+from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.grid import Grid
+
+Progress = Callable[[int, int, float], None]
+
+
+def windowed_denoiser(
+    prior: LoadedPrior, grid: Grid, windows: Windows, mask: Tensor, batch: int = 4
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Denoise whole maps (X, Y, Z) window by window.
+
+    Parameters
+    ----------
+    prior
+        The network.
+    grid
+        Grid of the maps.
+    windows
+        How they are taken apart and put together.
+    mask
+        Windows without a voxel of it are skipped.
+    batch
+        Windows to a pass of the network.
+
+    """
+    voxel_size = torch.tensor(grid.voxel_size, device=mask.device)
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        def evaluate(parts: Tensor) -> Tensor:
+            with torch.autocast(parts.device.type, torch.bfloat16):
+                return prior.denoiser(parts, sigma.to(parts), voxel_size)
+
+        return windows.apply(evaluate, noisy, mask, batch)
+
+    return denoise
+
+
+@torch.no_grad()
+def diffusion_qsm(
+    field: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    prior: str | None = None,
+    steps: int = 200,
+    regularisation: float = 0.1,
+    late_steps: int = 10,
+    repeats: int = 2,
+    window: int = 64,
+    overlap: int = 16,
+) -> Estimate:
+    """Diffusion-QSM: ancestral sampling with data consistency at every step, and time travel.
+
+    At each of 200 steps the network's clean map is replaced by the minimiser of
+    ||D x - field||^2 + regularisation ||x - clean||^2, in closed form since the weights are uniform
+    (15 conjugate gradients, as published, give the same), and diffused to the next step. The
+    last steps are each repeated: the corrected clean map is diffused back up and the step is taken
+    again ("time travel and resampling").
+
+    Parameters
+    ----------
+    field, mask, grid
+        See :func:`~qsmprep.qsm.classical.tkd`.
+    seed
+        Seed of the noise.
+    progress
+        Called with the pass of the network, their number, and the relative residual of the field.
+    prior
+        File of weights; by default those of the package.
+    steps
+        Steps of the schedule, evenly spaced over its 1000.
+    regularisation
+        Weight of the distance to the network's map.
+    late_steps, repeats
+        How many of the last steps travel back, and how often each; 0 for the ablation.
+    window, overlap
+        Edge of the windows and their overlap, blended linearly [voxels].
+
+    References
+    ----------
+    Zhang et al. 2025, 10.1109/TBME.2025.3605587.
+
+    """
+    loaded = load_weights(prior, field.device)
+    denoise = windowed_denoiser(loaded, grid, Windows(window, overlap, 'linear'), mask)
+    schedule, generator = VPSchedule(scale_ppm=1.0), torch.Generator().manual_seed(seed)
+    dipole = Dipole(grid, device=field.device)
+    times = torch.linspace(0, schedule.steps - 1, steps).round().long().tolist()
+    order = [
+        n for n in range(steps - 1, -1, -1) for _ in range(1 + repeats * (1 <= n <= late_steps))
+    ]
+    x = _noise(field, generator)
+    for count, n in enumerate(order, start=1):
+        clean = schedule.denoised(denoise, x, times[n]).clamp(-1, 1)
+        clean = dipole.prox(field, clean, regularisation)
+        if progress is not None:
+            residual = (dipole.forward(clean * mask) - field)[mask]
+            progress(count, len(order), float(residual.norm() / field.norm()))
+        if count == len(order):
+            break
+        if order[count] == n:
+            x = schedule.diffuse(clean, _noise(field, generator), times[n])
+        else:
+            x = _ancestral(schedule, x, clean, times[n], times[n - 1], 1.0, generator)
+    return Estimate(clean * mask, {'prior': loaded.sha256})
+
+
+def dm_qsm(
+    field: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    prior: str | None = None,
+    steps: int = 200,
+    guidance: float = 0.5,
+    threshold: float = 0.1,
+    window: int = 48,
+    overlap: int = 8,
+) -> Estimate:
+    """DM-QSM: posterior sampling with the gradient of the misfit to a truncated division.
+
+    The field is divided by the dipole response, truncated at 0.1, and the map is guided to one
+    whose field, divided likewise, is the same; see :func:`posterior_sampling`.
+
+    Parameters
+    ----------
+    field, mask, grid, seed, progress, prior, steps
+        See :func:`diffusion_qsm`.
+    guidance
+        Step along the gradient, xi.
+    threshold
+        Least response that is divided by.
+    window, overlap
+        Edge of the windows and their overlap, which counts alike [voxels]; 0 for the ablation.
+
+    References
+    ----------
+    Xiong et al., Proc. ISMRM 2024, 2821; posterior sampling: Chung et al. 2023,
+    10.48550/arXiv.2209.14687.
+
+    """
+    loaded = load_weights(prior, field.device)
+    denoise = windowed_denoiser(loaded, grid, Windows(window, overlap, 'uniform'), mask)
+    dipole = Dipole(grid, device=field.device)
+    sign = torch.where(dipole.kernel < 0, -1.0, 1.0)
+    divide = sign / dipole.kernel.abs().clamp(min=threshold)
+    response = divide * dipole.kernel
+
+    def measure(chi: Tensor) -> Tensor:
+        return mask * dipole.filter(mask * chi, response)
+
+    chi = posterior_sampling(
+        denoise,
+        measure,
+        mask * dipole.filter(field, divide),
+        mask,
+        guidance=guidance,
+        steps=steps,
+        seed=seed,
+        progress=progress,
+    )
+    return Estimate(chi * mask, {'prior': loaded.sha256})
+
+
+def posterior_sampling(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    measure: Callable[[Tensor], Tensor],
+    measured: Tensor,
+    support: Tensor,
+    *,
+    guidance: float,
+    steps: int = 200,
+    eta: float = 0.5,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Sample x with A(x) near y: each step goes down the gradient of ||y - A(x0(x_t))||^2.
+
+    One network serves every task: A is the truncated dipole response for inversion (xi = 0.5), a
+    loss of resolution for super-resolution (xi = 2), or both. The gradient goes through the
+    network.
+
+    Parameters
+    ----------
+    denoise
+        Clean map [ppm] of a noisy one and its noise level [ppm]; can be differentiated.
+    measure
+        Linear operator A on maps [ppm].
+    measured
+        What was measured, y.
+    support
+        Mask (X, Y, Z) of the map.
+    guidance
+        xi, for maps in units of 0.15 ppm.
+    steps
+        Steps of the schedule, evenly spaced over its 1000.
+    eta
+        Share of fresh noise in a step.
+    seed
+        Seed of the noise.
+    progress
+        Called with the step, their number, and the relative misfit.
+
+    Returns
+    -------
+    Tensor
+        Map [ppm] (X, Y, Z).
+
+    """
+    schedule, generator = VPSchedule(scale_ppm=0.15), torch.Generator().manual_seed(seed)
+    times = torch.linspace(0, schedule.steps - 1, steps).round().long().tolist()
+    x = _noise(support.to(measured.dtype), generator)
+    for count, n in enumerate(reversed(range(steps)), start=1):
+        x = x.detach().requires_grad_()
+        clean = schedule.denoised(denoise, x, times[n]) * support
+        misfit = (measured - measure(clean)).square().sum() / schedule.scale_ppm**2
+        gradient = torch.autograd.grad(misfit, x)[0]
+        clean = clean.detach().clamp(-schedule.scale_ppm * 10, schedule.scale_ppm * 10)
+        if progress is not None:
+            size = measured.square().sum() / schedule.scale_ppm**2
+            progress(count, steps, (misfit.detach() / size).sqrt().item())
+        if n:
+            with torch.no_grad():
+                x = _ancestral(schedule, x, clean, times[n], times[n - 1], eta, generator)
+                x = x - guidance * gradient
+    return clean
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like)
+
+
+def _ancestral(
+    schedule: VPSchedule,
+    x: Tensor,
+    clean: Tensor,
+    step: int,
+    following: int,
+    eta: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """One step of DDIM (Song et al. 2021, 10.48550/arXiv.2010.02502, Eq. 12 and 16)."""
+    now, then = float(schedule.alpha_bar(step)), float(schedule.alpha_bar(following))
+    fresh = eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5
+    eps = schedule.epsilon(x, clean, step)
+    signal = then**0.5 / schedule.scale_ppm * clean
+    return signal + (1 - then - fresh**2) ** 0.5 * eps + fresh * _noise(x, generator)
