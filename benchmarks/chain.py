@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from measure import Cost, Table, measure, measure_command
+from measure import QUICK_METHODS, Cost, Table, measure, measure_command
 from qsm_ci.qsm_eval import score_arrays
 
 # Libraries that the nodes import when they run are loaded here, before anything is measured.
@@ -35,7 +35,6 @@ from qsmprep.interfaces.phase import (
 from qsmprep.interfaces.relaxometry import FitRelaxation
 from qsmprep.qsm import mask, phase, relaxometry  # noqa: F401
 from qsmprep.qsm.background import BACKGROUND_METHODS
-from qsmprep.qsm.invert import METHODS
 from qsmprep.qsm.simulate import Scan, simulate_head
 from qsmprep.settings import Settings
 
@@ -232,7 +231,7 @@ def invert_all(bench: Bench, files: dict[str, str], removed: dict[str, dict]) ->
     truth = (scan.chi * scan.brain).astype(np.float64)
     weights = {'magnitude': files['combined_magnitude'], 'noise': files['noise']}
     for background, outputs in removed.items():
-        for method in METHODS:
+        for method in QUICK_METHODS:
             inverted, cost = bench.run(
                 f'chi_{background}_{method}'.replace(' ', '-'),
                 InvertDipole,

@@ -18,7 +18,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import torch
-from measure import Table, measure
+from measure import QUICK_METHODS, Table, measure
 from qsm_ci import qsm_eval
 
 from qsmprep.cli.simulate import find_heads, read_head
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--out', type=Path, required=True, help='folder for the tables and the pictures')
     add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
     add('--slabs', type=Path, help='folder of scans in vivo with a reference map')
-    add('--methods', nargs='+', choices=METHODS, default=list(METHODS))
+    add('--methods', nargs='+', choices=METHODS, default=list(QUICK_METHODS))
     add('--rows', nargs='+', metavar='ROW', help=f'of {", ".join(SIMULATED)} and the slabs')
     add('--seed', type=int, default=0, help='of the simulations')
     add('--threads', type=int, default=1)

@@ -14,7 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from qsmprep.qsm.invert import METHODS
+
 SAMPLING_S = 0.02
+QUICK_METHODS = tuple(m for m in METHODS if m not in ('inr-qsm', 'diffusion-qsm', 'dm-qsm'))
+"""Inversions that take minutes at most; the published ones take an hour or more on a CPU."""
 
 
 @dataclass(frozen=True)

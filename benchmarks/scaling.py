@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import Cost, Table, measure
+from measure import QUICK_METHODS, Cost, Table, measure
 
 from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background
 from qsmprep.qsm.grid import hz_to_ppm
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--out', type=Path, required=True, help='folder for the table')
     add('--sizes', type=int, nargs='+', default=(64, 96, 128, 192, 256), help='voxels along a side')
     add('--backgrounds', nargs='+', choices=BACKGROUND_METHODS, default=list(BACKGROUND_METHODS))
-    add('--inversions', nargs='+', choices=METHODS, default=list(METHODS))
+    add('--inversions', nargs='+', choices=METHODS, default=list(QUICK_METHODS))
     add('--repeats', type=int, default=1, help='costs are the medians of so many runs')
     add('--threads', type=int, default=1, help='threads of each method')
     return parser
