@@ -23,7 +23,7 @@ import nibabel as nb
 import numpy as np
 import torch
 from measure import Table
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.optimize import minimize_scalar
 from skimage.restoration import denoise_tv_chambolle
 
@@ -231,7 +231,10 @@ def evaluate(
 
 
 def held_out(heads: Sequence[Path]) -> dict:
-    """Simulated maps of the heads that training holds out: 1 mm, anisotropic, 2 mm."""
+    """Simulated maps of the heads that training holds out: 1 mm, anisotropic, 2 mm.
+
+    The outermost voxels, parts of which are bone or air, are left out.
+    """
     maps = {}
     for head, voxel_size in zip(
         (heads[-1], heads[-2], heads[-1]),
@@ -242,7 +245,8 @@ def held_out(heads: Sequence[Path]) -> dict:
             read_head(head), voxel_size=voxel_size, supersampling=(2, 2, 2), seed=77
         )
         name = 'simulated, ' + ' x '.join(f'{v:g}' for v in voxel_size) + ' mm'
-        maps[name] = (scan.chi, scan.mask, voxel_size)
+        mask = binary_erosion(scan.mask)
+        maps[name] = (scan.chi * mask, mask, voxel_size)
     return maps
 
 

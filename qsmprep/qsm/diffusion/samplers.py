@@ -16,9 +16,9 @@ from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import Windows
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inr.fit import inr
 from qsmprep.qsm.likelihood import Likelihood, calibrate
 from qsmprep.qsm.simulate.anatomy import smooth
-from qsmprep.qsm.total_variation import tv
 
 Denoise = Callable[[Tensor, float], Tensor]
 Progress = Callable[[int, int, float], None]
@@ -110,7 +110,7 @@ def diffusion(
 ) -> Estimate:
     r"""Annealed proximal steps between a learned prior and the calibrated likelihood.
 
-    The map of :func:`~qsmprep.qsm.total_variation.tv` is lowered through a few levels of noise. At
+    The map of :func:`~qsmprep.qsm.inr.fit.inr` is taken through a few falling levels of noise. At
     each, noise is added, the network removes it, and the scan corrects the result under its own
     likelihood, the error of the denoised map being taken as
     :func:`~qsmprep.qsm.diffusion.guidance.stiffness` says.
@@ -155,8 +155,11 @@ def diffusion(
         raise ValueError(f'A spread needs at least 2 samples, not {samples}; 0 leaves it out.')
     loaded = load_weights(prior, field.device)
     levels = sigma_levels(steps, highest_ppm, lowest_ppm, rho=float('inf')).tolist()
-    convex = tv(field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share)
-    share = convex.chosen['error_share']
+    trust = None if error_share is None else 1 - error_share
+    with torch.enable_grad():
+        fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, trust=trust)
+    start = fit.chi.detach()
+    share = 1 - fit.chosen['trust']
     dipole = Dipole(grid, device=field.device)
     spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
     least = field_roughness(field, mask) / 2 if noise is None else noise[mask].median()
@@ -182,7 +185,13 @@ def diffusion(
         for part, guide in guides:
             generator = torch.Generator().manual_seed(seed + number)
             chi += part * anneal(
-                denoise, guide, convex.chi, levels, generator, sample=sample, progress=advance
+                denoise,
+                guide,
+                start.chi.detach(),
+                levels,
+                generator,
+                sample=sample,
+                progress=advance,
             )
         return chi
 
