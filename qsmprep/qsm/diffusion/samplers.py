@@ -187,7 +187,7 @@ def diffusion(
             chi += part * anneal(
                 denoise,
                 guide,
-                start.chi.detach(),
+                start,
                 levels,
                 generator,
                 sample=sample,
