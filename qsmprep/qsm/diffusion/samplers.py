@@ -160,17 +160,7 @@ def diffusion(
         fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, trust=trust)
     start = fit.chi.detach()
     share = 1 - fit.chosen['trust']
-    dipole = Dipole(grid, device=field.device)
-    spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    least = field_roughness(field, mask) / 2 if noise is None else noise[mask].median()
-    white = max(spectra.noise, float(least) ** 2)
-    spectra = replace(spectra, model_error=share * spectra.model_error, noise=white)
-    likelihood = Likelihood(field, dipole, spectra, weight)
-    guides = []
-    if share < 1:
-        guides.append((1 - share, Posterior(likelihood, mask, tolerance=EXACT_TOLERANCE)))
-    if share > 0:
-        guides.append((share, CompletedPosterior(likelihood, mask)))
+    guides = _guides(field, mask, grid, share, noise=noise, magnitude=magnitude)
     denoise = volume_denoiser(loaded.denoiser, mask, grid)
     total, done = (1 + samples) * len(guides) * steps, 0
 
@@ -201,6 +191,30 @@ def diffusion(
         return Estimate(chi, chosen)
     draws = torch.stack([anneal_all(number, sample=True) for number in range(samples)])
     return Estimate(chi, chosen, SPREAD * local_spread(draws, mask))
+
+
+def _guides(
+    field: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    share: float,
+    *,
+    noise: Tensor | None,
+    magnitude: Tensor | None,
+) -> list[tuple[float, Guide]]:
+    """Exact and completed step, each with its part in the map, for a share of the model error."""
+    dipole = Dipole(grid, device=field.device)
+    spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    least = field_roughness(field, mask) / 2 if noise is None else noise[mask].median()
+    white = max(spectra.noise, float(least) ** 2)
+    spectra = replace(spectra, model_error=share * spectra.model_error, noise=white)
+    likelihood = Likelihood(field, dipole, spectra, weight)
+    guides = []
+    if share < 1:
+        guides.append((1 - share, Posterior(likelihood, mask, tolerance=EXACT_TOLERANCE)))
+    if share > 0:
+        guides.append((share, CompletedPosterior(likelihood, mask)))
+    return guides
 
 
 def local_spread(draws: Tensor, mask: Tensor) -> Tensor:
