@@ -13,8 +13,8 @@ from torch import Tensor
 
 from qsmprep.qsm.diffusion.guidance import Posterior
 from qsmprep.qsm.diffusion.noise import sigma_levels
-from qsmprep.qsm.diffusion.weights import LoadedPrior, load_weights
-from qsmprep.qsm.diffusion.windows import Windows
+from qsmprep.qsm.diffusion.weights import load_weights
+from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.dipole import Dipole, conjugate_gradients
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood, calibrate
@@ -33,7 +33,6 @@ ITERATIONS = 5
 MAP_NOISE_PPM = 0.002
 FALL_OFF = 3.0
 LEAST_POWER = 1e-8
-WINDOW = {'size': 192, 'overlap': 0, 'halo': 32}
 
 
 @dataclass(frozen=True)
@@ -323,7 +322,7 @@ def _refine(
 ) -> SuperResolution:
     """Lower the noise level by level: denoise by the prior, then hold to what was measured."""
     loaded = load_weights(prior, view.device)
-    denoise = _denoiser(loaded, view)
+    denoise = windowed_denoiser(loaded.denoiser, view.fine, view.support)
     generator = torch.Generator(view.device).manual_seed(seed)
     levels = sigma_levels(*LEVELS, rho=math.inf).tolist()
     chi = start
@@ -338,18 +337,3 @@ def _refine(
     record = record | {'PriorSHA256': loaded.sha256, 'NoiseLevels': levels}
     support = view.uncropped(view.support) > 0
     return SuperResolution(view.uncropped(chi * view.support), support, view.whole_fine, record)
-
-
-def _denoiser(prior: LoadedPrior, view: FieldOfView) -> Callable[[Tensor, float], Tensor]:
-    """Prior on the fine grid: in half precision, window by window where the image is large."""
-    network = prior.denoiser
-    windows = Windows(**WINDOW, multiple=network.architecture.stride)
-    voxel_size = torch.tensor(view.fine.voxel_size, device=view.device)
-
-    @torch.inference_mode()
-    def denoise(noisy: Tensor, sigma: float) -> Tensor:
-        level = noisy.new_tensor([sigma])
-        with torch.autocast(noisy.device.type, torch.bfloat16):
-            return windows.apply(lambda x: network(x, level, voxel_size), noisy, view.support)
-
-    return denoise

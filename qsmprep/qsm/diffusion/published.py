@@ -9,43 +9,14 @@ from torch import Tensor
 
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.diffusion.noise import VPSchedule
-from qsmprep.qsm.diffusion.weights import LoadedPrior, load_weights
-from qsmprep.qsm.diffusion.windows import Windows
+from qsmprep.qsm.diffusion.weights import load_weights
+from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 
 Progress = Callable[[int, int, float], None]
 
-
-def windowed_denoiser(
-    prior: LoadedPrior, grid: Grid, windows: Windows, mask: Tensor, batch: int = 4
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Denoise whole maps (X, Y, Z) window by window.
-
-    Parameters
-    ----------
-    prior
-        The network.
-    grid
-        Grid of the maps.
-    windows
-        How they are taken apart and put together.
-    mask
-        Windows without a voxel of it are skipped.
-    batch
-        Windows to a pass of the network.
-
-    """
-    voxel_size = torch.tensor(grid.voxel_size, device=mask.device)
-
-    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-        def evaluate(parts: Tensor) -> Tensor:
-            with torch.autocast(parts.device.type, torch.bfloat16):
-                return prior.denoiser(parts, sigma.to(parts), voxel_size)
-
-        return windows.apply(evaluate, noisy, mask, batch)
-
-    return denoise
+BATCH = 4
 
 
 @torch.no_grad()
@@ -97,7 +68,8 @@ def diffusion_qsm(
 
     """
     loaded = load_weights(prior, field.device)
-    denoise = windowed_denoiser(loaded, grid, Windows(window, overlap, 'linear'), mask)
+    windows = Windows(window, overlap, 'linear')
+    denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
     schedule, generator = VPSchedule(scale_ppm=1.0), torch.Generator().manual_seed(seed)
     dipole = Dipole(grid, device=field.device)
     times = torch.linspace(0, schedule.steps - 1, steps).round().long().tolist()
@@ -157,7 +129,8 @@ def dm_qsm(
 
     """
     loaded = load_weights(prior, field.device)
-    denoise = windowed_denoiser(loaded, grid, Windows(window, overlap, 'uniform'), mask)
+    windows = Windows(window, overlap, 'uniform')
+    denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
     dipole = Dipole(grid, device=field.device)
     sign = torch.where(dipole.kernel < 0, -1.0, 1.0)
     divide = sign / dipole.kernel.abs().clamp(min=threshold)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.classical import Estimate, field_roughness
-from qsmprep.qsm.diffusion.denoiser import Denoiser
 from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Guide, Posterior
 from qsmprep.qsm.diffusion.noise import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
-from qsmprep.qsm.diffusion.windows import Windows
+from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.fit import inr
@@ -27,7 +26,6 @@ EXACT_TOLERANCE = 2.0
 SPREAD_OVER_VOXELS = 2.0
 SPREAD = 1.35
 """Brings 68 and 95 % of the errors of simulated heads to within one and two of the spread."""
-WHOLE = Windows(size=192, overlap=0, halo=32, multiple=8)
 
 
 def anneal(
@@ -75,20 +73,6 @@ def anneal(
         if progress is not None:
             progress()
     return x
-
-
-def volume_denoiser(denoiser: Denoiser, mask: Tensor, grid: Grid) -> Denoise:
-    """Denoise maps (X, Y, Z) as a whole; those of more than 192 voxels along an axis in parts."""
-    voxel_size = torch.tensor(grid.voxel_size, device=mask.device)
-
-    def denoise(noisy: Tensor, sigma: float) -> Tensor:
-        def evaluate(parts: Tensor) -> Tensor:
-            with torch.autocast(parts.device.type, torch.bfloat16):
-                return denoiser(parts, torch.tensor([sigma], device=parts.device), voxel_size)
-
-        return WHOLE.apply(evaluate, noisy, mask) * mask
-
-    return denoise
 
 
 @torch.no_grad()
@@ -161,7 +145,7 @@ def diffusion(
     start = fit.chi.detach()
     share = 1 - fit.chosen['trust']
     guides = _guides(field, mask, grid, share, noise=noise, magnitude=magnitude)
-    denoise = volume_denoiser(loaded.denoiser, mask, grid)
+    denoise = windowed_denoiser(loaded.denoiser, grid, mask)
     total, done = (1 + samples) * len(guides) * steps, 0
 
     def advance() -> None:

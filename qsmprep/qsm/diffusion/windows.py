@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from qsmprep.qsm.diffusion.denoiser import Denoiser
+from qsmprep.qsm.grid import Grid
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -158,3 +161,40 @@ class _Extent:
     kept: slice
     """The same within what is seen."""
     weights: list[float]
+
+
+WHOLE = Windows(size=192, overlap=0, halo=32, multiple=8)
+"""Volumes as a whole; those of more than 192 voxels along an axis in parts, without seams."""
+
+
+def windowed_denoiser(
+    denoiser: Denoiser, grid: Grid, mask: Tensor, windows: Windows = WHOLE, batch: int = 1
+) -> Callable[[Tensor, Tensor | float], Tensor]:
+    """Denoise whole maps (X, Y, Z), given a noisy one [ppm] and its noise level [ppm].
+
+    Parameters
+    ----------
+    denoiser
+        The network; its convolutions run in bfloat16.
+    grid
+        Grid of the maps.
+    mask
+        Windows without a voxel of it are skipped.
+    windows
+        How maps are taken apart and put together.
+    batch
+        Windows to a pass of the network.
+
+    """
+    voxel_size = torch.tensor(grid.voxel_size, device=mask.device)
+
+    def denoise(noisy: Tensor, sigma: Tensor | float) -> Tensor:
+        level = torch.as_tensor(sigma).to(noisy).reshape(-1)
+
+        def evaluate(parts: Tensor) -> Tensor:
+            with torch.autocast(parts.device.type, torch.bfloat16):
+                return denoiser(parts, level, voxel_size)
+
+        return windows.apply(evaluate, noisy, mask, batch)
+
+    return denoise
