@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 #
 # docker build -t qsmprep .                                  CPU
-# docker build -t qsmprep --build-arg TORCH_BACKEND=cu128 .  NVIDIA GPUs
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+# docker build -t qsmprep --build-arg TORCH_BACKEND=cu130 .  NVIDIA GPUs
+ARG BASE_IMAGE=python:3.11-slim-trixie
 
 FROM ${BASE_IMAGE} AS build
 ARG TORCH_BACKEND=cpu
