@@ -25,6 +25,16 @@ INVERSION_METHODS = (
 SR_SOURCES = ('map', 'field')
 IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
 FORCIBLE = ('brain-extraction',)
+CHOICES = {
+    'phase_sign': (1, -1),
+    'unwrapping': UNWRAPPING_METHODS,
+    'background': BACKGROUND_METHODS,
+    'inversion': INVERSION_METHODS,
+    'sr_source': SR_SOURCES,
+    'ignore': IGNORABLE,
+    'force': FORCIBLE,
+}
+"""Setting -> values that it, or each of its items, can have."""
 
 
 class SettingsError(ValueError):
@@ -127,7 +137,7 @@ class Settings:
         Raises
         ------
         SettingsError
-            If the text is no TOML, or holds a section, a key or a type that is unknown.
+            If the text is no TOML, or holds a section, a key, a type or a choice that is unknown.
 
         """
         try:
@@ -159,7 +169,14 @@ def _build(cls, table: dict, where: str):
         raise SettingsError(
             f'Unknown key {unknown[0]!r} in [{where}]; known keys are {", ".join(sorted(known))}.'
         )
-    return cls(**{key: _coerce(value, hints[key], key) for key, value in table.items()})
+    values = {key: _coerce(value, hints[key], key) for key, value in table.items()}
+    for key in CHOICES.keys() & values.keys():
+        items = values[key] if isinstance(values[key], tuple) else (values[key],)
+        for item in items:
+            if item not in CHOICES[key]:
+                choices = ', '.join(str(choice) for choice in CHOICES[key])
+                raise SettingsError(f'{key!r} cannot be {item!r}; choose one of {choices}.')
+    return cls(**values)
 
 
 def _coerce(value, hint, where: str):

@@ -44,6 +44,9 @@ def test_round_trip_keeps_every_value():
         ('[inputs]\nbids_dri = "x"', "Unknown key 'bids_dri'"),
         ('[inputs]\nphase_sign = "up"', "'phase_sign' cannot hold 'up'"),
         ('[inputs\n', 'not valid TOML'),
+        ('[inputs]\nphase_sign = 0', "'phase_sign' cannot be 0; choose one of 1, -1"),
+        ('[processing]\ninversion = "magic"', "'inversion' cannot be 'magic'; choose one of tkd"),
+        ('[processing]\nignore = ["lunch"]', "'ignore' cannot be 'lunch'; choose one of phase-"),
     ],
 )
 def test_what_is_wrong_is_named(text, message):

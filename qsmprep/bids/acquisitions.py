@@ -210,11 +210,20 @@ def find_acquisitions(
 def _candidates(layout: BIDSLayout, subject: str, sessions, filters: Mapping[str, dict]) -> list:
     query = {'datatype': 'anat', 'suffix': list(SUFFIXES), 'extension': list(IMAGES)}
     query |= dict(filters.get('megre', {})) | {'subject': subject}
+    unknown = sorted(set(query) - set(layout.get_entities()))
+    if unknown:
+        raise InputError(
+            f'The filter for megre cannot be used: {unknown[0]!r} is no entity; in '
+            '--bids-filter-file entities go by their long names, such as session, acquisition, '
+            'reconstruction, run and echo.'
+        )
     wanted = {normalise_label(label, 'ses-') for label in sessions}
     try:
         files = layout.get(**query)
     except (ValueError, TypeError) as error:
-        raise InputError(f'The filter for megre cannot be used: {error}') from error
+        raise InputError(
+            f'The filter for megre cannot be used: {error}; correct --bids-filter-file.'
+        ) from error
     return [file for file in files if not wanted or file.entities.get('session') in wanted]
 
 

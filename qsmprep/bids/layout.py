@@ -40,8 +40,8 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
     Raises
     ------
     InputError
-        If the folder or its ``dataset_description.json`` is missing or cannot be indexed, or
-        the index is broken or that of another dataset.
+        If the folder or its ``dataset_description.json`` is missing or cannot be indexed, if it
+        holds derivatives, or if the index is broken or that of another dataset.
 
     """
     root = Path(bids_dir)
@@ -53,8 +53,16 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
             f'{root} holds no dataset_description.json; bids_dir must be the root of a BIDS '
             'dataset, and that file needs at least Name and BIDSVersion.'
         )
-    if not isinstance(read_json(description), dict):
+    content = read_json(description)
+    if not isinstance(content, dict):
         raise InputError(f'{description} must hold a JSON object with Name and BIDSVersion.')
+    if content.get('DatasetType') == 'derivative':
+        raise InputError(
+            f'{description} has the DatasetType "derivative", but raw scans are expected; give '
+            'their dataset as bids_dir, and masks made from them by --derivatives.'
+        )
+    if database_dir is not None and Path(database_dir).is_file():
+        raise InputError(f'--bids-database-dir {database_dir} is a file; name a folder.')
 
     from bids import BIDSLayout, BIDSLayoutIndexer
     from sqlalchemy.exc import SQLAlchemyError
@@ -103,7 +111,7 @@ def select_participants(layout: BIDSLayout, requested: list[str] | tuple[str, ..
         a warning is logged.
 
     """
-    return _select('participant', 'sub-', layout.get_subjects(), requested)
+    return _select(layout, 'participant', 'sub-', layout.get_subjects(), requested)
 
 
 def select_sessions(layout: BIDSLayout, requested: list[str] | tuple[str, ...]) -> list[str]:
@@ -113,7 +121,7 @@ def select_sessions(layout: BIDSLayout, requested: list[str] | tuple[str, ...]) 
     """
     if not requested:
         return []
-    return _select('session', 'ses-', layout.get_sessions(), requested)
+    return _select(layout, 'session', 'ses-', layout.get_sessions(), requested)
 
 
 def normalise_label(label: str, prefix: str) -> str:
@@ -227,17 +235,21 @@ def explain_missing(layout: BIDSLayout, subject: str) -> str:
     return f'sub-{subject}: there is no MEGRE or T2starw image in anat/; {needed}.'
 
 
-def _select(kind: str, prefix: str, known: list[str], requested) -> list[str]:
+def _select(layout: BIDSLayout, kind: str, prefix: str, known: list[str], requested) -> list[str]:
     known = sorted(known)
+    flag = f'--{kind}-label'
     if not known:
-        raise InputError(f'The dataset has no {kind} ({prefix}<label> folders with images).')
+        raise InputError(
+            f'{layout.root} has no {kind} ({prefix}<label> folders with images); check bids_dir'
+            f'{f", or drop {flag}" if requested else ""}.'
+        )
     wanted = dict.fromkeys(normalise_label(label, prefix) for label in requested)
     unknown = [label for label in wanted if label not in known]
     if wanted and len(unknown) == len(wanted):
         raise InputError(
             f'No {kind} {", ".join(prefix + label for label in unknown)} in the dataset; '
             f'it has {", ".join(prefix + label for label in known[:10])}'
-            f'{" and more" if len(known) > 10 else ""}.'
+            f'{" and more" if len(known) > 10 else ""}: correct {flag}.'
         )
     if unknown:
         LOGGER.warning(

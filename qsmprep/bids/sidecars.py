@@ -201,9 +201,10 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
     for key in ('Units', 'Manufacturer', 'MagneticFieldStrength'):
         values = [sidecar.get(key) for sidecar in sidecars]
         if any(value != values[0] for value in values):
+            listing = ', '.join('missing' if value is None else str(value) for value in values)
             raise InputError(
-                f'{pairs[0].second.path}: the echoes differ in {key} '
-                f'({", ".join(str(value) for value in values)}); correct the sidecars.'
+                f'{pairs[0].second.path}: the echoes differ in {key} ({listing}); give all of '
+                'them the same in their sidecars.'
             )
     return shared
 

@@ -179,10 +179,7 @@ def run_workflow(workflow, execution: Execution) -> bool:
     if execution.debug:
         plugin, arguments = 'Linear', {'status_callback': progress}
     elif execution.plugin_file is not None:
-        import yaml
-
-        chosen = yaml.safe_load(execution.plugin_file.read_text()) or {}
-        plugin, arguments = chosen.get('plugin', 'MultiProc'), chosen.get('plugin_args', {})
+        plugin, arguments = read_plugin(execution.plugin_file)
         if plugin == 'MultiProc':
             plugin = RobustMultiProcPlugin(_plugin_args(execution, progress) | arguments)
     else:
@@ -198,6 +195,39 @@ def run_workflow(workflow, execution: Execution) -> bool:
     finally:
         progress.close()
     return True
+
+
+def read_plugin(path: Path) -> tuple[str, dict]:
+    """
+    Name and arguments of one of Nipype's plugins from a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file, with ``plugin`` and ``plugin_args``.
+
+    Raises
+    ------
+    ValueError
+        If the file is no YAML, has other keys, or names a plugin that Nipype does not have.
+
+    """
+    import yaml
+    from nipype.pipeline import plugins
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no readable YAML: {" ".join(str(error).split())}.') from error
+    if not isinstance(content, dict) or not set(content) <= {'plugin', 'plugin_args'}:
+        raise ValueError(f'{path} must hold plugin and plugin_args, as for Nipype, and no more.')
+    name, arguments = content.get('plugin', 'MultiProc'), content.get('plugin_args') or {}
+    known = sorted(x.removesuffix('Plugin') for x in dir(plugins) if x.endswith('Plugin'))
+    if name not in known:
+        raise ValueError(f'{path} names the plugin {name!r}; choose one of {", ".join(known)}.')
+    if not isinstance(arguments, dict):
+        raise ValueError(f'{path}: plugin_args is {arguments!r}; keys with values are expected.')
+    return name, arguments
 
 
 def _plugin_args(execution: Execution, progress: Progress) -> dict:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import qsmprep
 from qsmprep.cli.arguments import (
-    LABEL,
     NamedNumbers,
     NamedPaths,
     label,
@@ -20,6 +19,7 @@ from qsmprep.cli.arguments import (
     resolution,
     torch_device,
 )
+from qsmprep.cli.checks import check_settings
 from qsmprep.settings import (
     BACKGROUND_METHODS,
     FORCIBLE,
@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep``."""
     parser = argparse.ArgumentParser(
         prog='qsmprep',
+        usage='%(prog)s BIDS_DIR OUTPUT_DIR {participant,group} [options]',
         description='Quantitative susceptibility mapping (QSM) of BIDS datasets.',
         argument_default=argparse.SUPPRESS,
     )
@@ -339,7 +340,10 @@ def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
             settings.execution, nprocs=processors, omp_nthreads=min(threads, processors)
         ),
     )
-    _check(parser, settings)
+    try:
+        check_settings(settings)
+    except SettingsError as error:
+        parser.error(str(error))
     return analysis_level, settings
 
 
@@ -355,53 +359,3 @@ def _override(settings: Settings, given: dict) -> Settings:
                 values[path] = values.get(path, getattr(section, path)).absolute()
         sections[name] = replace(section, **values)
     return Settings(**sections)
-
-
-def _check(parser: argparse.ArgumentParser, settings: Settings) -> None:
-    """Refuse what cannot work, before anything is loaded."""
-    bids_dir = settings.inputs.bids_dir.resolve()
-    output_dir = settings.outputs.output_dir.resolve()
-    work_dir = settings.execution.work_dir.resolve()
-    if not bids_dir.is_dir():
-        parser.error(f'The BIDS folder {bids_dir} does not exist.')
-    if output_dir == bids_dir:
-        parser.error(
-            f'The output folder is the BIDS folder {bids_dir}; '
-            f'use {bids_dir / "derivatives" / "qsmprep"} or a folder outside it.'
-        )
-    inside = bids_dir in output_dir.parents
-    if inside and bids_dir / 'derivatives' not in output_dir.parents:
-        parser.error(
-            f'The output folder {output_dir} lies inside the BIDS folder; '
-            f'use {bids_dir / "derivatives" / "qsmprep"} or a folder outside it.'
-        )
-    if work_dir == bids_dir or bids_dir in work_dir.parents:
-        parser.error(f'The work folder {work_dir} lies inside the BIDS folder; choose another.')
-    both = sorted(set(settings.processing.ignore) & set(settings.processing.force))
-    if both:
-        parser.error(f'{both[0]} is both in --ignore and in --force; drop one.')
-    if not LABEL.fullmatch(settings.processing.reference):
-        parser.error(
-            f'--reference {settings.processing.reference!r}: a label has letters and digits.'
-        )
-    _check_sampling(parser, settings)
-    low_high = settings.inputs.phase_range
-    if low_high is not None and not low_high[0] < low_high[1]:
-        parser.error(f'--phase-range {low_high[0]:g} {low_high[1]:g}: LOW must be below HIGH.')
-    for name, path in settings.inputs.derivatives.items():
-        if not path.is_dir():
-            parser.error(f'--derivatives {name}={path}: the folder does not exist.')
-
-
-def _check_sampling(parser: argparse.ArgumentParser, settings: Settings) -> None:
-    """Refuse flags that the inversion has no use for."""
-    processing = settings.processing
-    if processing.posterior_samples is None and processing.prior is None:
-        return
-    from qsmprep.qsm.invert import sampling_parameters
-
-    prior = None if processing.sr_resolution else processing.prior
-    try:
-        sampling_parameters(processing.inversion, processing.posterior_samples, prior)
-    except ValueError as error:
-        parser.error(f'--posterior-samples, --prior: {error}')

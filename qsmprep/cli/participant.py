@@ -73,6 +73,10 @@ def run_participants(settings: Settings, command: str) -> int:
             return _assemble_reports(settings, participants)
         filters = load_filters(settings.inputs.filter_file) if settings.inputs.filter_file else None
         device = resolve_device(settings.processing.device)
+        if settings.execution.plugin_file is not None:
+            from qsmprep.cli.execution import read_plugin
+
+            read_plugin(settings.execution.plugin_file)
         _prepare_folders(settings)
     except (InputError, OSError, ValueError) as error:
         LOGGER.error('%s', error)
@@ -100,12 +104,15 @@ def run_participants(settings: Settings, command: str) -> int:
         record = participant_record(participant, run_uuid, command)
         try:
             jobs += _collect_jobs(layout, record, settings, sessions, filters)
+        except InputError as error:
+            _note_error(record, f'sub-{participant}: {error}')
         except Exception as error:
             LOGGER.exception('sub-%s cannot be read', participant)
             trace = ''.join(traceback.format_exception(error))
             record['errors'].append({'node': 'input', 'message': str(error), 'traceback': trace})
-        keep_earlier(output_dir, record)
-        write_record(output_dir, record)
+        if not _is_rehearsal(settings):
+            keep_earlier(output_dir, record)
+            write_record(output_dir, record)
         records[participant] = record
     return _run_jobs(jobs, records, settings, device, run_uuid)
 
@@ -138,53 +145,44 @@ def _collect_jobs(
             names.add(name)
             record['acquisitions'].append(acquisition_record(acquisition))
     for item in rejected:
-        LOGGER.error('%s: %s', item.stem, item.error)
+        LOGGER.error('%s', item.error)
         record['acquisitions'].append(rejected_record(item))
     if not record['acquisitions']:
-        message = explain_missing(layout, participant)
-        LOGGER.error('%s', message)
-        record['errors'].append({'node': 'input', 'message': message, 'traceback': ''})
+        _note_error(record, explain_missing(layout, participant))
     return jobs
+
+
+def _note_error(record: dict, message: str) -> None:
+    """Tell an error of the input, and enter it in the record of a participant."""
+    LOGGER.error('%s', message)
+    record['errors'].append({'node': 'input', 'message': message, 'traceback': ''})
+
+
+def _is_rehearsal(settings: Settings) -> bool:
+    """Whether nothing is computed, so that records and reports of earlier runs must stay."""
+    return settings.execution.dry_run or settings.execution.boilerplate_only
 
 
 def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uuid: str) -> int:
     """Build and run the graph, then write what is known in the records and the reports."""
-    output_dir, execution = settings.outputs.output_dir, settings.execution
-    code = run.EXIT_OK
+    output_dir = settings.outputs.output_dir
     crash_dir = output_dir / 'logs' / f'crash_{run_uuid}'
+    code = run.EXIT_OK
     try:
         if jobs:
-            from qsmprep.cli.execution import configure_nipype, run_workflow
-            from qsmprep.workflows.base import init_qsmprep_wf
-
-            configure_nipype(execution, crash_dir)
-            try:
-                workflow = init_qsmprep_wf(jobs=jobs, settings=settings, device=device)
-            except Exception:
-                LOGGER.exception('The graph could not be built.')
-                return run.EXIT_NO_WORKFLOW
-            write_boilerplate(output_dir, workflow.visit_desc(), settings)
-            if execution.write_graph:
-                workflow.write_graph(
-                    graph2use='colored',
-                    format='svg',
-                    dotfilename=str(output_dir / 'logs' / 'graph'),
-                )
-            if execution.boilerplate_only or execution.dry_run:
-                return run.EXIT_OK
-            if not run_workflow(workflow, execution):
-                code = run.EXIT_FAILURE
+            code = _run_graph(jobs, settings, device, crash_dir)
     finally:
-        if not (execution.boilerplate_only or execution.dry_run):
+        if not _is_rehearsal(settings):
             for record in records.values():
                 finish_record(output_dir, record, crash_dir)
         if crash_dir.is_dir() and not any(crash_dir.iterdir()):
             crash_dir.rmdir()
-    failed = [
-        record['participant']
-        for record in records.values()
-        if record['errors'] or any(a['status'] != 'completed' for a in record['acquisitions'])
-    ]
+    if code == run.EXIT_NO_WORKFLOW:
+        return code
+    if _is_rehearsal(settings):
+        unusable = [record for record in records.values() if _went_wrong(record, 'pending')]
+        return run.EXIT_FAILURE if unusable else run.EXIT_OK
+    failed = [label for label, record in records.items() if _went_wrong(record, 'completed')]
     if _assemble_reports(settings, list(records)) or failed:
         code = run.EXIT_FAILURE
     if failed:
@@ -194,6 +192,34 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
             output_dir,
         )
     return code
+
+
+def _run_graph(jobs: list, settings: Settings, device: str, crash_dir: Path) -> int:
+    """Build the graph, write its methods text and, unless this is a rehearsal, run it."""
+    from qsmprep.cli.execution import configure_nipype, run_workflow
+    from qsmprep.workflows.base import init_qsmprep_wf
+
+    output_dir, execution = settings.outputs.output_dir, settings.execution
+    configure_nipype(execution, crash_dir)
+    try:
+        workflow = init_qsmprep_wf(jobs=jobs, settings=settings, device=device)
+    except Exception:
+        LOGGER.exception('The graph could not be built.')
+        return run.EXIT_NO_WORKFLOW
+    write_boilerplate(output_dir, workflow.visit_desc(), settings)
+    if execution.write_graph:
+        graph = output_dir / 'logs' / 'graph'
+        workflow.write_graph(graph2use='colored', format='svg', dotfilename=str(graph))
+    if _is_rehearsal(settings) or run_workflow(workflow, execution):
+        return run.EXIT_OK
+    return run.EXIT_FAILURE
+
+
+def _went_wrong(record: dict, expected: str) -> bool:
+    """Whether a participant has an error, or an acquisition of another status than expected."""
+    return bool(record['errors']) or any(
+        acquisition['status'] != expected for acquisition in record['acquisitions']
+    )
 
 
 def _assemble_reports(settings: Settings, participants: list[str]) -> int:
@@ -219,10 +245,16 @@ def _prepare_folders(settings: Settings) -> None:
     work_dir = settings.execution.work_dir
     if settings.execution.clean_workdir and work_dir.is_dir():
         shutil.rmtree(work_dir / 'qsmprep_wf', ignore_errors=True)
-    for folder in (settings.outputs.output_dir, work_dir):
-        folder.mkdir(parents=True, exist_ok=True)
+    for flag, folder in (('OUTPUT_DIR', settings.outputs.output_dir), ('--work-dir', work_dir)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror.lower()
+            raise InputError(
+                f'The folder {folder} cannot be made ({reason}); choose another as {flag}.'
+            ) from error
         if not os.access(folder, os.W_OK):
-            raise InputError(f'The folder {folder} cannot be written to; choose another.')
+            raise InputError(f'The folder {folder} cannot be written to; choose another as {flag}.')
 
 
 def _validate(bids_dir: Path) -> None:

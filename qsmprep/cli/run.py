@@ -47,8 +47,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(argv: list[str]) -> str:
     """Join the arguments into one line that names files and folders, but not where they lie."""
-    names = [argument.rstrip('/').rpartition('/')[2] for argument in argv]
-    return shlex.join(['qsmprep', *names])
+    return shlex.join(['qsmprep', *map(_without_folders, argv)])
+
+
+def _without_folders(argument: str) -> str:
+    """
+    Last part of a path, and the name or flag before it.
+
+    Examples
+    --------
+    >>> _without_folders('/data/study/'), _without_folders('truth=/data/sim')
+    ('study', 'truth=sim')
+
+    """
+    name, equals, path = argument.partition('=')
+    if not equals or '/' in name:
+        name, equals, path = '', '', argument
+    return name + equals + path.rstrip('/').rpartition('/')[2]
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qsmprep
+from qsmprep.cli.arguments import path_of_file, torch_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,13 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         '--nuclei',
-        type=Path,
+        type=path_of_file,
         metavar='FILE',
         help='CIT168 label volume in MNI space, for red nucleus, substantia nigra and '
         'subthalamic nucleus in the heads of --labels',
     )
     add('--seed', type=int, default=0, help='seed of the first participant; counted up')
-    add('--device', default='cpu', help='torch device')
+    add('--device', type=torch_device, default='cpu', help='auto, cpu or cuda[:INDEX]')
     return parser
 
 
@@ -108,12 +109,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--b0-direction needs a length above zero')
     if args.subjects < 1:
         parser.error('--subjects is at least 1')
+    if args.output_dir.is_file():
+        parser.error(f'{args.output_dir} is a file; name a new folder')
     if args.output_dir.exists() and any(args.output_dir.iterdir()):
         parser.error(f'{args.output_dir} is not empty; name a new folder')
+
+    from nibabel.filebasedimages import ImageFileError
+
+    from qsmprep.cli.device import resolve_device
+
     try:
+        args.device = resolve_device(args.device)
         heads = find_heads(args.labels)
         write_dataset(args, heads)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImageFileError) as error:
         print(f'qsmprep-simulate: {error}', file=sys.stderr)
         return 1
     return 0

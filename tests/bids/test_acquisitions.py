@@ -110,6 +110,8 @@ def test_filters_choose(tiny_dataset, tmp_path):
     assert the_one(tiny_dataset, filters=load_filters(path)).stem == 'sub-01_MEGRE'
     with pytest.raises(InputError, match='The filter for megre cannot be used'):
         find(tiny_dataset, filters={'megre': {'colour': 'red'}})
+    with pytest.raises(InputError, match="'acq' is no entity; .* long names, .* acquisition"):
+        find(tiny_dataset, filters={'megre': {'acq': 'b'}})
 
 
 def test_real_and_imaginary_parts(tiny_dataset):

@@ -35,6 +35,22 @@ def test_a_broken_description_is_named(tmp_path, text):
         open_layout(tmp_path)
 
 
+def test_derivatives_are_refused_as_input(tiny_dataset):
+    tiny_dataset.add().write_json(
+        'dataset_description.json', {'Name': 'x', 'DatasetType': 'derivative'}
+    )
+    with pytest.raises(InputError, match=r'description\.json has the DatasetType "derivative"'):
+        open_layout(tiny_dataset.root)
+
+
+def test_a_dataset_without_participants_is_named(tiny_dataset):
+    layout = open_layout(tiny_dataset.root)
+    with pytest.raises(InputError, match=r'tiny has no participant .*; check bids_dir\.'):
+        select_participants(layout, [])
+    with pytest.raises(InputError, match=r'tiny has no session .*, or drop --session-label\.'):
+        select_sessions(layout, ['a'])
+
+
 def test_a_broken_sidecar_is_named(tiny_dataset):
     tiny_dataset.add()
     (tiny_dataset.root / 'MEGRE.json').write_text('{"EchoTime": ')
@@ -53,6 +69,12 @@ def test_index_is_kept_and_used_again(tiny_dataset, tmp_path):
 def test_index_of_another_dataset_is_refused(tiny_dataset, philips_dataset, tmp_path):
     open_layout(philips_dataset, tmp_path / 'index')
     with pytest.raises(InputError, match='holds the index of another dataset, .*philips'):
+        open_layout(tiny_dataset.root, tmp_path / 'index')
+
+
+def test_an_index_that_is_a_file_is_named(tiny_dataset, tmp_path):
+    (tmp_path / 'index').touch()
+    with pytest.raises(InputError, match=r'--bids-database-dir .*index is a file; name a folder'):
         open_layout(tiny_dataset.root, tmp_path / 'index')
 
 

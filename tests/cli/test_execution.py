@@ -6,7 +6,7 @@ import pytest
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from qsmprep.cli.execution import Progress, configure_nipype, run_workflow
+from qsmprep.cli.execution import Progress, configure_nipype, read_plugin, run_workflow
 from qsmprep.cli.records import read_crash
 from qsmprep.settings import Execution
 
@@ -59,3 +59,28 @@ def test_progress_is_a_plain_line_for_each_node_off_a_terminal():
     assert len(lines) == 2
     assert '1/2 a done in' in lines[0]
     assert 'FAILED' in lines[1]
+
+
+def test_a_plugin_file_is_read(tmp_path):
+    path = tmp_path / 'plugin.yml'
+    path.write_text('plugin: SLURM\nplugin_args: {sbatch_args: --mem=12G}\n')
+    assert read_plugin(path) == ('SLURM', {'sbatch_args': '--mem=12G'})
+    path.write_text('plugin_args:\n')
+    assert read_plugin(path) == ('MultiProc', {})
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('plugin: [', r'plugin\.yml is no readable YAML'),
+        ('- SLURM', 'must hold plugin and plugin_args'),
+        ('plugins: SLURM', 'must hold plugin and plugin_args'),
+        ('plugin: Magic', "names the plugin 'Magic'; choose one of .*MultiProc"),
+        ('plugin_args: 4', 'plugin_args is 4; keys with values'),
+    ],
+)
+def test_a_plugin_file_that_cannot_be_used_is_named(tmp_path, text, message):
+    path = tmp_path / 'plugin.yml'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_plugin(path)

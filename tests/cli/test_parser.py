@@ -127,6 +127,21 @@ def test_help_answers_quickly_and_loads_nothing_heavy():
     assert min(times) < 0.5
 
 
+def test_an_error_is_not_hidden_behind_all_options(folders, capsys):
+    with pytest.raises(SystemExit):
+        parse_args([*folders, 'participant', '--mem', 'lots'])
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage == 'usage: qsmprep BIDS_DIR OUTPUT_DIR {participant,group} [options]'
+    assert error.startswith('qsmprep: error: ')
+
+
+def test_a_file_as_dataset_is_named(tmp_path, capsys):
+    (tmp_path / 'scan.nii').touch()
+    with pytest.raises(SystemExit):
+        parse_args([str(tmp_path / 'scan.nii'), str(tmp_path / 'out'), 'participant'])
+    assert 'scan.nii is a file; name the root folder' in capsys.readouterr().err
+
+
 def test_version_is_printed(capsys):
     with pytest.raises(SystemExit) as ended:
         parse_args(['--version'])

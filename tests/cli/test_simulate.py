@@ -100,3 +100,16 @@ def test_help_needs_no_torch():
         "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'nibabel')))"
     )
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_labels_that_are_no_image_are_named(tmp_path, capsys):
+    (tmp_path / 'labels.nii').write_text('x')
+    assert main([str(tmp_path / 'out'), '--labels', str(tmp_path / 'labels.nii')]) == 1
+    assert 'labels.nii' in capsys.readouterr().err
+
+
+def test_a_file_as_output_is_named(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / 'file')])
+    assert 'file is a file; name a new folder' in capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""Settings that cannot work, refused before anything is loaded."""
+
+from __future__ import annotations
+
+from qsmprep.cli.arguments import LABEL
+from qsmprep.settings import Inputs, Processing, Settings, SettingsError
+
+
+def check_settings(settings: Settings) -> None:
+    """
+    Refuse settings that contradict each other or name folders that cannot be used.
+
+    Parameters
+    ----------
+    settings
+        Settings with absolute paths.
+
+    Raises
+    ------
+    SettingsError
+        With one sentence on what is wrong and what to do.
+
+    """
+    _check_folders(settings)
+    _check_inputs(settings.inputs)
+    _check_processing(settings.processing)
+
+
+def _check_folders(settings: Settings) -> None:
+    bids_dir = settings.inputs.bids_dir.resolve()
+    output_dir = settings.outputs.output_dir.resolve()
+    work_dir = settings.execution.work_dir.resolve()
+    if bids_dir.is_file():
+        raise SettingsError(f'{bids_dir} is a file; name the root folder of a BIDS dataset.')
+    if not bids_dir.is_dir():
+        raise SettingsError(f'The BIDS folder {bids_dir} does not exist.')
+    elsewhere = f'use {bids_dir / "derivatives" / "qsmprep"} or a folder outside it.'
+    if output_dir == bids_dir:
+        raise SettingsError(f'The output folder is the BIDS folder {bids_dir}; {elsewhere}')
+    inside = bids_dir in output_dir.parents
+    if inside and bids_dir / 'derivatives' not in output_dir.parents:
+        raise SettingsError(
+            f'The output folder {output_dir} lies inside the BIDS folder; {elsewhere}'
+        )
+    if work_dir == bids_dir or bids_dir in work_dir.parents:
+        raise SettingsError(
+            f'The work folder {work_dir} lies inside the BIDS folder; choose another.'
+        )
+
+
+def _check_inputs(inputs: Inputs) -> None:
+    low_high = inputs.phase_range
+    if low_high is not None and not low_high[0] < low_high[1]:
+        raise SettingsError(
+            f'--phase-range {low_high[0]:g} {low_high[1]:g}: LOW must be below HIGH.'
+        )
+    for name, path in inputs.derivatives.items():
+        if not path.is_dir():
+            raise SettingsError(f'--derivatives {name}={path}: the folder does not exist.')
+
+
+def _check_processing(processing: Processing) -> None:
+    both = sorted(set(processing.ignore) & set(processing.force))
+    if both:
+        raise SettingsError(f'{both[0]} is both in --ignore and in --force; drop one.')
+    if not LABEL.fullmatch(processing.reference):
+        raise SettingsError(
+            f'--reference {processing.reference!r}: a label has letters and digits.'
+        )
+    if processing.posterior_samples is None and processing.prior is None:
+        return
+    from qsmprep.qsm.invert import sampling_parameters
+
+    prior = None if processing.sr_resolution else processing.prior
+    try:
+        sampling_parameters(processing.inversion, processing.posterior_samples, prior)
+    except ValueError as error:
+        raise SettingsError(f'--posterior-samples, --prior: {error}') from error
