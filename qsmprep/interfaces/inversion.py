@@ -152,6 +152,7 @@ def describe_inversion(method: str, inversion: Inversion, seed: int, device: str
     if parameters.get('prior') is not None:
         parameters['prior'] = Path(parameters['prior']).name
     record = {'Method': method, **parameters, 'RandomSeed': seed, 'Device': device}
+    record['ExplainedFieldPower'] = inversion.explained
     if inversion.sd_ppm is not None:
         record['Uncertainty'] = (
             f'standard deviation over {parameters["samples"]} posterior samples'

@@ -116,6 +116,7 @@ def test_the_sidecar_tells_how(sphere, tmp_path):
     assert inversion['regularisation'] == 0.001
     assert inversion['tolerance'] > 0
     assert (inversion['RandomSeed'], inversion['Device']) == (7, 'cpu')
+    assert 0.9 < inversion['ExplainedFieldPower'] <= 1
 
 
 def test_a_count_may_be_given(sphere, tmp_path):

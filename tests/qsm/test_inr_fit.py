@@ -103,7 +103,7 @@ def test_function_is_the_map_at_voxel_centres_and_continuous_between(scan):
     shape = tuple(n + sum(w) for n, w in zip(grid.shape, wide, strict=True))
     larger = Grid(shape, grid.voxel_size, grid.b0_direction)
     field, mask, noise = (np.pad(a, wide) for a in (field, mask, noise))
-    inversion = invert(field, mask, larger, 'inr', noise_ppm=noise, iterations=3)
+    inversion = invert(field, mask, larger, 'inr', noise_ppm=noise, iterations=20)
     centres = [np.arange(n) for n in larger.shape]
     at_centres = inversion.function(centres)
     np.testing.assert_allclose(at_centres * mask, inversion.chi_ppm, atol=1e-6)

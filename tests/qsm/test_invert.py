@@ -4,9 +4,12 @@ import inspect
 
 import numpy as np
 import pytest
+import torch
 
+from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, bounding_box, invert, method_parameters
+from qsmprep.qsm.simulate import simulate_local_field
 
 CHEAP = {
     'inr-qsm': {'width': 32, 'warm_up': 1, 'epochs': 2},
@@ -129,6 +132,71 @@ def test_broken_inputs_are_refused(scan):
     field[10, 10, 10], field[10, 10, 11] = np.nan, np.inf
     with pytest.raises(ValueError, match='not finite in 2 voxels'):
         invert(field, mask, grid)
+
+
+@pytest.fixture(scope='module')
+def head():
+    return simulate_local_field(
+        voxel_size=(4.0, 4.0, 4.0), supersampling=(2, 2, 2), b0_direction=(0.2, 0, 1), snr=50.0
+    )
+
+
+def invert_by(monkeypatch, head, of_truth, field=None):
+    """Invert by a method that returns a function of the true map."""
+    box = bounding_box(head.mask)
+
+    def method(field, mask, grid):
+        return Estimate(of_truth(torch.from_numpy(head.chi[box])) * mask, {})
+
+    monkeypatch.setitem(METHODS, 'wrong', method)
+    given = head.measured_ppm if field is None else field
+    return invert(given, head.mask, head.grid, 'wrong')
+
+
+@pytest.mark.parametrize(
+    'of_truth',
+    [torch.zeros_like, torch.negative, lambda chi: 1000 * chi, lambda chi: 1e-3 * chi],
+    ids=['empty', 'of the other sign', 'in ppb', 'in thousands of ppm'],
+)
+def test_a_map_that_cannot_explain_the_field_is_refused(monkeypatch, head, of_truth):
+    with pytest.raises(ValueError, match=r"'wrong' explains .* % of the power .* refused; check"):
+        invert_by(monkeypatch, head, of_truth)
+
+
+def test_a_map_of_another_head_is_refused(monkeypatch, head):
+    with pytest.raises(ValueError, match='refused'):
+        invert_by(monkeypatch, head, lambda chi: chi.flip(0, 1, 2))
+
+
+def test_a_map_that_is_not_finite_is_refused(monkeypatch, head):
+    def broken(chi):
+        return torch.where(chi == chi.max(), torch.nan, chi)
+
+    with pytest.raises(ValueError, match='not finite in 1 voxels of the mask, and is refused'):
+        invert_by(monkeypatch, head, broken)
+
+
+def test_the_true_map_explains_all_but_the_noise(monkeypatch, head):
+    def share(field):
+        return invert_by(monkeypatch, head, torch.clone, field).explained
+
+    noise = np.square((head.measured_ppm - head.local_field_ppm)[head.mask]).sum()
+    power = np.square(head.measured_ppm[head.mask]).sum()
+    assert share(head.local_field_ppm) == pytest.approx(1, abs=1e-3)
+    assert share(head.measured_ppm) == pytest.approx(1 - noise / power, abs=0.01)
+    with_error = head.local_field_ppm + 0.7 * np.roll(head.local_field_ppm, 9, axis=0)
+    assert 0 < share(with_error) < 0.9
+
+
+@pytest.mark.parametrize('method', ['tkd', 'tikhonov', 'wiener', 'tv', 'inr', 'diffusion'])
+@pytest.mark.parametrize('noise_sds', [0, 10], ids=['clean', 'mostly noise'])
+def test_no_map_of_a_valid_field_is_refused(head, method, noise_sds):
+    noise = np.random.default_rng(1).normal(
+        0, head.local_field_ppm[head.mask].std(), head.mask.shape
+    )
+    field = head.local_field_ppm + noise_sds * noise
+    explained = invert(field, head.mask, head.grid, method).explained
+    assert explained > (0.9 if noise_sds == 0 else -0.05)
 
 
 def test_bounding_box_holds_the_mask():
