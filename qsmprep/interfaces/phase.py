@@ -1,4 +1,4 @@
-"""From raw echoes to a field map: nodes around :mod:`qsmprep.qsm.phase` and ROMEO."""
+"""From raw echoes to a field map: nodes around ROMEO and the numerics of phase and field map."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ class CombineEchoes(SimpleInterface):
     output_spec = _CombineEchoesOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm.phase import align_echoes, combine_echoes
+        from qsmprep.qsm.fieldmap import align_echoes, combine_echoes
 
         inputs = self.inputs
         unwrapped = images.read_echoes(inputs.unwrapped)

@@ -6,13 +6,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from qsmprep.qsm.fieldmap import align_echoes, combine_echoes, magnitude_noise
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import (
-    align_echoes,
-    combine_echoes,
     correct_alternate_slices,
     laplacian_unwrap,
-    magnitude_noise,
     phase_difference,
     phase_offset,
     remove_offset,
