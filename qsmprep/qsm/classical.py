@@ -17,6 +17,7 @@ from qsmprep.qsm.spectrum import LOWEST, estimate_spectra
 
 CONE = 0.05
 FAR_FROM_CONE = 0.15
+MODEL_ERROR_IN_VIVO = 0.02
 LEAKAGE_GAIN = 5.0
 LEAST_ROUGHNESS = 1e-9
 WEIGHTS = (log(1e-5), log(10.0))
@@ -169,6 +170,27 @@ def model_error(field: Tensor, mask: Tensor, dipole: Dipole) -> float:
         return 0.0
     far = float(response[response.abs() > FAR_FROM_CONE].square().mean())
     return min(excess / (1 - min(ratio, 0.9)), 1.0) * far
+
+
+def choose_error_share(
+    error_share: float | None, field: Tensor, mask: Tensor, dipole: Dipole
+) -> float:
+    """How far a coloured model error is reckoned with, 0 to 1, as given or measured.
+
+    Measured, it is :func:`model_error` over 0.02, at most 1: zero for a field that the dipole
+    explains, one in vivo.
+
+    Raises
+    ------
+    ValueError
+        If what is given is out of range.
+
+    """
+    if error_share is None:
+        return min(model_error(field, mask, dipole) / MODEL_ERROR_IN_VIVO, 1.0)
+    if not 0 <= error_share <= 1:
+        raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
+    return error_share
 
 
 def _cone_ratio(field: Tensor, inside: Tensor, dipole: Dipole, noise: float) -> float:

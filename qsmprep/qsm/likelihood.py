@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole, conjugate_gradients
+from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.spectrum import Spectra, estimate_spectra
 
 INCOHERENT = 0.25
@@ -102,14 +105,15 @@ class Likelihood:
         chi: Tensor,
         variance: Tensor | float,
         *,
+        mask: Tensor | None = None,
         start: Tensor | None = None,
-        iterations: int = 20,
-        tolerance: float = 1e-3,
+        iterations: int = 60,
+        tolerance: float = 2e-3,
+        progress: Callable[[int, int, float], None] | None = None,
     ) -> Tensor:
         """Minimiser of -log p(f|x) + 1/2 (x - chi)' Q^-1 (x - chi).
 
-        Closed form without weights; else conjugate gradients in the variable that the spectral
-        solution makes nearly white.
+        Closed form with neither weights nor mask; else conjugate gradients.
 
         Parameters
         ----------
@@ -117,41 +121,35 @@ class Likelihood:
             Susceptibility [ppm] to stay close to.
         variance
             Q, a number or a spectrum on the padded grid [ppm^2].
+        mask
+            Voxels outside which x and ``chi`` are zero and, without weights, nothing was measured.
         start
-            First guess with weights, by default the closed form.
-        iterations, tolerance
-            The iteration ends at this number or relative residual.
+            First guess of the iteration, by default ``chi``.
+        iterations, tolerance, progress
+            See :meth:`~qsmprep.qsm.posterior.PosteriorPrecision.solve`.
 
         """
-        kernel, transform = self.dipole.kernel, self.dipole.transform
-        precision = kernel.square() / self.error + 1 / variance
-        closed = kernel * self._residual_closed(chi) / self.error / precision
-        closed = chi + self.dipole.inverse(closed)
-        if self.weight is None:
-            return closed
-        scale = precision.rsqrt()
-
-        def curvature(x: Tensor) -> Tensor:
-            image = self.weight * self.dipole.inverse(kernel * transform(x))
-            image = self.weight * self.dipole.inverse(transform(image) / self.error)
-            return self.dipole.filter(image, kernel)
-
-        def preconditioned(u: Tensor) -> Tensor:
-            x = self.dipole.filter(u, scale)
-            image = curvature(x) + self.dipole.filter(x, 1 / torch.as_tensor(variance))
-            return self.dipole.filter(image, scale)
-
-        first = closed if start is None else start
-        pull = self.gradient(first) + self.dipole.filter(first - chi, 1 / torch.as_tensor(variance))
-        target = -self.dipole.filter(pull, scale)
-        shift = conjugate_gradients(
-            preconditioned,
+        stiff = 1 / torch.as_tensor(variance)
+        if self.weight is None and mask is None:
+            kernel = self.dipole.kernel
+            precision = kernel.square() / self.error + stiff
+            pull = kernel * self._residual_closed(chi) / self.error / precision
+            return chi + self.dipole.inverse(pull)
+        within = torch.ones_like(self.field) if mask is None else mask
+        precision = PosteriorPrecision(self.dipole, within, self.precision(), stiff, self.weight)
+        target = precision.pull(self.field) + precision.inside * self.dipole.filter(chi, stiff)
+        return precision.solve(
             target,
-            torch.zeros_like(target),
+            start=chi if start is None else start,
             iterations=iterations,
             tolerance=tolerance,
+            progress=progress,
         )
-        return first + self.dipole.filter(shift, scale)
+
+    def precision(self) -> Tensor | float:
+        """1 / N(k) [1/ppm^2], as a number where the error is white."""
+        lowest, highest = self.error.aminmax()
+        return 1 / float(lowest) if lowest == highest else 1 / self.error
 
     def _residual_closed(self, chi: Tensor) -> Tensor:
         return self.dipole.transform(self.field) - self.dipole.kernel * self.dipole.transform(chi)
@@ -166,7 +164,8 @@ class Likelihood:
 
         The closed form takes the field outside the mask as measured and zero. Each further
         iteration completes it there with the field of the solution, by the share
-        :meth:`explained`, and solves again (expectation-maximisation).
+        :meth:`explained`, and solves again (expectation-maximisation). Voxel weights
+        play no part.
 
         Parameters
         ----------

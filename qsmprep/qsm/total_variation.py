@@ -11,17 +11,16 @@ from torch import Tensor
 
 from qsmprep.qsm.classical import (
     Estimate,
+    choose_error_share,
     data_weight,
     field_roughness,
     gradient_power,
-    model_error,
 )
 from qsmprep.qsm.dipole import AXES, Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.spectrum import LOWEST, estimate_spectra
 
-MODEL_ERROR_IN_VIVO = 0.02
 STEP_PPM = 0.02
 GAUSSIAN_PART = 0.5
 PRECISION = 1.15
@@ -83,9 +82,8 @@ def tv(
         :func:`~qsmprep.qsm.classical.field_roughness`, which also holds detail of the anatomy.
         Another value scales the whole prior, with or without model error.
     error_share
-        How far the coloured model error is reckoned with, 0 to 1. By default
-        :func:`~qsmprep.qsm.classical.model_error` over 0.02, at most 1: zero for a field that
-        the dipole explains, one in vivo.
+        How far the coloured model error is reckoned with, 0 to 1; by default as measured by
+        :func:`~qsmprep.qsm.classical.choose_error_share`.
     tolerance
         Relative change of the whitened map in an iteration that ends them.
     iterations
@@ -112,10 +110,7 @@ def tv(
         regularisation = usual
     if not regularisation > 0:
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
-    if error_share is None:
-        error_share = min(model_error(field, mask, dipole) / MODEL_ERROR_IN_VIVO, 1.0)
-    if not 0 <= error_share <= 1:
-        raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
+    error_share = choose_error_share(error_share, field, mask, dipole)
     problem = _white_problem(regularisation)
     if error_share > 0:
         likelihood = _likelihood(field, mask, dipole, noise, error_share, roughness)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate
+from qsmprep.qsm.classical import Estimate, choose_error_share, field_roughness
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.likelihood import INCOHERENT, Likelihood
-from qsmprep.qsm.spectrum import estimate_spectra
+from qsmprep.qsm.likelihood import Likelihood, calibrate
+
+LEAST_NOISE = 0.1
+COMPLETIONS = 5
 
 
 def wiener(
@@ -16,32 +22,61 @@ def wiener(
     mask: Tensor,
     grid: Grid,
     *,
-    incoherent: float = INCOHERENT,
-    completions: int = 5,
+    magnitude: Tensor | None = None,
+    noise: Tensor | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+    error_share: float | None = None,
+    tolerance: float = 2e-3,
+    iterations: int = 60,
 ) -> Estimate:
     """Posterior mean of susceptibility under spectra measured on the field itself.
 
-    The filter D S / (D^2 S + N) is the best linear one for the power S(k) of susceptibility and
-    N(k) of the error. Both are estimated from this field, so that nothing is left to be tuned.
+    Susceptibility of the power S(k) and an error of the power N(k), both estimated from this
+    field, leave nothing to be tuned. Where the scan shows no model error, the mean is exact: the
+    map is zero outside the mask, the field there is unknown, and noisy voxels count less; it is
+    found by conjugate gradients. Where the error is that of scans in vivo, for which the exact mean
+    is poor, it is the filter D S / (D^2 S + N), and the field outside the mask is
+    completed from its map. Between the two, both maps are mixed by the share of the model error.
 
     Parameters
     ----------
-    field
-        Local field [ppm], zero outside the mask.
-    mask
-        Voxels of the map.
-    grid
-        Their grid.
-    incoherent
-        Share of the coloured model error that acts as noise; see
-        :class:`~qsmprep.qsm.likelihood.Likelihood`.
-    completions
-        How often the field outside the mask is completed from the solution; see
-        :meth:`~qsmprep.qsm.likelihood.Likelihood.posterior_mean`.
+    field, mask, grid
+        See :func:`~qsmprep.qsm.classical.tkd`.
+    magnitude, noise
+        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
+    progress
+        Called with the iteration, their greatest number, and the relative residual.
+    error_share
+        See :func:`~qsmprep.qsm.classical.choose_error_share`.
+    tolerance, iterations
+        Relative residual and number of steps at which the exact solution ends.
+
+    Raises
+    ------
+    ValueError
+        If the error share is out of range.
 
     """
-    dipole = Dipole(grid, device=field.device)
-    spectra = estimate_spectra(field, mask, dipole)
-    likelihood = Likelihood(field, dipole, spectra, incoherent=incoherent)
-    chi = likelihood.posterior_mean(mask, iterations=completions)
-    return Estimate(chi * mask, {}, sd=likelihood.posterior_sd() * mask)
+    dipole = Dipole(grid, padding=1.1, device=field.device)
+    share = choose_error_share(error_share, field, mask, dipole)
+    spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    least = LEAST_NOISE * field_roughness(field, mask)
+    if noise is not None:
+        least = max(least, float(noise[mask].median()))
+    spectra = replace(
+        spectra, model_error=share * spectra.model_error, noise=max(spectra.noise, least**2)
+    )
+    likelihood = Likelihood(field, dipole, spectra, weight)
+    chi = torch.zeros_like(field)
+    if share > 0:
+        chi += share * likelihood.posterior_mean(mask, iterations=COMPLETIONS) * mask
+    if share < 1:
+        chi += (1 - share) * likelihood.prox(
+            torch.zeros_like(field),
+            likelihood.prior,
+            mask=mask,
+            iterations=iterations,
+            tolerance=tolerance,
+            progress=progress,
+        )
+    return Estimate(chi, {'error_share': share}, sd=likelihood.posterior_sd() * mask)

@@ -49,3 +49,39 @@ def test_wiener_needs_no_tuning(phantom, sd):
     found = score('wiener', field, phantom)
     assert found < best
     assert found < min(score('tkd', field, phantom, threshold=t) for t in (0.1, 0.2, 0.3))
+
+
+def test_a_field_without_model_error_is_inverted_exactly(phantom):
+    """The closed form takes the field outside the mask for zero, or for that of a first map."""
+    mask, _, field = phantom
+    noise = 5e-4 * np.random.default_rng(1).standard_normal(SHAPE) * mask
+    exact, filtered = (
+        invert(field + noise, mask, Grid(SHAPE), 'wiener', error_share=share)
+        for share in (None, 1.0)
+    )
+    assert exact.parameters['error_share'] == 0
+    assert not exact.chi_ppm[~mask].any()
+    errors = [nrmse(found.chi_ppm, phantom[1], mask) for found in (exact, filtered)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_between_the_ends_both_maps_are_mixed(phantom):
+    mask, _, field = phantom
+    share = 0.3
+    found = score('wiener', field, phantom, error_share=share)
+    ends = [score('wiener', field, phantom, error_share=end) for end in (0.0, 1.0)]
+    assert ends[0] < found < ends[1]
+    with pytest.raises(ValueError, match='error_share lies between 0 and 1'):
+        score('wiener', field, phantom, error_share=1.5)
+
+
+@pytest.mark.parametrize('kind', ['noise_ppm', 'magnitude'])
+def test_noisy_voxels_count_less(phantom, kind):
+    mask, chi, field = phantom
+    sd = np.where(np.arange(SHAPE[2]) > 40, 0.02, 5e-4) * mask
+    field = field + sd * np.random.default_rng(2).standard_normal(SHAPE)
+    image = {'noise_ppm': sd, 'magnitude': 1e-3 / np.where(mask, sd, 1)}[kind]
+    grid = Grid(SHAPE)
+    plain = invert(field, mask, grid, 'wiener').chi_ppm
+    found = invert(field, mask, grid, 'wiener', **{kind: image}).chi_ppm
+    assert nrmse(found, chi, mask) < 0.9 * nrmse(plain, chi, mask)

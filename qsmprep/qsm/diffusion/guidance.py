@@ -9,6 +9,9 @@ from torch import Tensor
 
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.posterior import PosteriorPrecision
+
+SOLVED_TO = 1e-3
 
 
 class Guide(Protocol):
@@ -61,9 +64,7 @@ class Posterior:
         self, likelihood: Likelihood, mask: Tensor, *, tolerance: float = 1.0, iterations: int = 8
     ) -> None:
         self.likelihood, self.tolerance, self.iterations = likelihood, tolerance, iterations
-        self.inside = mask.to(likelihood.dipole.dtype)
-        self.weight = self.inside if likelihood.weight is None else likelihood.weight
-        self.precision = 1 / likelihood.error
+        self.mask = mask
 
     def prox(
         self,
@@ -74,37 +75,19 @@ class Posterior:
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """See :class:`Guide`; the iteration begins at ``start``."""
-        dipole, inside, kernel = self.likelihood.dipole, self.inside, self.likelihood.dipole.kernel
+        dipole, error = self.likelihood.dipole, self.likelihood.error
         stiff = stiffness(self.likelihood, sigma, self.tolerance)
-        smoothing = 1 / (kernel.square() * self.precision + stiff)
-
-        def gradient(x: Tensor, field: Tensor | float, target: Tensor | float) -> Tensor:
-            spectrum = dipole.transform(x)
-            residual = self.weight * (dipole.inverse(kernel * spectrum) - field)
-            whitened = self.weight * dipole.inverse(dipole.transform(residual) * self.precision)
-            pull = kernel * dipole.transform(whitened) + stiff * (spectrum - target)
-            return inside * dipole.inverse(pull)
-
-        x = inside * start
-        residual = -gradient(x, self.likelihood.field, dipole.transform(inside * expected))
+        precision = PosteriorPrecision(
+            dipole, self.mask, self.likelihood.precision(), stiff, self.likelihood.weight
+        )
+        inside, weight = precision.inside, precision.weight
+        target = precision.pull(self.likelihood.field)
+        target += inside * dipole.filter(inside * expected, stiff)
         if generator is not None:
-            data = self.weight * dipole.inverse(self.precision.sqrt() * _white(dipole, generator))
-            pull = kernel * dipole.transform(data) + stiff.sqrt() * _white(dipole, generator)
-            residual += inside * dipole.inverse(pull)
-        smooth = inside * dipole.filter(residual, smoothing)
-        direction, energy = smooth.clone(), (residual * smooth).sum()
-        goal = 1e-6 * energy
-        for _ in range(self.iterations):
-            if energy <= goal:
-                break
-            image = gradient(direction, 0.0, 0.0)
-            step = energy / (direction * image).sum()
-            x = x + step * direction
-            residual = residual - step * image
-            smooth = inside * dipole.filter(residual, smoothing)
-            previous, energy = energy, (residual * smooth).sum()
-            direction = smooth + (energy / previous) * direction
-        return x
+            data = weight * dipole.inverse(error.rsqrt() * _white(dipole, generator))
+            pull = dipole.kernel * dipole.transform(data)
+            target += inside * dipole.inverse(pull + stiff.sqrt() * _white(dipole, generator))
+        return precision.solve(target, start=start, iterations=self.iterations, tolerance=SOLVED_TO)
 
 
 class CompletedPosterior:
