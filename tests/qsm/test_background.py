@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background, sphere_spectrum
+from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background
+from qsmprep.qsm.background.sharp import sphere_spectrum
 from qsmprep.qsm.grid import Grid
 
 
