@@ -11,90 +11,17 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
 import qsmprep
 from qsmprep.reports.distribution import distributions, format_value
+from qsmprep.reports.panels import PANELS, Panel
 from qsmprep.reports.quality import MEASURES, Measure, quality_warnings
+from qsmprep.reports.text import dicts, pairs, plain_text, read_methods
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Title of a picture, what to look for in it, and whether each acquisition has one."""
-
-    title: str
-    caption: str
-    expected: bool = True
-
-
-PANELS = {
-    'echoes': Panel(
-        'Echoes: magnitude and phase',
-        'Phase must wrap from \u2212\u03c0 (black) to \u03c0 (white) in smooth bands that get '
-        'closer with the echo time. A few grey levels only, or late echoes that never reach '
-        'black and white, mean a wrong phase range; stripes from slice to slice a fault of '
-        'reconstruction; blurred edges or ghosts motion. Outside the head there is only noise.',
-    ),
-    'unwrapped': Panel(
-        'Unwrapped phase',
-        'Smooth within the brain, and growing with the echo time. Sharp steps between blue and '
-        'red are wraps that are left; an echo with another overall colour has a wrong offset.',
-    ),
-    'totalfield': Panel(
-        'Total field and its noise',
-        'Smooth apart from anatomy: strongest above the sinuses and the ear canals. The noise is '
-        'low and even inside the brain and high next to air; a bright patch deep inside is a '
-        'region in which susceptibility cannot be trusted.',
-    ),
-    'mask': Panel(
-        'Masks',
-        'The outlines follow the brain: skull inside the mask makes streaks, cortex outside is '
-        'lost. Holes near sinuses and large veins are voxels of unreliable phase. The final mask '
-        'lies inside the others.',
-    ),
-    'localfield': Panel(
-        'Local field',
-        'Veins and deep grey nuclei stand out with dark and bright lobes along B0. Broad shading '
-        'towards the edge is background field that is left.',
-    ),
-    'chi': Panel(
-        'Susceptibility',
-        'Window \u00b10.1 ppm, bright is paramagnetic. Veins, pallidum, putamen, red nucleus, '
-        'substantia nigra and dentate nucleus are bright, white matter is dark. Look for streaks '
-        'that leave veins at about 55\u00b0 to B0, for dark or bright rims at the edge of the '
-        'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
-    ),
-    'uncertainty': Panel(
-        'Uncertainty of the susceptibility',
-        'Standard deviation of the map. It is higher where the field is noisy, near veins and at '
-        'the edge of the mask; a contrast of the map that is smaller than this is not to be '
-        'trusted. What the model of the field leaves out is not in it.',
-        expected=False,
-    ),
-    'superres': Panel(
-        'Super-resolution',
-        'The map as measured, and the finer one that agrees with it. Edges and thin veins get '
-        'sharper; what only the lower row shows was not measured, but is what the prior expects.',
-        expected=False,
-    ),
-    'r2star': Panel(
-        'R2*',
-        'Iron-rich nuclei and veins are bright. Bright regions above the sinuses come from field '
-        'gradients through the slice, not from tissue.',
-        expected=False,
-    ),
-    'truth': Panel(
-        'Truth and result',
-        'Simulated data: the difference shows noise only where the result is right; structures '
-        'that are left show over- or underestimated susceptibility.',
-        expected=False,
-    ),
-}
 
 
 def write_participant_pages(output_dir: Path, label: str, aggregate: int = 4) -> list[Path]:
@@ -115,7 +42,9 @@ def write_participant_pages(output_dir: Path, label: str, aggregate: int = 4) ->
 
     """
     record, _ = _read_record(Path(output_dir) / 'logs' / f'sub-{label}.json')
-    stems = [_text(acquisition.get('stem')) for acquisition in _dicts(record.get('acquisitions'))]
+    stems = [
+        plain_text(acquisition.get('stem')) for acquisition in dicts(record.get('acquisitions'))
+    ]
     sessions = sorted({match[1] for stem in stems if (match := re.search('_ses-([^_]+)_', stem))})
     if len(sessions) <= aggregate:
         return [write_participant_page(output_dir, label)]
@@ -159,8 +88,8 @@ def write_participant_page(output_dir: Path, label: str, session: str | None = N
     figures = sorted((output_dir / f'sub-{label}' / 'figures').glob(f'{name}_*.png'))
     acquisitions = [
         _acquisition_view(acquisition, figures)
-        for acquisition in _dicts(record.get('acquisitions'))
-        if session is None or _text(acquisition.get('stem')).startswith(f'{name}_')
+        for acquisition in dicts(record.get('acquisitions'))
+        if session is None or plain_text(acquisition.get('stem')).startswith(f'{name}_')
     ]
     shown = {path for view in acquisitions for path in view.pop('paths')}
     return _write(
@@ -171,10 +100,10 @@ def write_participant_page(output_dir: Path, label: str, session: str | None = N
         run=_run_facts(record),
         acquisitions=acquisitions,
         others=[_picture(path, path.stem, '') for path in figures if path not in shown],
-        methods=_methods(output_dir / 'logs' / 'CITATION.md'),
+        methods=read_methods(output_dir / 'logs' / 'CITATION.md'),
         errors=[
-            {key: _text(error.get(key)) for key in ('node', 'message', 'traceback')}
-            for error in _dicts(record.get('errors'))
+            {key: plain_text(error.get(key)) for key in ('node', 'message', 'traceback')}
+            for error in dicts(record.get('errors'))
         ],
     )
 
@@ -205,8 +134,8 @@ def write_group_page(
     plots = distributions(rows, measures)
     table = []
     for index, row in enumerate(rows):
-        name = _text(row.get('participant_id'))
-        session = re.search('_ses-[^_/]+', _text(row.get('acquisition')))
+        name = plain_text(row.get('participant_id'))
+        session = re.search('_ses-[^_/]+', plain_text(row.get('acquisition')))
         page = output_dir / f'{name}.html'
         if session and not page.is_file():
             page = output_dir / f'{name}{session[0]}.html'
@@ -214,8 +143,8 @@ def write_group_page(
             {
                 'participant': name,
                 'page': quote(page.name) if '/' not in name and page.is_file() else '',
-                'acquisition': _text(row.get('acquisition')),
-                'status': _text(row.get('status')),
+                'acquisition': plain_text(row.get('acquisition')),
+                'status': plain_text(row.get('status')),
                 'cells': [
                     {'value': format_value(row.get(plot.measure.key)), 'far': plot.side(index)}
                     for plot in plots
@@ -269,13 +198,13 @@ def _run_facts(record: Mapping) -> list[tuple[str, str]]:
         'settings_file': 'Settings',
         'run_uuid': 'Run',
     }
-    facts = [(name, _text(record.get(key))) for key, name in labels.items() if key in record]
+    facts = [(name, plain_text(record.get(key))) for key, name in labels.items() if key in record]
     return [(name, value or 'not finished') for name, value in facts]
 
 
 def _acquisition_view(acquisition: Mapping, figures: Sequence[Path]) -> dict:
     """All that the template shows of one acquisition."""
-    stem, status = _text(acquisition.get('stem')), _text(acquisition.get('status'))
+    stem, status = plain_text(acquisition.get('stem')), plain_text(acquisition.get('status'))
     quality = acquisition.get('quality')
     quality = quality if isinstance(quality, dict) else {}
     prefix = stem.rpartition('_')[0] + '_desc-'
@@ -295,11 +224,11 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path]) -> dict:
     return {
         'stem': stem,
         'status': status,
-        'error': _text(acquisition.get('error')),
-        'inputs': [_text(x) for x in acquisition.get('inputs') or [] if isinstance(x, str)],
-        'parameters': _pairs(acquisition.get('parameters')),
-        'rules': _pairs(acquisition.get('rules')),
-        'warnings': [_text(x) for x in (warnings if isinstance(warnings, list) else [])],
+        'error': plain_text(acquisition.get('error')),
+        'inputs': [plain_text(x) for x in acquisition.get('inputs') or [] if isinstance(x, str)],
+        'parameters': pairs(acquisition.get('parameters')),
+        'rules': pairs(acquisition.get('rules')),
+        'warnings': [plain_text(x) for x in (warnings if isinstance(warnings, list) else [])],
         'unexpected': quality_warnings(quality),
         'pictures': pictures,
         'missing': missing,
@@ -334,7 +263,7 @@ def _quality_rows(quality: Mapping) -> list[dict]:
         if key not in known:
             rows.append(
                 {
-                    'label': _text(key),
+                    'label': plain_text(key),
                     'value': format_value(value),
                     'unit': '',
                     'band': '',
@@ -359,71 +288,3 @@ def _picture(path: Path, title: str, caption: str) -> dict:
         'width': int.from_bytes(content[16:20], 'big'),
         'height': int.from_bytes(content[20:24], 'big'),
     }
-
-
-def _methods(path: Path) -> list[dict]:
-    """Headings, list items and paragraphs of the methods text; links are parts of their text."""
-    try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return []
-    blocks = []
-    for chunk in re.split(r'\n\s*\n', text):
-        lines = [line.strip() for line in chunk.strip().splitlines()]
-        paragraph: list[str] = []
-        for line in lines:
-            mark = re.match(r'(#{1,6}|[-*+]|\d+\.)\s+(.*)', line)
-            if mark is None:
-                paragraph.append(line)
-                continue
-            if paragraph:
-                blocks.append({'kind': 'paragraph', 'parts': _links(' '.join(paragraph))})
-                paragraph = []
-            kind = 'heading' if mark[1].startswith('#') else 'item'
-            blocks.append({'kind': kind, 'parts': _links(mark[2])})
-        if paragraph:
-            blocks.append({'kind': 'paragraph', 'parts': _links(' '.join(paragraph))})
-    return blocks
-
-
-def _links(text: str) -> list[tuple[str, str]]:
-    """
-    Split a text into pieces and the address that each leads to, if any.
-
-    Examples
-    --------
-    >>> _links('See [the paper](https://doi.org/1) and <b>')
-    [('See ', ''), ('the paper', 'https://doi.org/1'), (' and <b>', '')]
-    >>> _links('*all* of R2\\*, T2\\*')
-    [('all of R2*, T2*', '')]
-
-    """
-    text = re.sub(r'(?<!\\)(\*\*?|__?)(?=\S)([^*_\n]+?)(?<=[^\s\\])\1(?!\w)', r'\2', _text(text))
-    text = re.sub(r'\\([*_])', r'\1', text)
-    pattern = r'\[([^\]]+)\]\((https?://[^\s)]+)\)|(https?://[^\s<>"\')\]]*[^\s<>"\')\].,;])'
-    pieces, end = [], 0
-    for link in re.finditer(pattern, text):
-        pieces.append((text[end : link.start()], ''))
-        pieces.append((link[1] or link[3], link[2] or link[3]))
-        end = link.end()
-    pieces.append((text[end:], ''))
-    return [piece for piece in pieces if piece[0]]
-
-
-def _text(value: object) -> str:
-    """A value of a record as text, without terminal colours and control characters."""
-    if value is None:
-        return ''
-    if isinstance(value, list | tuple):
-        return ', '.join(_text(item) for item in value)
-    plain = re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', str(value))
-    return re.sub(r'[\x00-\x08\x0b-\x1f\x7f]', '', plain)
-
-
-def _pairs(mapping: object) -> list[tuple[str, str]]:
-    items = mapping.items() if isinstance(mapping, dict) else ()
-    return [(_text(key), _text(value)) for key, value in items]
-
-
-def _dicts(items: object) -> list[dict]:
-    return [x for x in items if isinstance(x, dict)] if isinstance(items, list) else []

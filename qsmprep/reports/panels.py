@@ -1,0 +1,80 @@
+"""Titles and captions of the report's pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Title of a picture, what to look for in it, and whether each acquisition has one."""
+
+    title: str
+    caption: str
+    expected: bool = True
+
+
+PANELS = {
+    'echoes': Panel(
+        'Echoes: magnitude and phase',
+        'Phase must wrap from \u2212\u03c0 (black) to \u03c0 (white) in smooth bands that get '
+        'closer with the echo time. A few grey levels only, or late echoes that never reach '
+        'black and white, mean a wrong phase range; stripes from slice to slice a fault of '
+        'reconstruction; blurred edges or ghosts motion. Outside the head there is only noise.',
+    ),
+    'unwrapped': Panel(
+        'Unwrapped phase',
+        'Smooth within the brain, and growing with the echo time. Sharp steps between blue and '
+        'red are wraps that are left; an echo with another overall colour has a wrong offset.',
+    ),
+    'totalfield': Panel(
+        'Total field and its noise',
+        'Smooth apart from anatomy: strongest above the sinuses and the ear canals. The noise is '
+        'low and even inside the brain and high next to air; a bright patch deep inside is a '
+        'region in which susceptibility cannot be trusted.',
+    ),
+    'mask': Panel(
+        'Masks',
+        'The outlines follow the brain: skull inside the mask makes streaks, cortex outside is '
+        'lost. Holes near sinuses and large veins are voxels of unreliable phase. The final mask '
+        'lies inside the others.',
+    ),
+    'localfield': Panel(
+        'Local field',
+        'Veins and deep grey nuclei stand out with dark and bright lobes along B0. Broad shading '
+        'towards the edge is background field that is left.',
+    ),
+    'chi': Panel(
+        'Susceptibility',
+        'Window \u00b10.1 ppm, bright is paramagnetic. Veins, pallidum, putamen, red nucleus, '
+        'substantia nigra and dentate nucleus are bright, white matter is dark. Look for streaks '
+        'that leave veins at about 55\u00b0 to B0, for dark or bright rims at the edge of the '
+        'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
+    ),
+    'uncertainty': Panel(
+        'Uncertainty of the susceptibility',
+        'Standard deviation of the map. It is higher where the field is noisy, near veins and at '
+        'the edge of the mask; a contrast of the map that is smaller than this is not to be '
+        'trusted. What the model of the field leaves out is not in it.',
+        expected=False,
+    ),
+    'superres': Panel(
+        'Super-resolution',
+        'The map as measured, and the finer one that agrees with it. Edges and thin veins get '
+        'sharper; what only the lower row shows was not measured, but is what the prior expects.',
+        expected=False,
+    ),
+    'r2star': Panel(
+        'R2*',
+        'Iron-rich nuclei and veins are bright. Bright regions above the sinuses come from field '
+        'gradients through the slice, not from tissue.',
+        expected=False,
+    ),
+    'truth': Panel(
+        'Truth and result',
+        'Simulated data: the difference shows noise only where the result is right; structures '
+        'that are left show over- or underestimated susceptibility.',
+        expected=False,
+    ),
+}
+"""Key of a picture -> what the report says of it, in the order of the report."""
