@@ -14,14 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
+from qsmprep.reports.rows import (
+    INNER,
+    echo_rows,
+    one_row,
+    percentile,
+    round_up,
+    support_of,
+    two_rows,
+)
 from qsmprep.reports.sheet import (
     PLANES,
     Paths,
     Strip,
-    Tile,
     Volume,
     bounding_box,
-    cut,
     draw_sheet,
     load_volume,
     positions,
@@ -30,9 +37,6 @@ from qsmprep.reports.sheet import (
 CHI_WINDOW_PPM = 0.1
 LOCAL_FIELD_WINDOW_PPM = 0.05
 R2STAR_WINDOW_AT_3T = 50.0
-MAX_ECHOES = 8
-INNER = {'axial': (0.14, 0.9), 'coronal': (0.2, 0.82), 'sagittal': (0.22, 0.8)}
-"""Of each plane: the part of the mask in which slices are shown."""
 OUTLINES = (('#56b4e9', 3.4), ('#f0e442', 2.0), ('#ff5a1f', 1.1))
 """Colours that colour-blind readers tell apart, and widths [pt]: lines that lie on one another
 stay visible as stripes."""
@@ -40,7 +44,6 @@ ZERO_TICK = {0.0: '0'}
 PI_TICKS = {-math.pi: '\u2212\u03c0', 0.0: '0', math.pi: '\u03c0'}
 
 PathLikeStr = str | PathLike
-Box = tuple[tuple[int, int], ...]
 
 
 def plot_echoes(
@@ -69,20 +72,20 @@ def plot_echoes(
     """
     volume = load_volume(magnitude)
     wrapped = load_volume(phase, like=volume)
-    support = _support(volume, mask)
-    window = (0.0, _percentile(volume.data, support, 99.5))
+    support = support_of(volume, mask)
+    window = (0.0, percentile(volume.data, support, 99.5))
     return draw_sheet(
         [
             Strip(
                 'Magnitude',
-                _echo_rows(volume, support, echo_times_s),
+                echo_rows(volume, support, echo_times_s),
                 window,
                 'a.u.',
                 ticks=ZERO_TICK,
             ),
             Strip(
                 'Phase as measured',
-                _echo_rows(wrapped, support, echo_times_s),
+                echo_rows(wrapped, support, echo_times_s),
                 (-math.pi, math.pi),
                 'rad',
                 ticks=PI_TICKS,
@@ -115,10 +118,10 @@ def plot_unwrapped(
 
     """
     volume = load_volume(unwrapped)
-    support = _support(volume, mask)
+    support = support_of(volume, mask)
     volume = volume.masked(support if mask else None)
-    limit = _round_up(max(_percentile(np.abs(volume.data), support, 99), math.pi))
-    rows = _echo_rows(volume, support, echo_times_s, bounding_box(support))
+    limit = round_up(max(percentile(np.abs(volume.data), support, 99), math.pi))
+    rows = echo_rows(volume, support, echo_times_s, bounding_box(support))
     return draw_sheet([Strip('Unwrapped phase', rows, (-limit, limit), 'rad', 'RdBu_r')], out_path)
 
 
@@ -143,13 +146,13 @@ def plot_total_field(
 
     """
     volume = load_volume(field)
-    support = _support(volume, mask)
+    support = support_of(volume, mask)
     outside = support if mask else None
-    limit = _round_up(_percentile(np.abs(volume.data), support, 99))
+    limit = round_up(percentile(np.abs(volume.data), support, 99))
     strips = [
         Strip(
             'Total field',
-            _rows(volume.masked(outside), support),
+            two_rows(volume.masked(outside), support),
             (-limit, limit),
             'Hz',
             'RdBu_r',
@@ -157,8 +160,8 @@ def plot_total_field(
     ]
     if noise:
         spread = load_volume(noise, like=volume)
-        top = _round_up(_percentile(spread.data, support, 98))
-        rows = _rows(spread.masked(outside), support)
+        top = round_up(percentile(spread.data, support, 98))
+        rows = two_rows(spread.masked(outside), support)
         strips.append(Strip('Noise of the field (SD)', rows, (0, top), 'Hz', 'viridis'))
     return draw_sheet(strips, out_path)
 
@@ -188,7 +191,7 @@ def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: Pat
     inside = {name: load_volume(path, like=volume).data > 0.5 for name, path in masks.items()}
     support = np.logical_or.reduce(list(inside.values()))
     if not support.any():
-        support = _support(volume, None)
+        support = support_of(volume, None)
     outlines = [
         (mask, colour, points)
         for mask, (colour, points) in zip(inside.values(), OUTLINES, strict=False)
@@ -200,9 +203,9 @@ def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: Pat
     for (name, size), (colour, _) in zip(volumes.items(), OUTLINES, strict=False):
         share = f' ({100 * size / first:.1f} %)' if legend and first else ''
         legend.append((colour, f'{name}: {size:.0f} ml{share}' if size else f'{name}: empty'))
-    window = (0.0, _percentile(volume.data, support, 99.5))
+    window = (0.0, percentile(volume.data, support, 99.5))
     box = bounding_box(support, margin=8)
-    rows = _rows(volume, support, box=box, outlines=outlines)
+    rows = two_rows(volume, support, box=box, outlines=outlines)
     return draw_sheet(
         [Strip('Masks over the magnitude', rows, window, 'a.u.', ticks=ZERO_TICK)],
         out_path,
@@ -234,12 +237,12 @@ def plot_local_field(
 
     """
     volume = load_volume(field)
-    support = _support(volume, mask)
+    support = support_of(volume, mask)
     limit = LOCAL_FIELD_WINDOW_PPM
     if unit != 'ppm':
-        limit = _round_up(_percentile(np.abs(volume.data), support, 98))
+        limit = round_up(percentile(np.abs(volume.data), support, 98))
     return draw_sheet(
-        [Strip('Local field', _rows(volume, support), (-limit, limit), unit)], out_path
+        [Strip('Local field', two_rows(volume, support), (-limit, limit), unit)], out_path
     )
 
 
@@ -258,13 +261,13 @@ def plot_chi(chi: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | Non
 
     """
     volume = load_volume(chi)
-    support = _support(volume, mask)
+    support = support_of(volume, mask)
     box, tight = bounding_box(support), bounding_box(support, margin=0)
     axial = positions(tight[2], 14)
     rows = [
-        _row(volume, box, {'axial': axial[:7]}),
-        _row(volume, box, {'axial': axial[7:]}),
-        *_rows(volume, support)[1:],
+        one_row(volume, box, {'axial': axial[:7]}),
+        one_row(volume, box, {'axial': axial[7:]}),
+        *two_rows(volume, support)[1:],
     ]
     window = (-CHI_WINDOW_PPM, CHI_WINDOW_PPM)
     return draw_sheet([Strip('Susceptibility', rows, window, 'ppm')], out_path)
@@ -287,9 +290,9 @@ def plot_uncertainty(
 
     """
     volume = load_volume(uncertainty)
-    support = _support(volume, mask)
-    top = _round_up(_percentile(volume.data, support, 98))
-    rows = _rows(volume.masked(support if mask else None), support)
+    support = support_of(volume, mask)
+    top = round_up(percentile(volume.data, support, 98))
+    rows = two_rows(volume.masked(support if mask else None), support)
     strip = Strip('Uncertainty of the susceptibility (SD)', rows, (0.0, top), 'ppm', 'viridis')
     return draw_sheet([strip], out_path)
 
@@ -315,7 +318,7 @@ def plot_superres(coarse: PathLikeStr, fine: PathLikeStr, out_path: PathLikeStr)
             plane: positions(tight[PLANES[plane][2]], 2, INNER[plane])
             for plane in ('axial', 'coronal', 'sagittal')
         }
-        row = _row(volume, bounding_box(support, margin=0), few)
+        row = one_row(volume, bounding_box(support, margin=0), few)
         strips.append(Strip(title, [row], (-CHI_WINDOW_PPM, CHI_WINDOW_PPM), 'ppm'))
     return draw_sheet(strips, out_path)
 
@@ -343,9 +346,9 @@ def plot_r2star(
 
     """
     volume = load_volume(r2star)
-    support = _support(volume, mask)
+    support = support_of(volume, mask)
     top = R2STAR_WINDOW_AT_3T * field_strength_t / 3.0
-    return draw_sheet([Strip('R2*', _rows(volume, support), (0.0, top), '1/s')], out_path)
+    return draw_sheet([Strip('R2*', two_rows(volume, support), (0.0, top), '1/s')], out_path)
 
 
 def plot_truth(
@@ -384,101 +387,6 @@ def plot_truth(
     titles = ('Truth', 'Result', f'Result \u2212 truth, {error} (means taken off)')
     strips = []
     for title, data in zip(titles, (*maps, difference), strict=True):
-        row = _row(Volume(data, expected.affine), bounding_box(inside), few)
+        row = one_row(Volume(data, expected.affine), bounding_box(inside), few)
         strips.append(Strip(title, [row], window, 'ppm'))
     return draw_sheet(strips, out_path)
-
-
-def _support(volume: Volume, mask: PathLikeStr | None) -> np.ndarray:
-    """Where there is something to look at: the mask, else voxels that are not next to nothing."""
-    if mask:
-        return load_volume(mask, like=volume).data > 0.5
-    size = np.abs(np.nan_to_num(volume.echo(0).data, posinf=0.0, neginf=0.0))
-    return size > 0.1 * _percentile(size, size > 0, 99)
-
-
-def _percentile(values: np.ndarray, support: np.ndarray, percent: float) -> float:
-    """Percentile of the finite values in a mask, never zero, so that it can end a window."""
-    inside = values[support]
-    inside = inside[np.isfinite(inside)]
-    top = float(np.percentile(inside, percent)) if inside.size else 0.0
-    return top if top > 0 else 1.0
-
-
-def _round_up(value: float) -> float:
-    """Next number with two digits.
-
-    >>> _round_up(73.2), _round_up(0.0412)
-    (74.0, 0.042)
-    """
-    digits = 1 - math.floor(math.log10(value))
-    return round(math.ceil(round(value * 10**digits, 6)) / 10**digits, 12)
-
-
-def _row(
-    volume: Volume,
-    box: Box,
-    slices: Mapping[str, Sequence[int]],
-    outlines: Sequence[tuple[np.ndarray, str, float]] = (),
-) -> list[Tile]:
-    """Slices side by side; the first of each plane carries the marks."""
-    return [
-        cut(volume, plane, index, box, marked=index == indices[0], outlines=outlines)
-        for plane, indices in slices.items()
-        for index in indices
-    ]
-
-
-def _rows(
-    volume: Volume,
-    support: np.ndarray,
-    box: Box | None = None,
-    outlines: Sequence[tuple[np.ndarray, str, float]] = (),
-) -> list[list[Tile]]:
-    """A row of axial slices, and one of coronal and sagittal slices."""
-    tight = bounding_box(support, margin=0)
-    box = box or bounding_box(support)
-    counts = ({'axial': 7}, {'coronal': 4, 'sagittal': 3})
-    return [
-        _row(
-            volume,
-            box,
-            {
-                plane: positions(tight[PLANES[plane][2]], n, INNER[plane])
-                for plane, n in row.items()
-            },
-            outlines,
-        )
-        for row in counts
-    ]
-
-
-def _echo_rows(
-    volume: Volume, support: np.ndarray, echo_times_s: Sequence[float], box: Box | None = None
-) -> list[list[Tile]]:
-    """Middle slices of each echo: three planes for a few echoes, two rows of planes for many."""
-    count = volume.data.shape[3] if volume.data.ndim == 4 else 1
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_ECHOES)).round().astype(int))
-    tight = bounding_box(support, margin=0)
-    box = box or tuple((0, size) for size in support.shape)
-    planes = (('axial', 'coronal', 'sagittal'),) if count <= 3 else (('axial',), ('coronal',))
-    rows = []
-    for row in planes:
-        tiles = []
-        for echo in chosen:
-            time = f', {1000 * echo_times_s[echo]:.3g} ms' if len(echo_times_s) == count else ''
-            for plane in row:
-                index = positions(tight[PLANES[plane][2]], 1)[0]
-                title = f'Echo {echo + 1}{time}' if plane == row[0] == planes[0][0] else ''
-                tiles.append(
-                    cut(
-                        volume.echo(echo),
-                        plane,
-                        index,
-                        box,
-                        title=title,
-                        marked=echo == 0,
-                    )
-                )
-        rows.append(tiles)
-    return rows
