@@ -27,8 +27,8 @@ def run_group(output_dir: Path) -> int:
         0, or 1 when there is nothing to gather.
 
     """
+    from qsmprep.reports.measures import MEASURES
     from qsmprep.reports.pages import write_group_page
-    from qsmprep.reports.quality import MEASURES
 
     rows = collect_quality(output_dir)
     if not rows:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from qsmprep.reports.quality import Measure, tukey_fences
+from qsmprep.reports.measures import Measure
 
 WIDTH, MARGIN = 300.0, 12.0
 """Size of a plot and of its empty ends [user units of the SVG]."""
@@ -131,3 +131,26 @@ def format_value(value: object) -> str:
 def _number(value: object) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if number and math.isfinite(value) else math.nan
+
+
+def tukey_fences(values: Iterable[float]) -> tuple[float, float] | None:
+    """
+    Tukey's fences: 1.5 interquartile ranges beyond the quartiles.
+
+    Parameters
+    ----------
+    values
+        At least five finite ones are needed; else None is returned.
+
+    Examples
+    --------
+    >>> tukey_fences([1, 2, 3, 4, 5])
+    (-1.0, 7.0)
+
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 5:
+        return None
+    low, high = np.percentile(finite, [25, 75])
+    reach = 1.5 * (high - low)
+    return float(low - reach), float(high + reach)

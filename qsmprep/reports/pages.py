@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import qsmprep
 from qsmprep.reports.distribution import distributions, format_value
+from qsmprep.reports.measures import MEASURES, Measure, quality_warnings
 from qsmprep.reports.panels import PANELS, Panel
-from qsmprep.reports.quality import MEASURES, Measure, quality_warnings
 from qsmprep.reports.text import dicts, pairs, plain_text, read_methods
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'

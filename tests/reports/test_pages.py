@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.pages import (
     PANELS,
     write_group_page,
     write_participant_page,
     write_participant_pages,
 )
-from qsmprep.reports.quality import MEASURES
 
 HOSTILE = (
     '<script>window.hacked=1</script>',

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from qsmprep.qsm.grid import Grid
+from qsmprep.reports.distribution import tukey_fences
+from qsmprep.reports.measures import MEASURES, quality_warnings
 from qsmprep.reports.quality import (
-    MEASURES,
     cone_power_ratio,
     measure_quality,
-    quality_warnings,
     relative_residual,
     rim_to_core_sd,
-    tukey_fences,
 )
 
 RNG = np.random.default_rng(3)
