@@ -17,7 +17,7 @@ WARM_UP = 200
 DECAY_AFTER = 2000
 AVERAGE_OVER = 0.1
 COMMON_NOISE = (math.log(0.015), 1.2)
-EVEN_NOISE = 0.4
+EVEN_NOISE = 0.6
 
 
 class Trainer:
