@@ -1,7 +1,8 @@
 """Every dipole inversion on simulated heads and on scans in vivo: error, cost, and pictures.
 
-Simulated rows differ in field strength, resolution, direction of B0 and lesions, each on a head of
-its own where a folder of label volumes is given. In vivo rows need a folder that holds
+Simulated rows differ in field strength, resolution, direction of B0 and lesions, each an individual
+of its own. Where a folder of label volumes is given, they are made from its last two in turn, which
+the training of the prior holds out. In vivo rows need a folder that holds
 ``NAME_phs.nii.gz`` (local field, ppm), ``NAME_susc.nii.gz`` (COSMOS susceptibility, ppm) and
 ``NAME_msk.nii.gz``, B0 along the third axis; such files came with the public SNU data of QSMnet.
 Methods run with their defaults, each in a process of its own; maps are scored by the scorer of
@@ -26,6 +27,7 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, invert
 from qsmprep.qsm.metrics import slope
 from qsmprep.qsm.simulate import simulate_local_field
+from qsmprep.qsm.train import HELD_OUT_HEADS
 
 COLUMNS = ('scan', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM', 'slope')
 COST = ('CPU [s]', 'wall [s]', 'peak [GB]')
@@ -74,9 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def simulated(name: str, heads: list[Path], seed: int) -> Case:
-    """Simulate a row; rows take the heads in turn."""
+    """Simulate a row; rows take the held-out heads in turn."""
     number = list(SIMULATED).index(name)
-    head = read_head(heads[number % len(heads)]) if heads else None
+    held_out = heads[-HELD_OUT_HEADS:]
+    head = read_head(held_out[number % len(held_out)]) if heads else None
     scan = simulate_local_field(head, seed=seed + number, **SIMULATED[name])
     field = scan.measured_ppm.astype(np.float32)
     return Case(field, scan.chi, scan.mask, scan.grid, scan.noise_ppm)

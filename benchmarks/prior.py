@@ -197,7 +197,7 @@ def denoising(prior: torch.nn.Module, maps: dict, table: Table) -> None:
         chi, mask = middle(chi), middle(mask)
         rng = np.random.default_rng(0)
         for sigma in LEVELS_PPM:
-            noisy = (chi + sigma * rng.standard_normal(chi.shape)).astype(np.float32)
+            noisy = (chi + sigma * rng.standard_normal(chi.shape) * mask).astype(np.float32)
             smooth = best(gaussian_filter, GAUSSIAN_SD, noisy, chi, mask)
             tv = best(
                 lambda x, weight, sigma=sigma: denoise_tv_chambolle(

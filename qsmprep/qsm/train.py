@@ -24,7 +24,7 @@ from qsmprep.qsm.diffusion.noise import sigma_levels
 from qsmprep.qsm.diffusion.training import Trainer, denoising_error
 from qsmprep.qsm.diffusion.weights import save_weights
 from qsmprep.qsm.simulate import LabelledHead
-from qsmprep.qsm.simulate.stream import Windows, draw_windows, make_specimen, window_stream
+from qsmprep.qsm.simulate.stream import Maps, draw_windows, make_specimen, window_stream
 
 HELD_OUT_HEADS = 2
 HELD_OUT_WINDOWS = 12
@@ -62,7 +62,7 @@ class _Batches(IterableDataset):
     def __init__(self, heads: Sequence[LabelledHead], **keywords) -> None:
         self.heads, self.keywords = heads, keywords
 
-    def __iter__(self) -> Iterator[Windows]:
+    def __iter__(self) -> Iterator[Maps]:
         torch.set_num_threads(1)
         return window_stream(self.heads, **self.keywords)
 
@@ -86,7 +86,7 @@ def read_heads(labels: Path, nuclei: Path | None) -> tuple[list[LabelledHead], l
     return heads[:-HELD_OUT_HEADS], heads[-HELD_OUT_HEADS:]
 
 
-def held_out_windows(heads: Sequence[LabelledHead]) -> list[Windows]:
+def held_out_windows(heads: Sequence[LabelledHead]) -> list[Maps]:
     """Windows of heads that are never trained on."""
     generator = torch.Generator().manual_seed(12345)
     specimens = [make_specimen(head, generator) for head in heads]
@@ -94,7 +94,7 @@ def held_out_windows(heads: Sequence[LabelledHead]) -> list[Windows]:
 
 
 @torch.no_grad()
-def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 40, seed: int = 0) -> Windows:
+def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 40, seed: int = 0) -> Maps:
     """Draw unconditional samples, one for each voxel size, by Euler's method.
 
     Karras et al. 2022, 10.48550/arXiv.2206.00364, Eq. 1 and 3.
@@ -110,7 +110,7 @@ def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 40, seed: i
         with torch.autocast(device.type, torch.bfloat16):
             clean = denoiser(x, torch.tensor([sigma], device=device), voxel_size)
         x = clean + following / sigma * (x - clean)
-    return Windows(x, voxel_size)
+    return Maps(x, voxel_size)
 
 
 def draw_log(rows: Sequence[dict[str, float]], path: Path) -> None:
@@ -129,7 +129,7 @@ def draw_log(rows: Sequence[dict[str, float]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def draw_pictures(samples: Windows, path: Path) -> None:
+def draw_pictures(samples: Maps, path: Path) -> None:
     """Draw the three middle slices of each sample, -0.1 to 0.1 ppm."""
     from matplotlib.figure import Figure
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from qsmprep.qsm.diffusion.denoiser import Architecture
-from qsmprep.qsm.diffusion.training import Trainer, denoising_error
-from qsmprep.qsm.simulate.stream import Windows
+from qsmprep.qsm.diffusion.training import Trainer, denoising_error, noise_like
+from qsmprep.qsm.simulate.stream import Maps
 
 SMALL = Architecture(channels=(8, 16), blocks=(1, 1), embedding=32)
 
@@ -16,7 +16,7 @@ def flat_maps(number, seed):
     """Windows of constant susceptibility of 0.03 ppm spread, in which noise is easy to see."""
     generator = torch.Generator().manual_seed(seed)
     levels = 0.03 * torch.randn(number, 1, 1, 1, 1, generator=generator)
-    return Windows(levels.expand(-1, 1, 16, 16, 16), torch.ones(number, 3))
+    return Maps(levels.expand(-1, 1, 16, 16, 16), torch.ones(number, 3))
 
 
 def test_training_removes_noise_that_the_maps_do_not_hold():
@@ -54,3 +54,11 @@ def test_the_error_of_a_network_that_returns_its_input_is_the_noise():
 
     error = denoising_error(Identity(), [flat_maps(8, 0)], 0.01)
     assert error == pytest.approx(1, abs=4 / math.sqrt(8 * 16**3))
+
+
+def test_noise_ends_where_the_map_is_zero():
+    chi = flat_maps(2, 0).chi.clone()
+    chi[:, :, :5] = 0
+    noise = noise_like(chi, torch.Generator().manual_seed(0))
+    assert torch.equal(noise == 0, chi == 0)
+    assert noise[chi != 0].std() == pytest.approx(1, abs=0.05)

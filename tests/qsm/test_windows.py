@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.diffusion.windows import Windows
+from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
+from qsmprep.qsm.grid import Grid
 
 DIFFUSION_QSM = Windows(size=64, overlap=16, blending='linear')
 DM_QSM = Windows(size=48, overlap=8, blending='uniform')
@@ -154,3 +155,12 @@ def test_the_default_network_listens_mostly_to_its_surroundings():
 def test_impossible_windows_are_refused(wrong):
     with pytest.raises(ValueError, match='tile nothing|blend'):
         Windows(**wrong)
+
+
+def test_what_lies_outside_the_mask_is_not_heard():
+    denoiser = network(Architecture(channels=(8, 16), blocks=(1, 1), embedding=16))
+    volume, mask = 0.1 * rand(24, 20, 16), torch.zeros(24, 20, 16, dtype=torch.bool)
+    mask[4:20, 4:16, 2:14] = True
+    denoise = windowed_denoiser(denoiser, Grid((24, 20, 16), (1.0, 1.0, 1.0)), mask)
+    other = torch.where(mask, volume, 1.0)
+    assert torch.equal(denoise(volume, 0.03), denoise(other, 0.03))

@@ -93,7 +93,7 @@ class Denoiser(nn.Module):
     features at full resolution, skip connections that add, and no statistics over space, so that
     windows of a volume and the volume itself give the same result away from borders. The
     preconditioning of Karras et al. keeps input, output and target of the network at unit
-    variance at every noise level.
+    variance at every noise level. Local means skip the network, by a gain for each noise level.
 
     Under ``torch.autocast`` with bfloat16 the convolutions and the activations between them
     are in half precision; the preconditioning stays in float32. The weights are laid out with
@@ -149,6 +149,9 @@ class Denoiser(nn.Module):
         steps = list(zip(channels, channels[1:], strict=False))
         self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, 2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.ConvTranspose3d(coarse, fine, 2, 2) for fine, coarse in steps)
+        self.trust = nn.Linear(width, 2)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.zeros_(self.trust.bias)
         self.to(memory_format=torch.channels_last_3d)
         if self.parameter_count > MAX_PARAMETERS:
             raise ValueError(
@@ -184,8 +187,13 @@ class Denoiser(nn.Module):
         embedding = self._embedding(sigma, voxel_size.expand(len(noisy), 3))
         sigma = sigma.reshape(-1, 1, 1, 1, 1)
         variance = sigma**2 + unit**2
-        prediction = self._network(noisy * variance.rsqrt(), embedding)
-        return noisy * (unit**2 / variance) + prediction.float() * (sigma * unit * variance.rsqrt())
+        scaled = noisy * variance.rsqrt()
+        told = sigma.clamp(max=self.architecture.sigma_max_ppm)
+        trust = self.trust(embedding).float()[:, :, None, None, None]
+        trust = trust * (told**2 + unit**2).sqrt() / unit
+        prediction = self._network(scaled, embedding).float()
+        prediction = prediction + (trust * self._local_means(scaled)).sum(1, keepdim=True)
+        return noisy * (unit**2 / variance) + prediction * (sigma * unit * variance.rsqrt())
 
     def _embedding(self, sigma: Tensor, voxel_size: Tensor) -> Tensor:
         """Embedding of noise level and voxel size, (batch, embedding)."""
@@ -195,6 +203,20 @@ class Denoiser(nn.Module):
         phase = math.pi * level[:, None] * order
         size = voxel_size.float().log()
         return self.embed(torch.cat((level[:, None], phase.sin(), phase.cos(), size), 1))
+
+    def _local_means(self, x: Tensor) -> Tensor:
+        """Means of what is not zero over coarse voxels, and over 3 x 3 x 3 of them, interpolated.
+
+        They are what is left to be seen where noise is far above the map.
+        """
+        shape, stride = x.shape[2:], self.architecture.stride
+        fill = [side for n in reversed(shape) for side in (0, -n % stride)]
+        inside = (x != 0).float()
+        sums = F.avg_pool3d(F.pad(torch.cat((x.float(), inside), 1), fill), stride)
+        sums = torch.cat((sums, F.avg_pool3d(F.pad(sums, (1,) * 6), 3, 1)), 1)
+        means = sums[:, ::2] / sums[:, 1::2].clamp(min=1e-3)
+        means = F.interpolate(means, scale_factor=stride, mode='trilinear')
+        return inside * means[:, :, : shape[0], : shape[1], : shape[2]]
 
     def _network(self, x: Tensor, embedding: Tensor) -> Tensor:
         """The U-Net, with zeros added up to a multiple of its stride."""

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.simulate.stream import Windows
+from qsmprep.qsm.simulate.stream import Maps
 
 LEARNING_RATE = 2e-3
 WARM_UP = 200
 DECAY_AFTER = 2000
 AVERAGE_OVER = 0.1
 COMMON_NOISE = (math.log(0.015), 1.2)
-EVEN_NOISE = 0.2
+EVEN_NOISE = 0.6
 
 
 class Trainer:
@@ -58,12 +58,12 @@ class Trainer:
         )
         self.seed, self.device, self.number = seed, torch.device(device), 0
 
-    def step(self, windows: Windows) -> float:
+    def step(self, windows: Maps) -> float:
         """Learn from a batch; returns its weighted denoising error, about 1 for a zero network."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.number)
         chi = windows.chi.to(self.device)
         sigma = self._draw_sigma(len(chi), generator)
-        noise = torch.randn(chi.shape, generator=generator).to(self.device)
+        noise = noise_like(chi, generator)
         unit = self.network.architecture.sigma_data_ppm
         weight = (sigma**2 + unit**2) / (sigma * unit) ** 2
         noisy = chi + sigma.reshape(-1, 1, 1, 1, 1) * noise
@@ -116,9 +116,14 @@ class Trainer:
         self.seed, self.number = state['seed'], state['number']
 
 
+def noise_like(chi: Tensor, generator: torch.Generator) -> Tensor:
+    """White noise of unit variance where a map is not zero, which tells a network the mask."""
+    return torch.randn(chi.shape, generator=generator).to(chi) * (chi != 0)
+
+
 @torch.no_grad()
 def denoising_error(
-    denoiser: Denoiser, windows: Sequence[Windows], sigma: float, *, seed: int = 0
+    denoiser: Denoiser, windows: Sequence[Maps], sigma: float, *, seed: int = 0
 ) -> float:
     """Root mean square error of the denoised maps within the brain, as a share of the noise.
 
@@ -139,7 +144,7 @@ def denoising_error(
     for number, batch in enumerate(windows):
         generator = torch.Generator().manual_seed(seed + number)
         chi = batch.chi.to(device)
-        noisy = chi + sigma * torch.randn(chi.shape, generator=generator).to(device)
+        noisy = chi + sigma * noise_like(chi, generator)
         level = torch.full((len(chi),), sigma, device=device)
         with torch.autocast(device.type, torch.bfloat16):
             denoised = denoiser(noisy, level, batch.voxel_size.to(device))

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
 
 SHIPPED = 'prior.safetensors'
-SHIPPED_SHA256 = '28660a6828f40f944761adaceb01f714248cf6cb793a39c861ea136723490fde'
+SHIPPED_SHA256 = '1969ceeec0f89064e7304574b2b503f7a83898bdd0ac12c3f5543ff38146cac0'
 """SHA-256 of the weights that come with the package."""
 
 

@@ -179,7 +179,8 @@ def windowed_denoiser(
     grid
         Grid of the maps.
     mask
-        Windows without a voxel of it are skipped.
+        Voxels of the maps. The network sees zeros outside, as in its training, where noise ends
+        at the mask; windows without a voxel of it are skipped.
     windows
         How maps are taken apart and put together.
     batch
@@ -195,6 +196,6 @@ def windowed_denoiser(
             with torch.autocast(parts.device.type, torch.bfloat16):
                 return denoiser(parts, level, voxel_size)
 
-        return windows.apply(evaluate, noisy, mask, batch)
+        return windows.apply(evaluate, noisy * mask, mask, batch)
 
     return denoise

@@ -18,7 +18,7 @@ from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, brain_mask
 from qsmprep.qsm.simulate.lesions import LESIONS
 from qsmprep.qsm.simulate.susceptibility import correlated_noise, cortical_layers, draw_tissues
 
-__all__ = ['Specimen', 'Windows', 'draw_windows', 'make_specimen', 'window_stream']
+__all__ = ['Maps', 'Specimen', 'draw_windows', 'make_specimen', 'window_stream']
 
 SPECIMEN_VOXEL_MM = (0.6, 0.9)
 WINDOW_VOXEL_MM = (0.5, 3.0)
@@ -47,8 +47,8 @@ class Specimen(NamedTuple):
     voxel_size: float
 
 
-class Windows(NamedTuple):
-    """Susceptibility (N, 1, X, Y, Z) [ppm], zero outside the brain, and voxel size (N, 3) [mm]."""
+class Maps(NamedTuple):
+    """Susceptibility (N, 1, X, Y, Z) [ppm], zero outside the brain; voxel size (N, 3) [mm]."""
 
     chi: Tensor
     voxel_size: Tensor
@@ -99,7 +99,7 @@ def draw_windows(
     number: int,
     generator: torch.Generator,
     voxel_size: Sequence[float] | None = None,
-) -> Windows:
+) -> Maps:
     """Cut windows out of specimens, turned, stretched, resampled, and textured.
 
     Each has a voxel size of its own (0.5-3 mm, half of them anisotropic), any orientation, an
@@ -129,7 +129,7 @@ def draw_windows(
         window = _window(specimen, tuple(shape), voxel_size, generator)
         if (window.chi != 0).float().mean() > LEAST_TISSUE:
             windows.append(window)
-    return Windows(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
+    return Maps(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
 
 
 def window_stream(
@@ -141,7 +141,7 @@ def window_stream(
     pool: int = 16,
     renewal: int = 100,
     device: torch.device | str = 'cpu',
-) -> Iterator[Windows]:
+) -> Iterator[Maps]:
     """Batches without end, each a function of the seed and its number alone.
 
     Parameters
@@ -186,7 +186,7 @@ def _window(
     shape: tuple[int, int, int],
     voxel_size: Sequence[float] | None,
     generator: torch.Generator,
-) -> Windows:
+) -> Maps:
     device = specimen.levels[0].device
     voxel_size = voxel_size or _draw_voxel_size(generator)
     points, edges = _draw_points(specimen, shape, voxel_size, generator)
@@ -199,7 +199,7 @@ def _window(
     chi = chi + 0.008 * float(torch.randn((), generator=generator))
     erosion = max(0.0, _uniform(-3, 6, generator))
     chi = torch.where(depth > erosion, chi, 0.0)
-    return Windows(chi[None, None], torch.tensor(voxel_size, device=device)[None])
+    return Maps(chi[None, None], torch.tensor(voxel_size, device=device)[None])
 
 
 def _draw_voxel_size(generator: torch.Generator) -> list[float]:
