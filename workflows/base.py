@@ -156,6 +156,42 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
         *(('uncertainty',) if uncertainty else ()),
     )  # fmt:skip
+    _connect_results(workflow, qsm_wf, reports_wf, outputs_wf, images, panels)
+    if resolution is not None:
+        superres_wf = init_superres_wf(
+            resolution=processing.sr_resolution,
+            source=processing.sr_source,
+            field_strength_t=acquisition.field_strength_t,
+            prior=processing.prior,
+            device=device,
+            random_seed=processing.random_seed,
+            omp_nthreads=settings.execution.omp_nthreads,
+            fine_gb=4e-9 * math.prod(fine.shape),
+        )
+        _connect_superres(workflow, qsm_wf, superres_wf, reports_wf, outputs_wf)
+    if settings.outputs.output_echos:
+        split_echoes = pe.Node(SplitEchoes(), name='split_echoes')
+        workflow.connect([
+            (qsm_wf, split_echoes, [('outputnode.unwrapped', 'in_file')]),
+            (split_echoes, outputs_wf, [('out_files', 'inputnode.unwrapped_echoes')]),
+        ])  # fmt:skip
+    return workflow
+
+
+def _connect_results(
+    workflow: Workflow,
+    qsm_wf: Workflow,
+    reports_wf: Workflow,
+    outputs_wf: Workflow,
+    images: tuple[str, ...],
+    panels: tuple[str, ...],
+) -> None:
+    """Hand images and records to the sinks, and images to the panels of the report."""
+    mask_record = pe.Node(
+        niu.Function(function=_merge_records, output_names=['record']),
+        name='mask_record',
+        run_without_submitting=True,
+    )
     workflow.connect([
         (qsm_wf, outputs_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in images]),
         (qsm_wf, outputs_wf, [
@@ -174,52 +210,35 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         (reports_wf, outputs_wf, [
             (f'outputnode.{panel}', f'inputnode.figure_{panel}') for panel in panels
         ]),
-    ])  # fmt:skip
-
-    if resolution is not None:
-        superres_wf = init_superres_wf(
-            resolution=processing.sr_resolution,
-            source=processing.sr_source,
-            field_strength_t=acquisition.field_strength_t,
-            prior=processing.prior,
-            device=device,
-            random_seed=processing.random_seed,
-            omp_nthreads=settings.execution.omp_nthreads,
-            fine_gb=4e-9 * math.prod(fine.shape),
-        )
-        workflow.connect([
-            (qsm_wf, superres_wf, [
-                ('outputnode.chi', 'inputnode.chi'),
-                ('outputnode.chi_mask', 'inputnode.mask'),
-                ('outputnode.local_field', 'inputnode.field'),
-                ('outputnode.field_noise', 'inputnode.noise'),
-            ]),
-            (superres_wf, reports_wf, [('outputnode.chi', 'inputnode.chi_fine')]),
-            (superres_wf, outputs_wf, [
-                ('outputnode.chi', 'inputnode.chi_fine'),
-                ('outputnode.parameters', 'inputnode.superres'),
-            ]),
-        ])  # fmt:skip
-
-    mask_record = pe.Node(
-        niu.Function(function=_merge_records, output_names=['record']),
-        name='mask_record',
-        run_without_submitting=True,
-    )
-    workflow.connect([
         (qsm_wf, mask_record, [
             ('outputnode.brain_parameters', 'brain'),
             ('outputnode.mask_parameters', 'reliable'),
         ]),
         (mask_record, outputs_wf, [('record', 'inputnode.mask')]),
     ])  # fmt:skip
-    if settings.outputs.output_echos:
-        split_echoes = pe.Node(SplitEchoes(), name='split_echoes')
-        workflow.connect([
-            (qsm_wf, split_echoes, [('outputnode.unwrapped', 'in_file')]),
-            (split_echoes, outputs_wf, [('out_files', 'inputnode.unwrapped_echoes')]),
-        ])  # fmt:skip
-    return workflow
+
+
+def _connect_superres(
+    workflow: Workflow,
+    qsm_wf: Workflow,
+    superres_wf: Workflow,
+    reports_wf: Workflow,
+    outputs_wf: Workflow,
+) -> None:
+    """Make a finer map from the map or its field, and hand it on."""
+    workflow.connect([
+        (qsm_wf, superres_wf, [
+            ('outputnode.chi', 'inputnode.chi'),
+            ('outputnode.chi_mask', 'inputnode.mask'),
+            ('outputnode.local_field', 'inputnode.field'),
+            ('outputnode.field_noise', 'inputnode.noise'),
+        ]),
+        (superres_wf, reports_wf, [('outputnode.chi', 'inputnode.chi_fine')]),
+        (superres_wf, outputs_wf, [
+            ('outputnode.chi', 'inputnode.chi_fine'),
+            ('outputnode.parameters', 'inputnode.superres'),
+        ]),
+    ])  # fmt:skip
 
 
 def _merge_records(brain, reliable):
