@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-LABEL = re.compile(r'[0-9A-Za-z+]+')
+from qsmprep.bids.layout import LABEL
 
 
 class NamedPaths(argparse.Action):

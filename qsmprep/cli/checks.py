@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qsmprep.cli.arguments import LABEL
+from qsmprep.bids.layout import LABEL
 from qsmprep.settings import Inputs, Processing, Settings, SettingsError
 
 

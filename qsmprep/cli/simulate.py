@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qsmprep
+from qsmprep.bids.derivatives import BIDS_VERSION, CODE_URL, write_json
 from qsmprep.cli.arguments import path_of_file, torch_device
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from qsmprep.qsm.simulate import LabelledHead, Scan
 
-BIDS_VERSION = '1.10.0'
 LESIONS = ('calcification', 'haemorrhage', 'microbleeds', 'ms')
 
 
@@ -200,11 +199,9 @@ def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
 
 
 def _write_descriptions(raw: Path, truth: Path) -> None:
-    from qsmprep.bids.derivatives import CODE_URL
-
     truth.mkdir(parents=True, exist_ok=True)
     software = {'Version': qsmprep.__version__, 'CodeURL': CODE_URL}
-    _write_json(
+    write_json(
         raw / 'dataset_description.json',
         {
             'Name': 'Simulated multi-echo gradient-echo scans',
@@ -219,7 +216,7 @@ def _write_descriptions(raw: Path, truth: Path) -> None:
         'derivatives/simulation: susceptibility (ppm, zero near that of CSF), fields (Hz), R2*\n'
         '(1/s), brain masks and tissues.\n'
     )
-    _write_json(
+    write_json(
         truth / 'dataset_description.json',
         {
             'Name': 'Truth of simulated scans',
@@ -274,7 +271,7 @@ def write_scan(scan: Scan, folder: Path, label: str, seed: int) -> None:
             stem = anat / f'sub-{label}_echo-{echo + 1}_part-{part}_MEGRE'
             _write_scaled(data[..., echo], slope, scan.affine, stem)
             sidecar = {'EchoTime': te, 'EchoNumber': echo + 1, 'Units': units, **common}
-            _write_json(stem.with_suffix('.json'), sidecar)
+            write_json(stem.with_suffix('.json'), sidecar)
 
 
 def _write_scaled(data: np.ndarray, slope: float, affine: np.ndarray, stem: Path) -> None:
@@ -325,11 +322,7 @@ def write_truth(scan: Scan, folder: Path, label: str) -> None:
         image.set_qform(scan.affine, 1)
         nib.save(image, path.with_suffix('.nii.gz'))
         if sidecar is not None:
-            _write_json(path.with_suffix('.json'), {'SkullStripped': True, **sidecar})
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2) + '\n')
+            write_json(path.with_suffix('.json'), {'SkullStripped': True, **sidecar})
 
 
 if __name__ == '__main__':
