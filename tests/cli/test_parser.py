@@ -1,8 +1,10 @@
 """The command line: what it accepts, what it refuses, and how fast it answers."""
 
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,13 @@ def test_every_flag_has_its_place_in_the_settings():
     flags = {action.dest for action in build_parser()._actions}
     apart = {'help', 'version', 'analysis_level', 'config_file', 'notrack'}
     assert flags - apart <= known
+
+
+@pytest.mark.parametrize('page', ['docs/usage.md', 'docs/outputs.md', 'docs/superres.md'])
+def test_the_guide_names_only_flags_that_exist(page):
+    text = (Path(__file__).parents[2] / page).read_text()
+    known = {flag for action in build_parser()._actions for flag in action.option_strings}
+    assert set(re.findall(r'`(--[a-z][a-z-]*)', text)) <= known
 
 
 def test_a_settings_file_is_overridden_by_flags(folders, tmp_path):
