@@ -58,7 +58,7 @@ def test_every_flag_has_its_place_in_the_settings():
     assert flags - apart <= known
 
 
-@pytest.mark.parametrize('page', ['docs/usage.md', 'docs/outputs.md', 'docs/superres.md'])
+@pytest.mark.parametrize('page', ['docs/usage.md', 'docs/outputs.md'])
 def test_the_guide_names_only_flags_that_exist(page):
     text = (Path(__file__).parents[2] / page).read_text()
     known = {flag for action in build_parser()._actions for flag in action.option_strings}
