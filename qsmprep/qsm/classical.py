@@ -13,11 +13,12 @@ from torch import Tensor
 from qsmprep.qsm.dipole import Dipole, frequencies
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
-from qsmprep.qsm.spectrum import LOWEST, estimate_spectra
+from qsmprep.qsm.spectrum import LOWEST, REFERENCE, estimate_spectra
 
 CONE = 0.05
 FAR_FROM_CONE = 0.15
 MODEL_ERROR_IN_VIVO = 0.02
+FITTED_ERROR = (0.03, 0.05)
 LEAKAGE_GAIN = 5.0
 LEAST_ROUGHNESS = 1e-9
 WEIGHTS = (log(1e-5), log(10.0))
@@ -178,7 +179,10 @@ def choose_error_share(
     """How far a coloured model error is reckoned with, 0 to 1, as given or measured.
 
     Measured, it is :func:`model_error` over 0.02, at most 1: zero for a field that the dipole
-    explains, one in vivo.
+    explains, one in vivo. In small volumes, where the leakage that is taken off there can hide the
+    error, the ratio C / S of the fitted spectra at 0.1 cycles/mm has the say: from 0.03 on the
+    share is above zero, from 0.05 on it is one. Simulated heads without error had at most
+    0.021, crops of 48 to 64 mm from scans in vivo at least 0.035.
 
     Raises
     ------
@@ -187,7 +191,12 @@ def choose_error_share(
 
     """
     if error_share is None:
-        return min(model_error(field, mask, dipole) / MODEL_ERROR_IN_VIVO, 1.0)
+        spectra = estimate_spectra(field, mask, dipole)
+        near = (dipole.wavenumber() / REFERENCE).log().abs() < 0.1
+        fitted = float((spectra.model_error / spectra.susceptibility)[near].mean())
+        low, high = FITTED_ERROR
+        excess = model_error(field, mask, dipole) / MODEL_ERROR_IN_VIVO
+        return min(max(excess, (fitted - low) / (high - low)), 1.0)
     if not 0 <= error_share <= 1:
         raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
     return error_share

@@ -80,6 +80,16 @@ def test_model_error_is_found_but_not_overrated(make_scan):
     assert 0.25**2 / 8 < classical.model_error(wrong, scan.mask, dipole) < 0.25**2
 
 
+def test_error_share_is_zero_for_what_the_dipole_explains_and_one_for_what_it_does_not(make_scan):
+    scan = make_scan((72, 72, 72), seed=3)
+    dipole = Dipole(scan.grid)
+    assert classical.choose_error_share(None, scan.field, scan.mask, dipole) == 0
+    assert classical.choose_error_share(0.4, scan.field, scan.mask, dipole) == 0.4
+    stray = scan.chi.flip((0, 1))
+    wrong = (scan.field + 0.5 * (stray - stray[scan.mask].mean())) * scan.mask
+    assert classical.choose_error_share(None, wrong, scan.mask, dipole) == 1
+
+
 @pytest.mark.parametrize(
     ('method', 'parameters'),
     [
