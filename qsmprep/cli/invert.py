@@ -111,10 +111,14 @@ def main(argv: list[str] | None = None) -> int:
     from nibabel.filebasedimages import ImageFileError
 
     from qsmprep.cli.device import resolve_device
+    from qsmprep.cli.folders import make_folder
     from qsmprep.interfaces.inversion import describe_inversion, invert_image
     from qsmprep.qsm.invert import gives_uncertainty, sampling_parameters
 
     try:
+        make_folder(given.output.parent, '--output')
+        if given.uncertainty:
+            make_folder(given.uncertainty.parent, '--uncertainty')
         device = resolve_device(given.device)
         parameters = dict(given.parameter) | sampling_parameters(
             given.method, given.posterior_samples, given.prior and str(given.prior)
@@ -178,7 +182,6 @@ def _write(
     from qsmprep.bids.derivatives import write_json
     from qsmprep.interfaces import images
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     images.save(data, reference, path, affine)
     sidecar = path.name.removesuffix('.gz').removesuffix('.nii') + '.json'
     content = {'Units': 'ppm', 'SkullStripped': True, 'DipoleInversion': record}

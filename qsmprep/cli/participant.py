@@ -33,6 +33,7 @@ from qsmprep.bids.derivatives import (
 from qsmprep.cli import run
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
+from qsmprep.cli.folders import make_folder
 from qsmprep.cli.records import (
     acquisition_record,
     finish_record,
@@ -245,16 +246,8 @@ def _prepare_folders(settings: Settings) -> None:
     work_dir = settings.execution.work_dir
     if settings.execution.clean_workdir and work_dir.is_dir():
         shutil.rmtree(work_dir / 'qsmprep_wf', ignore_errors=True)
-    for flag, folder in (('OUTPUT_DIR', settings.outputs.output_dir), ('--work-dir', work_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror.lower()
-            raise InputError(
-                f'The folder {folder} cannot be made ({reason}); choose another as {flag}.'
-            ) from error
-        if not os.access(folder, os.W_OK):
-            raise InputError(f'The folder {folder} cannot be written to; choose another as {flag}.')
+    make_folder(settings.outputs.output_dir, 'OUTPUT_DIR')
+    make_folder(work_dir, '--work-dir')
 
 
 def _validate(bids_dir: Path) -> None:

@@ -135,6 +135,16 @@ def test_a_file_that_is_no_image_ends_with_1_and_its_name(sphere, tmp_path, caps
     assert not out.exists()
 
 
+@pytest.mark.parametrize('flag', ['--output', '--uncertainty'])
+def test_a_folder_that_cannot_be_made_is_told_before_the_inversion(sphere, tmp_path, capsys, flag):
+    (tmp_path / 'file').touch()
+    options = ['--method', 'wiener', '--parameter', 'unknown=1', flag, tmp_path / 'file' / 'x.nii']
+    arguments = [sphere / 'ppm.nii.gz', '-m', sphere / 'mask.nii.gz', '-o', tmp_path / 'chi.nii']
+    assert main([str(argument) for argument in arguments + options]) == 1
+    message = capsys.readouterr().err
+    assert f'file cannot be made (file exists); choose another as {flag}.' in message
+
+
 def test_larger_regularisation_gives_a_smaller_map(sphere, tmp_path):
     maps = [
         invert(sphere, tmp_path / 'chi.nii', '--method', 'tikhonov', '--parameter', setting)
