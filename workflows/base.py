@@ -102,6 +102,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     inversion, parameters = _inversion(settings)
     uncertainty = gives_uncertainty(inversion, parameters)
     fine, resolution, note = _finer(acquisition, processing.sr_resolution)
+    volume_gb = 4e-9 * math.prod(acquisition.shape)
     stem = acquisition.stem.removeprefix(f'sub-{acquisition.subject}_')
     workflow = Workflow(name=f'{node_name(stem)}_wf')
     qsm_wf = init_qsm_wf(
@@ -121,7 +122,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         device=device,
         random_seed=processing.random_seed,
         omp_nthreads=settings.execution.omp_nthreads,
-        volume_gb=4e-9 * math.prod(acquisition.shape),
+        volume_gb=volume_gb,
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
     missing = {
@@ -135,6 +136,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,
         panels=panels,
+        volume_gb=volume_gb,
     )
     if job.truth is not None:
         reports_wf.inputs.inputnode.truth = str(job.truth)
