@@ -10,11 +10,12 @@ from qsmprep.interfaces.inversion import InvertDipole, Reference
 
 DESCRIPTIONS = {
     'tkd': 'thresholded k-space division [@tkd]',
-    'tikhonov': 'closed-form Tikhonov regularisation [@tikhonov]',
+    'tikhonov': 'Tikhonov regularisation, weighted by the noise as far as the field showed no model '
+    'error [@tikhonov]',
     'tv': 'total variation regularisation, solved by ADMM [@tv], under spectra of susceptibility '
     'and model error as far as the field itself showed such an error [@whittle]',
-    'wiener': 'a Wiener filter whose spectra of susceptibility and model error were fitted to the '
-    'field itself [@whittle]',
+    'wiener': 'the linear posterior mean under spectra of susceptibility and model error that were '
+    'fitted to the field itself [@whittle]',
     'inr': 'a function of coordinates, a sum of grids of several resolutions that is fitted to the '
     'field of the subject with edge-weighted total variation [@inrqsm]',
     'inr-qsm': 'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '

@@ -1,4 +1,4 @@
-"""Dipole inversions in closed form, and simple measures of a field."""
+"""Classical linear dipole inversions, and simple measures of a field."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from qsmprep.qsm.dipole import Dipole, frequencies
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.spectrum import LOWEST, REFERENCE, estimate_spectra
 
 CONE = 0.05
@@ -74,23 +75,38 @@ def tikhonov(
     mask: Tensor,
     grid: Grid,
     *,
+    magnitude: Tensor | None = None,
+    noise: Tensor | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
     regularisation: float | None = None,
     order: int = 0,
+    tolerance: float = 2e-3,
+    iterations: int = 60,
 ) -> Estimate:
-    """Closed-form minimiser of ||D x - field||^2 + regularisation ||R x||^2.
+    """Minimiser of ||W (D x - field)||^2 + regularisation ||R x||^2.
 
-    The mean over the padded grid, which the gradient leaves open, is zero.
+    With neither magnitude nor noise, W is one everywhere and the solution has a closed form; its
+    mean over the padded grid, which the gradient leaves open, is zero. Else W is zero outside the
+    mask, where the map is zero too, and conjugate gradients find it. In vivo this costs more than
+    the weights gain (3 to 4 % NRMSE): the closed form is mixed in by :func:`choose_error_share`.
 
     Parameters
     ----------
     field, mask, grid
         See :func:`tkd`.
+    magnitude, noise
+        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first. W falls
+        below 1 where the noise is above its median or the magnitude below.
+    progress
+        Called with the iteration, their greatest number, and the relative residual.
     regularisation
         Weight of the penalty, above zero. By default that of the least expected squared error
         under the spectra of susceptibility and error that the field itself shows.
     order
         R: 0 for the identity, 1 for differences between neighbours divided by their
         distance in units of the mean voxel edge.
+    tolerance, iterations
+        Relative residual and number of steps at which the iteration ends.
 
     References
     ----------
@@ -102,12 +118,26 @@ def tikhonov(
     dipole = Dipole(grid, device=field.device, dtype=field.dtype)
     power = torch.ones_like(dipole.kernel) if order == 0 else gradient_power(dipole)
     if regularisation is None:
-        likelihood = Likelihood(field, dipole, estimate_spectra(field, mask, dipole))
+        likelihood = Likelihood(field, dipole, estimate_spectra(field, mask, dipole, noise))
         regularisation = _least_expected_error(likelihood, power)
     _check_range('regularisation', regularisation, 0)
+    chosen = {'regularisation': regularisation}
     response = dipole.kernel / (dipole.kernel.square() + regularisation * power)
     response[0, 0, 0] = 0
-    return Estimate(dipole.filter(field, response) * mask, {'regularisation': regularisation})
+    closed = dipole.filter(field, response) * mask
+    share = 1.0
+    if magnitude is not None or noise is not None:
+        share = choose_error_share(None, field, mask, dipole)
+    if share == 1:
+        return Estimate(closed, chosen)
+    weight = data_weight(mask, magnitude, noise, field_roughness(field, mask))
+    # the gradient leaves the mean open, a preconditioner must not
+    stiff = (regularisation * power).clamp(min=1e-4 * regularisation)
+    precision = PosteriorPrecision(dipole, mask, 1.0, stiff, weight)
+    exact = precision.solve(
+        precision.pull(field), iterations=iterations, tolerance=tolerance, progress=progress
+    )
+    return Estimate(share * closed + (1 - share) * exact, {**chosen, 'error_share': share})
 
 
 def _least_expected_error(likelihood: Likelihood, power: Tensor) -> float:

@@ -63,6 +63,30 @@ def test_default_weight_is_near_the_best(make_scan, order, noise):
     assert scan.error(run(classical.tikhonov, scan, order=order)) < 1.15 * best
 
 
+@pytest.mark.parametrize('order', [0, 1])
+@pytest.mark.parametrize('kind', ['magnitude', 'noise'])
+def test_weights_hold_off_a_corrupt_region(make_scan, kind, order):
+    scan = make_scan(noise=5e-4, seed=2)
+    corrupt = torch.zeros_like(scan.mask)
+    corrupt[30:37, 28:36, 20:28] = True
+    scan.field[corrupt] += 0.05 * torch.randn(
+        int(corrupt.sum()), generator=torch.Generator().manual_seed(0)
+    )
+    image = {'magnitude': 100.0 - 99.0 * corrupt, 'noise': 5e-4 + 0.05 * corrupt}[kind]
+    plain = scan.error(run(classical.tikhonov, scan, order=order))
+    steps = []
+    found = run(
+        classical.tikhonov,
+        scan,
+        order=order,
+        progress=lambda *step: steps.append(step),
+        **{kind: image * scan.mask},
+    )
+    assert not found[~scan.mask].any()
+    assert scan.error(found) < 0.8 * plain
+    assert steps[-1][2] <= 2e-3 < steps[0][2]
+
+
 def test_roughness_is_the_noise_of_a_smooth_field():
     generator = torch.Generator().manual_seed(0)
     smooth = torch.linspace(-0.1, 0.1, 40).reshape(40, 1, 1).expand(40, 40, 40)
