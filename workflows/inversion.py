@@ -10,8 +10,8 @@ from qsmprep.interfaces.inversion import InvertDipole, Reference
 
 DESCRIPTIONS = {
     'tkd': 'thresholded k-space division [@tkd]',
-    'tikhonov': 'Tikhonov regularisation, weighted by the noise as far as the field showed no model '
-    'error [@tikhonov]',
+    'tikhonov': 'Tikhonov regularisation, weighted by the noise as far as the field showed no '
+    'model error [@tikhonov]',
     'tv': 'total variation regularisation, solved by ADMM [@tv], under spectra of susceptibility '
     'and model error as far as the field itself showed such an error [@whittle]',
     'wiener': 'the linear posterior mean under spectra of susceptibility and model error that were '
