@@ -3,7 +3,8 @@
 On a simulated head (with white noise of several levels; at 2 mm with uneven noise and a planted
 coloured error of several strengths) and, where a folder is given, on scans in vivo with a
 reference map: the error of each method with each part of the likelihood, and the power of the
-true residual beside what was estimated from the field alone. The folder holds
+true residual beside what was estimated from the field alone; and the error on small parts of the
+scans. The folder holds
 ``NAME_phs.nii.gz`` (local field, ppm), ``NAME_susc.nii.gz`` (susceptibility, ppm) and
 ``NAME_msk.nii.gz``, B0 along the third axis; such files came with the public SNU data of QSMnet.
 """
@@ -22,10 +23,10 @@ import torch
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import bounding_box, invert
-from qsmprep.qsm.likelihood import INCOHERENT, Likelihood, calibrate
+from qsmprep.qsm.likelihood import INCOHERENT
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
 from qsmprep.qsm.simulate import simulate_local_field
-from qsmprep.qsm.spectrum import Spectra, estimate_spectra
+from qsmprep.qsm.spectrum import estimate_spectra
 
 COLUMNS = ('data', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM')
 TIKHONOV = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2)
@@ -33,7 +34,8 @@ TKD = (0.1, 0.15, 0.2, 0.3, 0.4)
 EDGES = np.geomspace(0.02, 0.85, 22)
 STRENGTHS = (0.0, 0.4, 0.7, 1.0)
 UNEVEN_SNR = 20.0
-CG_ITERATIONS = 30
+CROPS_MM = (48, 64)
+CROP_SHIFT_MM = 24
 PARTS = ('white noise', 'voxel weights', 'spectral part', 'both')
 
 
@@ -93,15 +95,26 @@ def in_vivo(folder: Path) -> list[tuple]:
     return scans
 
 
+def crops(name: str, field, truth, mask, grid) -> list[tuple]:
+    """Cubes of a scan to both sides of its middle along the second axis."""
+    middle = [(side.start + side.stop) // 2 for side in bounding_box(mask)]
+    found = []
+    for size in CROPS_MM:
+        for shift in (-CROP_SHIFT_MM, CROP_SHIFT_MM):
+            half = [round(size / v) // 2 for v in grid.voxel_size]
+            centre = middle.copy()
+            centre[1] += round(shift / grid.voxel_size[1])
+            box = tuple(slice(max(0, c - h), c + h) for c, h in zip(centre, half, strict=True))
+            images = (field[box], truth[box] * mask[box], mask[box])
+            found.append(
+                (f'{name}, {size} mm, {shift:+d} mm', *images, replace(grid, shape=mask[box].shape))
+            )
+    return found
+
+
 def scores(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> list[float]:
     """The four measures."""
     return [f(chi, truth, mask) for f in (nrmse, detrended_nrmse, hfen, xsim)]
-
-
-def with_white_error(spectra: Spectra) -> Spectra:
-    """Spectra whose model error has lost its colour: its mean, as white noise."""
-    mean = float((INCOHERENT * spectra.model_error[1:]).mean()) + spectra.noise
-    return replace(spectra, model_error=0 * spectra.model_error, noise=mean)
 
 
 def compare(name: str, field, truth, mask, grid) -> list[list]:
@@ -113,7 +126,15 @@ def compare(name: str, field, truth, mask, grid) -> list[list]:
     ):
         maps = [invert(field, mask, grid, method, **{parameter: v}).chi_ppm for v in values]
         rows.append([name, label, *min(scores(m, truth, mask) for m in maps)])
-    for method in ('tikhonov', 'wiener', 'tv'):
+    return rows + with_defaults(
+        name, field, truth, mask, grid, methods=('tikhonov', 'wiener', 'tv')
+    )
+
+
+def with_defaults(name: str, field, truth, mask, grid, *, methods=('wiener', 'tv')) -> list[list]:
+    """Rows of methods with their defaults."""
+    rows = []
+    for method in methods:
         chi = invert(field, mask, grid, method).chi_ppm
         rows.append([name, method, *scores(chi, truth, mask)])
     return rows
@@ -124,30 +145,11 @@ def ablate(name: str, field, truth, mask, grid, noise=None) -> list[list]:
     rows = []
     for part in PARTS if noise is not None else PARTS[::2]:
         weights = noise if part in ('voxel weights', 'both') else None
-        spectral = part in ('spectral part', 'both')
-        chi = filtered(field, mask, grid, weights, spectral)
-        rows.append([name, f'filter, {part}', *scores(chi, truth, mask)])
-        share = {} if spectral else {'error_share': 0.0}
-        chi = invert(field, mask, grid, 'tv', noise_ppm=weights, **share).chi_ppm
-        rows.append([name, f'tv, {part}', *scores(chi, truth, mask)])
+        share = {} if part in ('spectral part', 'both') else {'error_share': 0.0}
+        for method in ('wiener', 'tv'):
+            chi = invert(field, mask, grid, method, noise_ppm=weights, **share).chi_ppm
+            rows.append([name, f'{method}, {part}', *scores(chi, truth, mask)])
     return rows
-
-
-def filtered(field, mask, grid, noise, spectral: bool) -> np.ndarray:
-    """Posterior mean, by conjugate gradients where there are voxel weights."""
-    image, inside = (torch.from_numpy(np.ascontiguousarray(a)) for a in (field, mask))
-    image, dipole = image.float() * inside, Dipole(grid)
-    weights = None if noise is None else torch.from_numpy(noise).float() * inside
-    spectra, weight = calibrate(image, inside, dipole, noise=weights)
-    if not spectral:
-        spectra = with_white_error(spectra)
-    likelihood = Likelihood(image, dipole, spectra, weight)
-    if weight is None:
-        chi = likelihood.posterior_mean(inside, iterations=5)
-    else:
-        prior = likelihood.prior.clamp(min=1e-12)
-        chi = likelihood.prox(torch.zeros_like(image), prior, iterations=CG_ITERATIONS)
-    return (chi * inside).numpy()
 
 
 def draw(name: str, field, truth, mask, grid, path: Path) -> None:
@@ -197,16 +199,18 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     cases = [simulated(noise, options.voxel_mm) for noise in options.noise_ppb]
     scans = in_vivo(options.in_vivo) if options.in_vivo is not None else []
-    rows, parts = [], []
+    rows, parts, small = [], [], []
     for case in cases + scans:
         rows += show(compare(*case))
         stem = case[0].replace(', ', '-').replace(' ', '')
         draw(*case, options.out / f'spectra-{stem}.png')
     for case in scans:
         parts += show(ablate(*case))
+        for crop in crops(*case):
+            small += show(with_defaults(*crop))
     for strength in STRENGTHS:
         parts += show(ablate(*uneven(strength)))
-    for name, table in (('likelihood', rows), ('parts', parts)):
+    for name, table in (('likelihood', rows), ('parts', parts), ('crops', small)):
         with (options.out / f'{name}.csv').open('w', newline='') as file:
             csv.writer(file).writerows([COLUMNS, *table])
 
