@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,26 @@ class Spectra:
     model_error: Tensor
     noise: float
     slope: float
+
+    def at_error_share(self, share: float, noise: float | None, least: float) -> Spectra:
+        """Spectra with a share of the model error.
+
+        Where the noise is known, white power beyond it is model error as well.
+
+        Parameters
+        ----------
+        share
+            Part of the model error that is left, 0 to 1.
+        noise
+            Known standard deviation of the white part [ppm], or None.
+        least
+            Least standard deviation of the white part [ppm].
+
+        """
+        white = self.noise
+        if noise is not None:
+            white = noise**2 + share * max(self.noise - noise**2, 0.0)
+        return replace(self, model_error=share * self.model_error, noise=max(white, least**2))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi, prod
 
 import torch
@@ -132,8 +132,8 @@ def _likelihood(
 ) -> Likelihood:
     """Likelihood with a share of the model error, its white noise bounded from below."""
     spectra = estimate_spectra(field, mask, dipole, noise)
-    white = max(spectra.noise, (LEAST_NOISE * roughness) ** 2)
-    spectra = replace(spectra, model_error=share * spectra.model_error, noise=white)
+    known = None if noise is None else float(noise[mask].median())
+    spectra = spectra.at_error_share(share, known, LEAST_NOISE * roughness)
     return Likelihood(field, dipole, spectra)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,13 +59,9 @@ def wiener(
     dipole = Dipole(grid, padding=1.1, device=field.device)
     share = choose_error_share(error_share, field, mask, dipole)
     spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    known = None if noise is None else float(noise[mask].median())
     least = LEAST_NOISE * field_roughness(field, mask)
-    if noise is not None:
-        least = max(least, float(noise[mask].median()))
-    spectra = replace(
-        spectra, model_error=share * spectra.model_error, noise=max(spectra.noise, least**2)
-    )
-    likelihood = Likelihood(field, dipole, spectra, weight)
+    likelihood = Likelihood(field, dipole, spectra.at_error_share(share, known, least), weight)
     chi = torch.zeros_like(field)
     if share > 0:
         chi += share * likelihood.posterior_mean(mask, iterations=COMPLETIONS) * mask

@@ -202,3 +202,13 @@ def test_builder_takes_noise_magnitude_or_neither(world):
         assert weight.dtype == torch.float32
     with pytest.raises(ValueError, match='one shape'):
         build_likelihood(field, mask, Grid((8, 8, 8)))
+
+
+def test_white_power_beyond_a_known_noise_is_model_error():
+    spectra = Spectra(torch.ones(2), torch.full((2,), 4.0), noise=9.0, slope=2.2)
+    assert spectra.at_error_share(0.0, 1.0, 0.0).noise == 1
+    assert spectra.at_error_share(0.5, 1.0, 0.0).noise == 5
+    assert spectra.at_error_share(0.5, 4.0, 0.0).noise == 16
+    assert spectra.at_error_share(0.0, None, 0.0).noise == 9
+    assert spectra.at_error_share(0.0, 1.0, 2.0).noise == 4
+    assert spectra.at_error_share(0.25, None, 0.0).model_error.tolist() == [1, 1]

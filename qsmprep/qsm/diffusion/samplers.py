@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -189,10 +188,9 @@ def _guides(
     """Exact and completed step, each with its part in the map, for a share of the model error."""
     dipole = Dipole(grid, device=field.device)
     spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    least = field_roughness(field, mask) / 2 if noise is None else noise[mask].median()
-    white = max(spectra.noise, float(least) ** 2)
-    spectra = replace(spectra, model_error=share * spectra.model_error, noise=white)
-    likelihood = Likelihood(field, dipole, spectra, weight)
+    known = None if noise is None else float(noise[mask].median())
+    least = field_roughness(field, mask) / 2 if known is None else 0.0
+    likelihood = Likelihood(field, dipole, spectra.at_error_share(share, known, least), weight)
     guides = []
     if share < 1:
         guides.append((1 - share, Posterior(likelihood, mask, tolerance=EXACT_TOLERANCE)))
