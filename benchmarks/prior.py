@@ -38,6 +38,7 @@ LEVELS_PPM = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 GAUSSIAN_SD = (0.2, 8.0)
 TV_WEIGHTS = (0.02, 12.0)
 TV_ITERATIONS = 40
+SETTINGS = 12
 CROP = 80
 EDGE = 48
 EDGES = np.array([0.02, 0.05, 0.08, 0.12, 0.17, 0.22, 0.28, 0.34, 0.4, 0.46, 0.5])
@@ -181,9 +182,12 @@ def best(
     def error(log_setting: float) -> float:
         return rms(denoise(noisy, np.exp(log_setting)), truth, mask)
 
-    options = {'maxiter': 10, 'xatol': 0.05}
-    found = minimize_scalar(error, bounds=np.log(limits), options=options)
-    return min(found.fun, rms(noisy, truth, mask))
+    settings = np.linspace(*np.log(limits), SETTINGS)
+    errors = [error(setting) for setting in settings]
+    near = int(np.argmin(errors))
+    bounds = settings[max(near - 1, 0)], settings[min(near + 1, SETTINGS - 1)]
+    found = minimize_scalar(error, bounds=bounds, options={'maxiter': 8, 'xatol': 0.02})
+    return min(found.fun, *errors, rms(noisy, truth, mask))
 
 
 def rms(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:

@@ -62,7 +62,7 @@ def test_an_untrained_network_is_the_best_linear_filter(sigma):
     torch.testing.assert_close(denoised, noisy * 0.03**2 / (0.03**2 + sigma**2))
 
 
-@pytest.mark.parametrize('sigma', [1e-4, 0.002, 0.03, 0.5, 157.0])
+@pytest.mark.parametrize('sigma', [1e-4, 0.002, 0.03, 0.5])
 def test_the_correction_is_of_the_size_of_what_can_be_known(sigma):
     """c_out: an error of one of the network is sigma at low noise, the map's spread at high."""
     noisy = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0)) * sigma
@@ -71,7 +71,7 @@ def test_the_correction_is_of_the_size_of_what_can_be_known(sigma):
     assert 0.02 < correction / (1 / sigma**2 + 1 / 0.03**2) ** -0.5 < 20
 
 
-def test_the_noise_embedding_stops_at_the_range_of_training():
+def test_beyond_the_range_of_training_the_prediction_falls_with_what_can_be_seen():
     denoiser = randomised()
     scaled = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -81,7 +81,7 @@ def test_the_noise_embedding_stops_at_the_range_of_training():
         denoised = denoiser(noisy, torch.tensor(sigma), ISOTROPIC)
         return (denoised - noisy * (0.03 / deviation) ** 2) / (sigma * 0.03 / deviation)
 
-    torch.testing.assert_close(prediction(0.5), prediction(5.0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(prediction(0.5) / 10, prediction(5.0), rtol=1e-2, atol=1e-4)
     assert not torch.allclose(prediction(0.5), prediction(0.25), rtol=0.02)
 
 

@@ -17,7 +17,7 @@ from qsmprep.interfaces.inversion import InvertDipole
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, gives_uncertainty, invert
-from qsmprep.settings import Settings
+from qsmprep.settings import CHOICES, Settings
 from qsmprep.workflows.base import Job, init_acquisition_wf
 from qsmprep.workflows.inversion import DESCRIPTIONS
 
@@ -35,6 +35,7 @@ def with_sampler(monkeypatch):
     monkeypatch.setitem(METHODS, 'sampler', sampler)
     monkeypatch.setattr('qsmprep.cli.parser.INVERSION_METHODS', (*METHODS,))
     monkeypatch.setattr('qsmprep.cli.invert.INVERSION_METHODS', (*METHODS,))
+    monkeypatch.setitem(CHOICES, 'inversion', (*METHODS,))
     monkeypatch.setitem(DESCRIPTIONS, 'sampler', 'a stub')
 
 

@@ -30,7 +30,8 @@ class Architecture:
         Standard deviation of susceptibility within the brain [ppm], the unit of the network.
     sigma_min_ppm, sigma_max_ppm
         Noise levels of the training [ppm]. Beyond them the network is told the nearer one; the
-        preconditioning goes on with the true level.
+        preconditioning goes on with the true level. Above, the network's part falls with the
+        signal-to-noise ratio of what it sees.
 
     Raises
     ------
@@ -188,11 +189,13 @@ class Denoiser(nn.Module):
         sigma = sigma.reshape(-1, 1, 1, 1, 1)
         variance = sigma**2 + unit**2
         scaled = noisy * variance.rsqrt()
-        told = sigma.clamp(max=self.architecture.sigma_max_ppm)
+        highest = self.architecture.sigma_max_ppm
+        told = sigma.clamp(max=highest)
         trust = self.trust(embedding).float()[:, :, None, None, None]
         trust = trust * (told**2 + unit**2).sqrt() / unit
         prediction = self._network(scaled, embedding).float()
         prediction = prediction + (trust * self._local_means(scaled)).sum(1, keepdim=True)
+        prediction = prediction * (highest / sigma).clamp(max=1)
         return noisy * (unit**2 / variance) + prediction * (sigma * unit * variance.rsqrt())
 
     def _embedding(self, sigma: Tensor, voxel_size: Tensor) -> Tensor:
