@@ -1,5 +1,7 @@
 """Closed forms, and measures of a field, on a small phantom whose field is known exactly."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -112,6 +114,22 @@ def test_error_share_is_zero_for_what_the_dipole_explains_and_one_for_what_it_do
     stray = scan.chi.flip((0, 1))
     wrong = (scan.field + 0.5 * (stray - stray[scan.mask].mean())) * scan.mask
     assert classical.choose_error_share(None, wrong, scan.mask, dipole) == 1
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'share'), [(0.02, 0.08, 0), (0.08, 0.02, 0), (0.08, 0.08, 1)]
+)
+def test_both_low_and_middle_frequencies_must_speak_for_an_error(
+    scan, monkeypatch, low, high, share
+):
+    def spectra(field, mask, dipole):
+        ratio = torch.where(dipole.wavenumber() < 0.07, low, high)
+        return SimpleNamespace(model_error=ratio, susceptibility=torch.ones_like(ratio))
+
+    monkeypatch.setattr(classical, 'estimate_spectra', spectra)
+    monkeypatch.setattr(classical, 'model_error', lambda *_: 0.0)
+    found = classical.choose_error_share(None, scan.field, scan.mask, Dipole(scan.grid))
+    assert found == share
 
 
 @pytest.mark.parametrize(
