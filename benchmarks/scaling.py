@@ -129,7 +129,7 @@ def draw(table: Table, path: Path) -> None:
     curves: dict[tuple[str, str], list] = {}
     for size, stage, method, cpu_s, _, peak_gb, *_ in table.rows:
         curves.setdefault((stage, method), []).append((size**3, cpu_s, peak_gb))
-    styles = {'FFT pair': ':', 'background': '--', 'inversion': '-'}
+    styles = {'FFT pair': 'k:', 'background': '--', 'inversion': '-'}
     for axes, column, label in ((panels[0], 1, 'CPU time [s]'), (panels[1], 2, 'peak memory [GB]')):
         for (stage, method), points in curves.items():
             values = np.array(points, dtype=float)

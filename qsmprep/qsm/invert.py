@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from qsmprep.qsm.classical import tikhonov, tkd
@@ -174,7 +175,8 @@ def invert(
     """Susceptibility map of a local field.
 
     Work is done on the bounding box of the mask: outside it there is neither field nor
-    susceptibility, and the operator pads by itself.
+    susceptibility, and the operator pads by itself. Holes that the mask encloses are tissue
+    whose field is unknown: methods with voxel weights reckon with sources in them.
 
     Parameters
     ----------
@@ -203,7 +205,8 @@ def invert(
     ------
     ValueError
         If a name is unknown, shapes differ, the mask is empty, a value inside it is not finite,
-        the field is zero in all of it, or the map cannot explain the field.
+        the field is zero in all of it, noise or magnitude are nowhere above zero, or the map
+        cannot explain the field.
 
     """
     settings = method_parameters(method)
@@ -223,10 +226,18 @@ def invert(
     }
     if not tensors['field'].any():
         raise ValueError('The field is zero everywhere in the mask; check field and mask.')
+    for name in ('magnitude', 'noise'):
+        if tensors[name] is not None and not (tensors[name] > 0).any():
+            raise ValueError(f'The {name} is nowhere above zero in the mask; check its file.')
     scan = {**tensors, 'progress': progress, 'seed': seed}
     accepted = inspect.signature(METHODS[method]).parameters
     settings.update(parameters)
-    region = torch.from_numpy(inside[box]).to(target)
+    measured = torch.from_numpy(inside[box]).to(target)
+    region = measured
+    if 'noise' in accepted:
+        region = torch.from_numpy(binary_fill_holes(inside[box])).to(target)
+        if noise_ppm is None and magnitude is None and not region.equal(measured):
+            scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
     estimate = METHODS[method](
         tensors['field'],
@@ -235,9 +246,9 @@ def invert(
         **{name: scan[name] for name in SCAN if name in accepted},
         **settings,
     )
-    explained = _check_map(method, estimate.chi.detach(), tensors['field'], region, cropped)
-    chi = _uncropped(estimate.chi, grid, box)
-    sd = None if estimate.sd is None else _uncropped(estimate.sd, grid, box)
+    explained = _check_map(method, estimate.chi.detach(), tensors['field'], measured, cropped)
+    chi = _uncropped(estimate.chi * measured, grid, box)
+    sd = None if estimate.sd is None else _uncropped(estimate.sd * measured, grid, box)
     function = None
     if estimate.function is not None:
         corner = [side.start for side in box]

@@ -16,6 +16,7 @@ from qsmprep.qsm.dipole import Dipole
 TAPER_MM = 3.0
 LOWEST = 0.012
 REFERENCE = 0.1
+LEAST_POWER = 1e-9
 HELD_BELOW = 0.05
 ORDER = 3
 MODEL_ERROR_SLOPE = (2.2, 0.3)
@@ -84,7 +85,8 @@ def estimate_spectra(
     the frequency k is exponentially distributed about D(k)^2 S(k) + C(k) + noise. On the cone of
     the dipole the first term vanishes and the power is all error; away from it the rest is
     susceptibility. Smooth curves are fitted to the tapered periodogram by the Whittle
-    likelihood: log S is a cubic in log |k|, C a power law, the noise white. Below 0.05 cycles/mm,
+    likelihood: log S is a cubic in log |k|, at least a billionth of its largest value, C a power
+    law, the noise white. Below 0.05 cycles/mm,
     where a head has few samples, the ratio C / S is held.
 
     Parameters
@@ -123,6 +125,7 @@ def estimate_spectra(
     curve_c = log_c - slope * np.log(axis / REFERENCE)
     held = np.searchsorted(axis, HELD_BELOW)
     curve_s[:held] = curve_c[:held] - (curve_c - curve_s)[held]
+    curve_s = np.maximum(curve_s, curve_s.max() + np.log(LEAST_POWER))
     return Spectra(
         _interpolate(wavenumber, axis, curve_s),
         _interpolate(wavenumber, axis, curve_c),

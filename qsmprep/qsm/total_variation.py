@@ -15,6 +15,7 @@ from qsmprep.qsm.classical import (
     data_weight,
     field_roughness,
     gradient_power,
+    typical_noise,
 )
 from qsmprep.qsm.dipole import AXES, Dipole
 from qsmprep.qsm.grid import Grid
@@ -105,7 +106,7 @@ def tv(
     roughness = field_roughness(field, mask)
     usual = 0.045 * roughness
     if noise is not None:
-        usual = 0.06 * max(float(noise[mask].median()), roughness / 4)
+        usual = 0.06 * max(typical_noise(noise, mask), roughness / 4)
     if regularisation is None:
         regularisation = usual
     if not regularisation > 0:
@@ -132,7 +133,7 @@ def _likelihood(
 ) -> Likelihood:
     """Likelihood with a share of the model error, its white noise bounded from below."""
     spectra = estimate_spectra(field, mask, dipole, noise)
-    known = None if noise is None else float(noise[mask].median())
+    known = None if noise is None else typical_noise(noise, mask)
     spectra = spectra.at_error_share(share, known, LEAST_NOISE * roughness)
     return Likelihood(field, dipole, spectra)
 

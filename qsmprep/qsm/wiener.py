@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, choose_error_share, field_roughness
+from qsmprep.qsm.classical import Estimate, choose_error_share, field_roughness, typical_noise
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood, calibrate
@@ -59,7 +59,7 @@ def wiener(
     dipole = Dipole(grid, padding=1.1, device=field.device)
     share = choose_error_share(error_share, field, mask, dipole)
     spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    known = None if noise is None else float(noise[mask].median())
+    known = None if noise is None else typical_noise(noise, mask)
     least = LEAST_NOISE * field_roughness(field, mask)
     likelihood = Likelihood(field, dipole, spectra.at_error_share(share, known, least), weight)
     chi = torch.zeros_like(field)

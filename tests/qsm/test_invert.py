@@ -9,6 +9,7 @@ import torch
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, bounding_box, invert, method_parameters
+from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 
 CHEAP = {
@@ -129,6 +130,8 @@ def test_broken_inputs_are_refused(scan):
         invert(field, mask, grid, magnitude=field[1:])
     with pytest.raises(ValueError, match='zero everywhere'):
         invert(np.zeros_like(field), mask, grid)
+    with pytest.raises(ValueError, match='noise is nowhere above zero'):
+        invert(field, mask, grid, noise_ppm=np.zeros_like(field))
     field[10, 10, 10], field[10, 10, 11] = np.nan, np.inf
     with pytest.raises(ValueError, match='not finite in 2 voxels'):
         invert(field, mask, grid)
@@ -197,6 +200,20 @@ def test_no_map_of_a_valid_field_is_refused(head, method, noise_sds):
     field = head.local_field_ppm + noise_sds * noise
     explained = invert(field, head.mask, head.grid, method).explained
     assert explained > (0.9 if noise_sds == 0 else -0.05)
+
+
+@pytest.mark.parametrize('method', ['tikhonov', 'tv', 'wiener', 'inr', 'diffusion'])
+def test_holes_in_the_mask_hold_sources_of_unknown_field(head, method):
+    centre = np.argwhere(head.mask).mean(axis=0)
+    away = np.indices(head.mask.shape) - centre[:, None, None, None]
+    mask = head.mask & (np.linalg.norm(away, axis=0) > 3.5)
+
+    def error(measured):
+        chi = invert(head.measured_ppm, measured, head.grid, method, noise_ppm=head.noise_ppm)
+        assert not chi.chi_ppm[~measured].any()
+        return nrmse(chi.chi_ppm, head.chi, mask)
+
+    assert error(mask) < 1.06 * error(head.mask)
 
 
 def test_bounding_box_holds_the_mask():

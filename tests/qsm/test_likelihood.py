@@ -212,3 +212,11 @@ def test_white_power_beyond_a_known_noise_is_model_error():
     assert spectra.at_error_share(0.0, None, 0.0).noise == 9
     assert spectra.at_error_share(0.0, 1.0, 2.0).noise == 4
     assert spectra.at_error_share(0.25, None, 0.0).model_error.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_susceptibility_keeps_some_power_everywhere(seed):
+    grid = Grid((8, 7, 6), (2.0, 2.0, 3.0))
+    field = 1e-4 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(seed))
+    power = estimate_spectra(field, torch.ones_like(field) > 0, Dipole(grid)).susceptibility
+    assert 1e-10 < power.min() / power.max() < 1

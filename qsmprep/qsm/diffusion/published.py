@@ -168,7 +168,8 @@ def posterior_sampling(
 
     One network serves every task: A is the truncated dipole response for inversion (xi = 0.5), a
     loss of resolution for super-resolution (xi = 2), or both. The gradient goes through the
-    network.
+    network, whose gain at noise near the spread of the map would let the published step overshoot
+    and grow from step to step; the step is at most the one that is best along the gradient.
 
     Parameters
     ----------
@@ -181,7 +182,7 @@ def posterior_sampling(
     support
         Mask (X, Y, Z) of the map.
     guidance
-        xi, for maps in units of 0.15 ppm.
+        xi, for maps in units of 0.15 ppm; the longest step.
     steps
         Steps of the schedule, evenly spaced over its 1000.
     eta
@@ -202,9 +203,13 @@ def posterior_sampling(
     x = _noise(support.to(measured.dtype), generator)
     for count, n in enumerate(reversed(range(steps)), start=1):
         x = x.detach().requires_grad_()
-        clean = schedule.denoised(denoise, x, times[n]) * support
+        denoised = schedule.denoised(denoise, x, times[n]) * support
+        clean = denoised.detach().requires_grad_()
         misfit = (measured - measure(clean)).square().sum() / schedule.scale_ppm**2
-        gradient = torch.autograd.grad(misfit, x)[0]
+        pull = torch.autograd.grad(misfit, clean)[0]
+        gradient = torch.autograd.grad(denoised, x, pull)[0]
+        gain = float(gradient.norm() / pull.norm().clamp(min=1e-12)) / schedule.scale_ppm
+        step = min(guidance, 0.5 / max(gain, 1e-6) ** 2)
         clean = clean.detach().clamp(-schedule.scale_ppm * 10, schedule.scale_ppm * 10)
         if progress is not None:
             size = measured.square().sum() / schedule.scale_ppm**2
@@ -212,7 +217,7 @@ def posterior_sampling(
         if n:
             with torch.no_grad():
                 x = _ancestral(schedule, x, clean, times[n], times[n - 1], eta, generator)
-                x = x - guidance * gradient
+                x = x - step * gradient
     return clean
 
 

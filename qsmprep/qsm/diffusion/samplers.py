@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness
+from qsmprep.qsm.classical import Estimate, field_roughness, typical_noise
 from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Guide, Posterior
 from qsmprep.qsm.diffusion.noise import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
@@ -188,7 +188,7 @@ def _guides(
     """Exact and completed step, each with its part in the map, for a share of the model error."""
     dipole = Dipole(grid, device=field.device)
     spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    known = None if noise is None else float(noise[mask].median())
+    known = None if noise is None else typical_noise(noise, mask)
     least = field_roughness(field, mask) / 2 if known is None else 0.0
     likelihood = Likelihood(field, dipole, spectra.at_error_share(share, known, least), weight)
     guides = []

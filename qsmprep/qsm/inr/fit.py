@@ -9,7 +9,7 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness
+from qsmprep.qsm.classical import Estimate, field_roughness, typical_noise
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.descent import check_loss, with_retries
@@ -107,7 +107,7 @@ def inr(
         trust = 1 - convex.chosen['error_share']
     if not 0 <= trust <= 1:
         raise ValueError(f'The trust lies between 0 and 1, unlike {trust}.')
-    level = spectra.noise**0.5 if noise is None else float(noise[mask].median())
+    level = spectra.noise**0.5 if noise is None else typical_noise(noise, mask)
     level = max(level, field_roughness(field, mask) / 8)
     if regularisation is None:
         regularisation = WEIGHT_PER_NOISE * level * (level / TYPICAL_NOISE_PPM) ** 0.25
