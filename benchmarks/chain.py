@@ -229,8 +229,10 @@ def invert_all(bench: Bench, files: dict[str, str], removed: dict[str, dict]) ->
         'Every background removal x inversion', ('local field', 'inversion', *SCORE, *COST), []
     )
     truth = (scan.chi * scan.brain).astype(np.float64)
-    weights = {'magnitude': files['combined_magnitude'], 'noise': files['noise']}
     for background, outputs in removed.items():
+        weights = {}
+        if background in BACKGROUND_METHODS:
+            weights = {'magnitude': files['combined_magnitude'], 'noise': outputs['noise']}
         for method in QUICK_METHODS:
             inverted, cost = bench.run(
                 f'chi_{background}_{method}'.replace(' ', '-'),
@@ -239,7 +241,7 @@ def invert_all(bench: Bench, files: dict[str, str], removed: dict[str, dict]) ->
                 mask=outputs['mask'],
                 field_strength_t=scan.field_strength_t,
                 method=method,
-                **(weights if background in BACKGROUND_METHODS else {}),
+                **weights,
             )
             score = bench.score(images.read(inverted['chi']), truth, 'chi')
             table.add(background, method, *score, cost.cpu_s, cost.wall_s, cost.peak_gb)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 UNWRAPPING_METHODS = ('romeo', 'laplacian')
-BACKGROUND_METHODS = ('pdf+vsharp', 'vsharp', 'pdf', 'lbv')
+BACKGROUND_METHODS = ('pdf', 'pdf+vsharp', 'vsharp', 'lbv')
 INVERSION_METHODS = (
     'tkd',
     'tikhonov',
@@ -62,7 +62,7 @@ class Processing:
     """Algorithms and their parameters: all that changes the numbers."""
 
     unwrapping: str = 'romeo'
-    background: str = 'pdf+vsharp'
+    background: str = 'pdf'
     background_parameters: dict[str, float] = field(default_factory=dict)
     inversion: str = 'tv'
     inversion_parameters: dict[str, float] = field(default_factory=dict)

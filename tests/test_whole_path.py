@@ -97,7 +97,7 @@ def test_sidecars_tell_all_that_was_done(philips):
     assert all(source.startswith('bids:raw:sub-01/anat/') for source in sidecar['Sources'])
     assert sidecar['PhaseProcessing']['OffsetRemoval'] == 'MCPC-3D-S'
     assert sidecar['Masking']['BrainExtraction']['Method'] == 'deepbet'
-    assert sidecar['BackgroundFieldRemoval']['Method'] == 'pdf+vsharp'
+    assert sidecar['BackgroundFieldRemoval']['Method'] == 'pdf'
     inversion = sidecar['DipoleInversion']
     assert inversion['Method'] == 'tv'
     assert {'RandomSeed', 'Device'} <= set(inversion)

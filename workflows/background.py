@@ -11,14 +11,15 @@ from qsmprep.interfaces.background import RemoveBackground
 DESCRIPTIONS = {
     'pdf+vsharp': 'projection onto dipole fields [@pdf], followed by V-SHARP [@sharp; @vsharp]',
     'vsharp': 'V-SHARP [@sharp; @vsharp]',
-    'pdf': 'projection onto dipole fields [@pdf]',
+    'pdf': 'projection onto dipole fields [@pdf], and the noise raised towards the rim of the mask '
+    'by what this leaves there',
     'lbv': 'a Laplacian boundary value method [@lbv]',
 }
 
 
 def init_background_wf(
     *,
-    method: str = 'pdf+vsharp',
+    method: str = 'pdf',
     parameters: dict[str, float] | None = None,
     mem_gb: float = 1.0,
     name: str = 'background_wf',
@@ -52,6 +53,8 @@ def init_background_wf(
         Local field [Hz].
     mask
         Voxels that have a local field.
+    noise
+        Standard deviation of the local field [Hz].
     parameters
         Record of the step.
 
@@ -63,7 +66,7 @@ def init_background_wf(
         name='inputnode',
     )
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'mask', 'parameters']),
+        niu.IdentityInterface(fields=['field', 'mask', 'noise', 'parameters']),
         name='outputnode',
     )
     remove_background = pe.Node(
@@ -76,6 +79,7 @@ def init_background_wf(
         (remove_background, outputnode, [
             ('field', 'field'),
             ('mask', 'mask'),
+            ('noise', 'noise'),
             ('parameters', 'parameters'),
         ]),
     ])  # fmt:skip

@@ -233,7 +233,7 @@ def _connect_superres(
             ('outputnode.chi', 'inputnode.chi'),
             ('outputnode.chi_mask', 'inputnode.mask'),
             ('outputnode.local_field', 'inputnode.field'),
-            ('outputnode.field_noise', 'inputnode.noise'),
+            ('outputnode.local_noise', 'inputnode.noise'),
         ]),
         (superres_wf, reports_wf, [('outputnode.chi', 'inputnode.chi_fine')]),
         (superres_wf, outputs_wf, [

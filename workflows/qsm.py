@@ -26,6 +26,7 @@ OUTPUTS = {
     'brain_parameters': ('mask_wf', 'outputnode.brain_parameters'),
     'mask_parameters': ('mask_wf', 'outputnode.mask_parameters'),
     'local_field': ('background_wf', 'outputnode.field'),
+    'local_noise': ('background_wf', 'outputnode.noise'),
     'chi_mask': ('background_wf', 'outputnode.mask'),
     'background_parameters': ('background_wf', 'outputnode.parameters'),
     'chi': ('inversion_wf', 'outputnode.chi'),
@@ -50,7 +51,7 @@ def init_qsm_wf(
     unwrapping: str = 'romeo',
     brain_extraction: str = 'auto',
     phase_quality: bool = True,
-    background: str = 'pdf+vsharp',
+    background: str = 'pdf',
     background_parameters: dict[str, float] | None = None,
     relaxometry: bool = True,
     inversion: str = 'tv',
@@ -201,8 +202,8 @@ def init_qsm_wf(
         (background_wf, inversion_wf, [
             ('outputnode.field', 'inputnode.field'),
             ('outputnode.mask', 'inputnode.mask'),
+            ('outputnode.noise', 'inputnode.noise'),
         ]),
-        (fieldmap_wf, inversion_wf, [('outputnode.noise', 'inputnode.noise')]),
         (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
         (inputnode, inversion_wf, [('reference_mask', 'inputnode.reference_mask')]),
     ])  # fmt:skip

@@ -18,13 +18,14 @@ class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):
     field = File(exists=True, mandatory=True, desc='total field [Hz]')
     mask = File(exists=True, mandatory=True, desc='voxels with reliable phase')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
-    method = traits.Str('pdf+vsharp', usedefault=True, desc='key of BACKGROUND_METHODS')
+    method = traits.Str('pdf', usedefault=True, desc='key of BACKGROUND_METHODS')
     method_parameters = traits.Dict(desc='parameters that differ from their defaults')
 
 
 class _RemoveBackgroundOutputSpec(TraitedSpec):
     field = File(exists=True, desc='local field [Hz], zero outside its mask')
     mask = File(exists=True, desc='voxels that have a local field')
+    noise = File(desc='standard deviation of the local field [Hz], if the noise was given')
     parameters = traits.Dict(desc='method and every parameter')
 
 
@@ -55,6 +56,8 @@ class RemoveBackground(SimpleInterface):
             removal.local_field, inputs.field, runtime.cwd, 'local'
         )
         self._results['mask'] = images.write(removal.mask, inputs.field, runtime.cwd, 'mask')
+        if removal.noise is not None:
+            self._results['noise'] = images.write(removal.noise, inputs.field, runtime.cwd, 'noise')
         parameters = dict(removal.parameters)
         self._results['parameters'] = {'Method': parameters.pop('method'), **parameters}
         return runtime

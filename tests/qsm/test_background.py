@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background
 from qsmprep.qsm.background.sharp import sphere_spectrum
@@ -96,7 +97,7 @@ def test_every_parameter_is_recorded(head):
 
 def test_errors_name_the_choices(head):
     grid, mask, local, _ = head
-    with pytest.raises(ValueError, match='choose one of vsharp'):
+    with pytest.raises(ValueError, match='choose one of pdf'):
         remove_background(local, mask, grid, 'sharp')
     with pytest.raises(ValueError, match='no parameter radius; it has max_radius_mm'):
         remove_background(local, mask, grid, 'vsharp', radius=3)
@@ -110,3 +111,17 @@ def test_errors_name_the_choices(head):
         remove_background(local, thin, grid)
     with pytest.raises(ValueError, match='larger mask'):
         remove_background(local, thin, grid, 'lbv')
+
+
+def test_what_pdf_leaves_at_the_rim_is_reckoned_as_noise(head):
+    grid, mask, local, background = head
+    noise = np.full(mask.shape, 0.01)
+    result = remove_background(local + background, mask, grid, 'pdf', noise)
+    depth = distance_transform_edt(mask, sampling=grid.voxel_size)
+    rim, deep = mask & (depth < 2), depth > 16
+    error = np.sqrt(np.mean((result.local_field - local)[rim] ** 2))
+    assert error < np.sqrt(np.mean(result.noise[rim] ** 2)) < 4 * local[mask].std()
+    assert result.noise[deep].max() < 0.02
+    assert not result.noise[~mask].any()
+    eroded = remove_background(local + background, mask, grid, 'vsharp', noise)
+    np.testing.assert_array_equal(eroded.noise, noise * eroded.mask)

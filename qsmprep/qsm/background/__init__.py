@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsmprep.qsm.background.lbv import lbv
-from qsmprep.qsm.background.pdf import pdf
+from qsmprep.qsm.background.pdf import pdf, rim_error
 from qsmprep.qsm.background.sharp import vsharp
 from qsmprep.qsm.grid import Grid
 
@@ -30,12 +30,16 @@ class BackgroundRemoval:
         Voxels where the local field is valid.
     parameters
         Method and every numeric parameter, defaults included.
+    noise
+        Standard deviation of the local field, in its unit: that of the total field and, after
+        PDF, of what is left at the rim; None where no noise was given.
 
     """
 
     local_field: np.ndarray
     mask: np.ndarray
     parameters: dict[str, object]
+    noise: np.ndarray | None = None
 
 
 def pdf_vsharp(
@@ -55,14 +59,14 @@ def pdf_vsharp(
 
     PDF removes the steep fields of sinuses and skull, which V-SHARP smears from the rim over the
     radius of its spheres; V-SHARP removes what PDF leaves at the rim, where its local field is
-    mixed with that of sources one voxel outside. On simulated heads with sinuses the local field
-    is better than either's. Parameters are those of :func:`pdf` and :func:`vsharp`.
+    mixed with that of sources one voxel outside, and drops the rim. Parameters are those of
+    :func:`pdf` and :func:`vsharp`.
     """
     local, kept = pdf(total_field, mask, grid, noise, iterations, tolerance, margin_mm, workers)
     return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold, workers)
 
 
-BACKGROUND_METHODS = {'vsharp': vsharp, 'pdf': pdf, 'pdf+vsharp': pdf_vsharp, 'lbv': lbv}
+BACKGROUND_METHODS = {'pdf': pdf, 'pdf+vsharp': pdf_vsharp, 'vsharp': vsharp, 'lbv': lbv}
 """Methods by name."""
 
 
@@ -70,7 +74,7 @@ def remove_background(
     total_field: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
-    method: str = 'pdf+vsharp',
+    method: str = 'pdf',
     noise: np.ndarray | None = None,
     **parameters: float,
 ) -> BackgroundRemoval:
@@ -120,4 +124,8 @@ def remove_background(
     weighting = {'noise': noise} if 'noise' in inspect.signature(function).parameters else {}
     local_field, kept = function(total_field, mask, grid, **weighting, **chosen)
     chosen.pop('workers', None)
-    return BackgroundRemoval(local_field, kept, {'method': method, **chosen})
+    if noise is not None:
+        noise = noise * kept
+        if method == 'pdf':
+            noise = np.hypot(noise, rim_error(local_field, kept, grid))
+    return BackgroundRemoval(local_field, kept, {'method': method, **chosen}, noise)
