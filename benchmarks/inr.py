@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     add('--width', type=int, default=512, help='hidden units of inr-qsm')
     add('--epochs', type=int, default=20, help='passes of inr-qsm over the field')
+    add('--warm-up', type=int, default=5, help='passes of inr-qsm over the first map')
     add('--seeds', type=int, default=3, help='fits of inr-qsm with seeds of their own')
     add('--threads', type=int, default=1)
     return parser
@@ -90,8 +91,16 @@ def compare_losses(table: Table, case: Case) -> None:
 
 
 def compare_published(table: Table, case: Case, args: argparse.Namespace) -> None:
-    """Add rows for inr-qsm: compensation, regularisation, seeds."""
-    shape = {'width': args.width, 'epochs': args.epochs}
+    """Add rows for inr-qsm: compensation, regularisation, seeds.
+
+    The learning rate rises as the width falls, as does the step that a network bears.
+    """
+    shape = {
+        'width': args.width,
+        'epochs': args.epochs,
+        'warm_up': args.warm_up,
+        'learning_rate': 1e-5 * 512 / args.width,
+    }
     (chi, _), cost = measure(reconstruct, case, 'wiener', {})
     table.add('warm start', 'wiener', *scores(chi, case), cost.cpu_s, cost.peak_gb)
     maps = []

@@ -11,7 +11,7 @@ from qsmprep.qsm.background.sharp import vsharp
 from qsmprep.qsm.grid import Grid
 
 RIM_ERROR = 4.0
-RIM_MM = 2.0
+RIM_MM = 1.0
 DEEP_MM = 6.0
 
 
@@ -115,8 +115,8 @@ def rim_error(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarr
     """Standard deviation of what PDF leaves at the rim of a mask, in the unit of the field.
 
     Sources a voxel outside cannot be told from those inside. The error is taken as four times the
-    standard deviation of the local field deeper than 6 mm, falling by e every 2 mm. That is more
-    than it is, for it is correlated; on simulated heads it serves the inversion best.
+    standard deviation of the local field deeper than 6 mm, falling by e every millimetre. That is
+    more than it is, for it is correlated; on simulated heads it serves the inversion best.
     """
     padded = np.pad(mask, 1)
     depth_mm = distance_transform_edt(padded, sampling=grid.voxel_size)[1:-1, 1:-1, 1:-1]
