@@ -47,8 +47,8 @@ def pdf_vsharp(
     mask: np.ndarray,
     grid: Grid,
     noise: np.ndarray | None = None,
-    iterations: int = 30,
-    tolerance: float = 1e-3,
+    iterations: int = 15,
+    coarsest_iterations: int = 60,
     margin_mm: float = 20.0,
     max_radius_mm: float = 10.0,
     min_radius_mm: float = 2.0,
@@ -62,7 +62,9 @@ def pdf_vsharp(
     mixed with that of sources one voxel outside, and drops the rim. Parameters are those of
     :func:`pdf` and :func:`vsharp`.
     """
-    local, kept = pdf(total_field, mask, grid, noise, iterations, tolerance, margin_mm, workers)
+    local, kept = pdf(
+        total_field, mask, grid, noise, iterations, coarsest_iterations, margin_mm, workers
+    )
     return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold, workers)
 
 

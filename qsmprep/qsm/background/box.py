@@ -13,12 +13,15 @@ def depth_mm(inside: np.ndarray, voxel_size: tuple[float, float, float]) -> np.n
 
 
 def padded_shape(
-    shape: tuple[int, ...], voxel_size: tuple[float, ...], padding_mm: float
+    shape: tuple[int, ...],
+    voxel_size: tuple[float, ...],
+    padding_mm: float,
+    multiple_of: tuple[int, ...] = (1, 1, 1),
 ) -> tuple[int, ...]:
     """Shape with room on one side of each axis, fast to transform."""
     return tuple(
-        fft.next_fast_len(n + int(np.ceil(padding_mm / size)) + 1, real=True)
-        for n, size in zip(shape, voxel_size, strict=True)
+        m * fft.next_fast_len(-(-(n + int(np.ceil(padding_mm / size)) + 1) // m), real=True)
+        for n, size, m in zip(shape, voxel_size, multiple_of, strict=True)
     )
 
 
