@@ -2,9 +2,10 @@
 
 A head that training holds out is simulated; each sampler is run with and without what its paper
 adds. Time travel is seen in the error. The overlap of the windows is seen at their borders, in a
-block of the head that windows without overlap fill exactly: the mean step of the error from voxel
-to voxel across a border, over that elsewhere. The share of voxels whose error lies within one
-and two of the spread is counted for ``diffusion``, on the simulated head with two noise levels.
+block of the head that windows without overlap fill exactly: the mean step from voxel to voxel
+across a border, over that elsewhere; of the error, and of a map drawn without any data. The share
+of voxels whose error lies within one and two of the spread is counted for ``diffusion``, on the
+simulated head with two noise levels.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
 from qsmprep.cli.simulate import find_heads, read_head
+from qsmprep.qsm.diffusion.published import dm_qsm
 from qsmprep.qsm.invert import Inversion, invert
 from qsmprep.qsm.simulate import simulate_local_field
 
@@ -86,13 +88,13 @@ def borders(length: int, overlap: int) -> list[int]:
     return sorted(edges - {0, length})
 
 
-def seam(chi: np.ndarray, case: Case, overlap: int) -> float:
-    """Mean step of the error across the borders of windows, over that between other voxels."""
-    error, at_borders, elsewhere = chi - case.truth, [], []
+def seam(image: np.ndarray, mask: np.ndarray, overlap: int) -> float:
+    """Mean step across the borders of windows, over that between other voxels."""
+    at_borders, elsewhere = [], []
     for axis in range(3):
-        step = np.abs(np.diff(error, axis=axis))
-        inside = np.delete(case.mask, 0, axis) & np.delete(case.mask, -1, axis)
-        border = np.isin(np.arange(1, error.shape[axis]), borders(error.shape[axis], overlap))
+        step = np.abs(np.diff(image, axis=axis))
+        inside = np.delete(mask, 0, axis) & np.delete(mask, -1, axis)
+        border = np.isin(np.arange(1, image.shape[axis]), borders(image.shape[axis], overlap))
         border = np.expand_dims(border, tuple({0, 1, 2} - {axis}))
         at_borders.append(step[inside & border])
         elsewhere.append(step[inside & ~border])
@@ -124,25 +126,39 @@ def compare_windows(head: Path, args: argparse.Namespace) -> None:
     voxel_mm = 0.7 * args.voxel_mm
     case = simulated(head, voxel_mm, 100.0, BLOCK)
     title = f'Windows of DM-QSM, a block of {voxel_mm:g} mm, {args.steps} steps'
-    columns = ('overlap [voxels]', 'seam', 'seam at 48', 'NRMSE [%]', 'XSIM', 'CPU [s]')
-    table, maps = Table(title, columns, []), {}
+    columns = ('map', 'overlap [voxels]', 'seam', 'seam at 48', 'NRMSE [%]', 'XSIM', 'CPU [s]')
+    table, drawn, inverted = Table(title, columns, []), {}, {}
+    for overlap in OVERLAPS:
+        parameters = {'steps': args.steps, 'window': WINDOW, 'overlap': overlap}
+        chi, cost = measure(draw_from_prior, case, parameters)
+        drawn[f'overlap {overlap}: drawn'] = chi
+        seams = (seam(chi, case.mask, overlap), seam(chi, case.mask, 0))
+        table.add('drawn', overlap, *seams, None, None, cost.cpu_s)
     for overlap in OVERLAPS:
         parameters = {'steps': args.steps, 'window': WINDOW, 'overlap': overlap}
         inversion, cost = measure(run, case, 'dm-qsm', parameters)
-        chi = maps[f'overlap {overlap}'] = inversion.chi_ppm
+        chi = inverted[f'overlap {overlap}'] = inversion.chi_ppm
         nrmse, _, _, xsim, _ = scores(chi, case)
-        seams = (seam(chi, case, overlap), seam(chi, case, 0))
-        table.add(overlap, *seams, nrmse, xsim, cost.cpu_s)
+        seams = (seam(chi - case.truth, case.mask, n) for n in (overlap, 0))
+        table.add('inverted', overlap, *seams, nrmse, xsim, cost.cpu_s)
     table.write(args.out, 'windows')
-    draw_windows(maps, case, args.out / 'dmqsm-windows.png')
+    draw_windows(drawn, inverted, case, args.out / 'dmqsm-windows.png')
 
 
-def draw_windows(maps: dict[str, np.ndarray], case: Case, path: Path) -> None:
-    """Draw truth, maps and errors in the middle slice; ticks mark the borders of the windows."""
+def draw_from_prior(case: Case, parameters: dict) -> np.ndarray:
+    """Sample DM-QSM's way, but with no step towards the field."""
+    field, mask = torch.from_numpy(case.field), torch.from_numpy(case.mask)
+    return dm_qsm(field, mask, case.grid, guidance=0.0, **parameters).chi.numpy()
+
+
+def draw_windows(
+    drawn: dict[str, np.ndarray], inverted: dict[str, np.ndarray], case: Case, path: Path
+) -> None:
+    """Draw maps and errors in the middle slice; ticks mark the borders of the windows."""
     from matplotlib.figure import Figure
 
-    images = {'truth': case.truth, **maps}
-    images |= {f'{name}: error': chi - case.truth for name, chi in maps.items()}
+    images = {**drawn, 'truth': case.truth, **inverted}
+    images |= {f'{name}: error': chi - case.truth for name, chi in inverted.items()}
     figure = Figure(figsize=(3 * len(images), 3.4), layout='constrained')
     panels = figure.subplots(1, len(images), squeeze=False)[0]
     for panel, (name, image) in zip(panels, images.items(), strict=True):
