@@ -79,8 +79,8 @@ def tv(
         Called with the iteration, their greatest number, and the relative change of the map.
     regularisation
         Weight :math:`\lambda` of the total variation [ppm]; differences are taken per mean voxel
-        edge. By default 0.06 times the median noise or, without a noise map, 0.045 times
-        :func:`~qsmprep.qsm.classical.field_roughness`, which also holds detail of the anatomy.
+        edge. By default 0.06 times the median noise or, without a noise map, the white part of the
+        calibrated spectra; at least 0.015 times :func:`~qsmprep.qsm.classical.field_roughness`.
         Another value scales the whole prior, with or without model error.
     error_share
         How far the coloured model error is reckoned with, 0 to 1; by default as measured by
@@ -104,9 +104,9 @@ def tv(
     # padding by 1.25 costs a third more and gave the same error within 0.1 %
     dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
     roughness = field_roughness(field, mask)
-    usual = 0.045 * roughness
-    if noise is not None:
-        usual = 0.06 * max(typical_noise(noise, mask), roughness / 4)
+    spectra = estimate_spectra(field, mask, dipole, noise)
+    known = None if noise is None else typical_noise(noise, mask)
+    usual = 0.06 * max(spectra.noise**0.5 if known is None else known, roughness / 4)
     if regularisation is None:
         regularisation = usual
     if not regularisation > 0:
@@ -114,28 +114,14 @@ def tv(
     error_share = choose_error_share(error_share, field, mask, dipole)
     problem = _white_problem(regularisation)
     if error_share > 0:
-        likelihood = _likelihood(field, mask, dipole, noise, error_share, roughness)
+        spectra = spectra.at_error_share(error_share, known, LEAST_NOISE * roughness)
+        likelihood = Likelihood(field, dipole, spectra)
         problem = _coloured_problem(problem, likelihood, error_share, regularisation / usual)
     weight = data_weight(mask, magnitude, noise, roughness)
     chi = _Splitting(dipole, field, mask, weight.square(), problem).run(
         iterations, tolerance, progress
     )
     return Estimate(chi, {'regularisation': regularisation, 'error_share': error_share})
-
-
-def _likelihood(
-    field: Tensor,
-    mask: Tensor,
-    dipole: Dipole,
-    noise: Tensor | None,
-    share: float,
-    roughness: float,
-) -> Likelihood:
-    """Likelihood with a share of the model error, its white noise bounded from below."""
-    spectra = estimate_spectra(field, mask, dipole, noise)
-    known = None if noise is None else typical_noise(noise, mask)
-    spectra = spectra.at_error_share(share, known, LEAST_NOISE * roughness)
-    return Likelihood(field, dipole, spectra)
 
 
 @dataclass(frozen=True)
