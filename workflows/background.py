@@ -11,8 +11,8 @@ from qsmprep.interfaces.background import RemoveBackground
 DESCRIPTIONS = {
     'pdf+vsharp': 'projection onto dipole fields [@pdf], followed by V-SHARP [@sharp; @vsharp]',
     'vsharp': 'V-SHARP [@sharp; @vsharp]',
-    'pdf': 'projection onto dipole fields [@pdf], the residual weighted by the inverse power spectrum '
-    'of local fields, and the noise raised towards the rim of the mask by what this leaves there',
+    'pdf': 'projection onto dipole fields [@pdf], the residual weighted by the inverse power '
+    'spectrum of local fields, and the noise raised towards the rim of the mask by what is left there',
     'lbv': 'a Laplacian boundary value method [@lbv]',
 }
 
