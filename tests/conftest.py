@@ -176,3 +176,17 @@ def siemens_phasediff_dataset(tmp_path):
 def ge_fieldmap_dataset(tmp_path):
     """Copy of a real field map; nothing in it can be processed."""
     return _copy('ge_fieldmap', tmp_path)
+
+
+@pytest.fixture(scope='session')
+def prior(tmp_path_factory) -> Path:
+    """Weights of a network that was not trained: all maps are alike to it."""
+    import torch
+
+    from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
+    from qsmprep.qsm.diffusion.weights import save_weights
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('prior') / 'prior.safetensors'
+    save_weights(Denoiser(Architecture(channels=(4, 8), blocks=(1, 1), embedding=16)), path, {})
+    return path

@@ -12,7 +12,7 @@ DESCRIPTIONS = {
     'pdf+vsharp': 'projection onto dipole fields [@pdf], followed by V-SHARP [@sharp; @vsharp]',
     'vsharp': 'V-SHARP [@sharp; @vsharp]',
     'pdf': 'projection onto dipole fields [@pdf], the residual weighted by the inverse power '
-    'spectrum of local fields, and the noise raised towards the rim of the mask by what is left there',
+    'spectrum of local fields, and the noise raised towards the rim of the mask',
     'lbv': 'a Laplacian boundary value method [@lbv]',
 }
 

@@ -67,12 +67,36 @@ def _check_processing(processing: Processing) -> None:
         raise SettingsError(
             f'--reference {processing.reference!r}: a label has letters and digits.'
         )
+    if processing.background_parameters:
+        from qsmprep.qsm.background import method_parameters
+
+        known = method_parameters(processing.background)
+        _check_names(processing.background, processing.background_parameters, known)
+    if processing.inversion_parameters:
+        from qsmprep.qsm.invert import method_parameters
+
+        known = method_parameters(processing.inversion)
+        _check_names(processing.inversion, processing.inversion_parameters, known)
+    _check_sampling(processing)
+
+
+def _check_names(method: str, given: dict[str, float], known: dict[str, object]) -> None:
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f'{method} has no parameter {name!r}; it has {", ".join(known) or "none"}.'
+            )
+
+
+def _check_sampling(processing: Processing) -> None:
     if processing.posterior_samples is None and processing.prior is None:
         return
+    from qsmprep.qsm.diffusion.weights import load_weights
     from qsmprep.qsm.invert import sampling_parameters
 
     prior = None if processing.sr_resolution else processing.prior
     try:
         sampling_parameters(processing.inversion, processing.posterior_samples, prior)
-    except ValueError as error:
+        load_weights(processing.prior)
+    except (ValueError, FileNotFoundError) as error:
         raise SettingsError(f'--posterior-samples, --prior: {error}') from error

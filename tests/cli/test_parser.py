@@ -88,6 +88,8 @@ def test_a_settings_file_is_overridden_by_flags(folders, tmp_path):
         (['--derivatives', 'a=.', 'a=.'], 'given twice'),
         (['--ignore', 'brain-extraction', '--force', 'brain-extraction'], 'both in --ignore'),
         (['--inversion', 'magic'], 'invalid choice'),
+        (['--inversion-parameter', 'treshold=0.2'], "tv has no parameter 'treshold'; it has"),
+        (['--inversion', 'diffusion', '--prior', 'pyproject.toml'], 'does not hold weights'),
         (['--config-file', 'nowhere.toml'], 'does not exist'),
     ],
 )

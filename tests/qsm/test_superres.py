@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
 from qsmprep.qsm.diffusion.guidance import Posterior
-from qsmprep.qsm.diffusion.weights import save_weights
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.resolution import FieldOfView, KSpaceCrop
@@ -16,16 +14,6 @@ from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import CoarseMap, coarse_field, super_resolve, super_resolve_field
 
 NOISE_PPM = 0.002
-
-
-@pytest.fixture(scope='module')
-def prior(tmp_path_factory):
-    """Weights of a network that was not trained: all maps are alike to it."""
-    torch.manual_seed(0)
-    network = Denoiser(Architecture(channels=(4, 8), blocks=(1, 1), embedding=16))
-    path = tmp_path_factory.mktemp('prior') / 'prior.safetensors'
-    save_weights(network, path, {})
-    return str(path)
 
 
 @pytest.fixture(scope='module')

@@ -31,6 +31,17 @@ def test_total_variation_recovers_the_map_and_beats_division(scan):
     assert not chi[~scan.mask].any()
 
 
+def test_noise_is_read_off_the_field_where_there_is_no_map(make_scan):
+    for noise in (3e-3, 6e-3):
+        scan = make_scan(noise=noise)
+        known = torch.full_like(scan.field, noise)
+        weights = [
+            tv(scan.field, scan.mask, scan.grid, noise=n).chosen['regularisation']
+            for n in (None, known)
+        ]
+        assert weights[0] == pytest.approx(weights[1], rel=0.2)
+
+
 def test_total_variation_is_a_minimum(make_scan):
     scan = make_scan(shape=(28, 26, 30), noise=2e-3)
     weight = 4e-4

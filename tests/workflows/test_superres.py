@@ -17,8 +17,6 @@ from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_la
 from qsmprep.cli.parser import parse_args
 from qsmprep.cli.run import main
 from qsmprep.interfaces.superres import SuperResolve
-from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.diffusion.weights import save_weights
 from qsmprep.qsm.resolution import KSpaceCrop
 from qsmprep.settings import Settings
 from qsmprep.workflows.base import Job, init_acquisition_wf
@@ -26,15 +24,6 @@ from qsmprep.workflows.superres import init_superres_wf
 
 CONFIG = Path(__file__).parents[2] / 'bids_validator_config.json'
 AFFINE = np.array([[0, 2.0, 0, -9], [1.5, 0, 0, 4], [0, 0, 3, 7], [0, 0, 0, 1]])
-
-
-@pytest.fixture
-def prior(tmp_path):
-    """Weights of a network that was not trained."""
-    torch.manual_seed(0)
-    network = Denoiser(Architecture(channels=(4, 8), blocks=(1, 1), embedding=16))
-    save_weights(network, tmp_path / 'prior.safetensors', {})
-    return tmp_path / 'prior.safetensors'
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def with_sampler(monkeypatch):
 
 
 @pytest.fixture
-def scan(tmp_path):
+def scan(tmp_path, prior):
     """Local field [ppm], mask and a file of weights on disk."""
     rng = np.random.default_rng(0)
     mask = np.zeros(SHAPE, bool)
@@ -49,7 +50,7 @@ def scan(tmp_path):
     for name, volume in volumes.items():
         nb.save(nb.Nifti1Image(volume.astype(np.float32), np.eye(4)), tmp_path / f'{name}.nii.gz')
     (tmp_path / 'weights').mkdir()
-    (tmp_path / 'weights' / 'prior.safetensors').write_bytes(b'')
+    shutil.copy(prior, tmp_path / 'weights')
     return tmp_path
 
 

@@ -72,6 +72,31 @@ BACKGROUND_METHODS = {'pdf': pdf, 'pdf+vsharp': pdf_vsharp, 'vsharp': vsharp, 'l
 """Methods by name."""
 
 
+def method_parameters(method: str) -> dict[str, object]:
+    """Parameters of a method with their defaults.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
+
+    Examples
+    --------
+    >>> method_parameters('lbv')['tolerance']
+    0.001
+
+    """
+    if method not in BACKGROUND_METHODS:
+        raise ValueError(
+            f'Unknown background removal {method!r}; choose one of {", ".join(BACKGROUND_METHODS)}.'
+        )
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(BACKGROUND_METHODS[method]).parameters.items()
+        if name not in ('total_field', 'mask', 'grid', 'noise')
+    }
+
+
 def remove_background(
     total_field: np.ndarray,
     mask: np.ndarray,
@@ -99,16 +124,8 @@ def remove_background(
         If the method or a parameter is unknown, shapes disagree or the mask is empty.
 
     """
-    if method not in BACKGROUND_METHODS:
-        raise ValueError(
-            f'Unknown background removal {method!r}; choose one of {", ".join(BACKGROUND_METHODS)}.'
-        )
+    defaults = method_parameters(method)
     function = BACKGROUND_METHODS[method]
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in ('total_field', 'mask', 'grid', 'noise')
-    }
     unknown = sorted(set(parameters) - set(defaults))
     if unknown:
         raise ValueError(
