@@ -26,6 +26,7 @@ STEP_PPM = 0.02
 GAUSSIAN_PART = 0.5
 PRECISION = 1.15
 LEAST_NOISE = 0.1
+RELAXATION = 1.8
 
 
 def tv(
@@ -64,9 +65,9 @@ def tv(
     alone leaves shadows or streaks in any dose, while in simulations the Gaussian prior
     leaves half of the error.
 
-    Solved by ADMM in the whitened map, at two pairs of Fourier transforms an iteration. Weights
-    and mask cost no inner iteration: unknown field is filled in with that of the map and
-    the estimated coloured error (expectation-maximisation).
+    Solved by ADMM in the whitened map, over-relaxed by 1.8, at two pairs of Fourier transforms an
+    iteration. Weights and mask cost no inner iteration: unknown field is filled in with that of
+    the map and the estimated coloured error (expectation-maximisation).
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def tv(
     References
     ----------
     Bilgic et al. 2014, 10.1002/mrm.25029; Milovic et al. 2018, 10.1002/mrm.27073; Huber 1964,
-    10.1214/aoms/1177703732.
+    10.1214/aoms/1177703732; over-relaxation: Condat 2013, 10.1007/s10957-012-0245-9.
 
     """
     # padding by 1.25 costs a third more and gave the same error within 0.1 %
@@ -268,7 +269,7 @@ class _Splitting:
             step += torch.fft.rfftn(self._image_step(padded), dim=AXES)
             if self.ridge is not None:
                 step -= self.ridge * spectrum
-            spectrum = spectrum + step.mul_(self.metric)
+            spectrum = spectrum + step.mul_(RELAXATION * self.metric)
             padded = self._image(spectrum)
             previous, inside = inside, self._grid_part(padded) * self.mask
             change = float((inside - previous).norm() / inside.norm().clamp(min=1e-12))
@@ -301,7 +302,7 @@ class _Splitting:
         outside = padded * self.outside
         dual = outside.add_(self.outside_dual).mul_(1 - self.problem.freedom)
         pull = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)
-        self.outside_dual = dual
+        self.outside_dual = torch.lerp(self.outside_dual, dual, RELAXATION)
         target = pull if self.problem.freedom else self._grid_part(pull)
         for a, (q, e) in enumerate(zip(proposals, self.edges, strict=True)):
             length_a = q.shape[a]
@@ -309,5 +310,5 @@ class _Splitting:
             flow = (2 * dual - self.duals[a]).mul_(e).mul_(self.problem.coupling)
             target.narrow(a, 0, length_a).add_(flow)
             target.narrow(a, 1, length_a).sub_(flow)
-            self.duals[a] = dual
+            self.duals[a] = torch.lerp(self.duals[a], dual, RELAXATION)
         return pull
