@@ -205,14 +205,14 @@ def test_a_node_that_dies_is_in_the_report(tmp_path):
     out = tmp_path / 'out'
     code = run(
         DATA / 'romeo', out, 'participant', '-w', tmp_path / 'work',
-        '--inversion-parameter', 'nonsense=1',
+        '--inversion-parameter', 'error_share=2',
     )  # fmt:skip
     assert code == 1
     record = json.loads(next((out / 'logs').glob('sub-*.json')).read_text())
     assert record['acquisitions'][0]['status'] == 'failed'
-    assert 'nonsense' in record['acquisitions'][0]['error']
+    assert 'error_share lies between 0 and 1' in record['acquisitions'][0]['error']
     page = next(out.glob('sub-*.html')).read_text()
-    assert 'nonsense' in page
+    assert 'error_share lies between 0 and 1' in page
     assert list(out.rglob('*desc-local_fieldmap.nii.gz'))
     assert json.loads((out / 'dataset_description.json').read_text())['DatasetType'] == 'derivative'
 
