@@ -214,13 +214,13 @@ def choose_error_share(
     """How far a coloured model error is reckoned with, 0 to 1, as given or measured.
 
     Measured, it is :func:`model_error` over 0.005, at most 1: zero for a field that the dipole
-    explains, one in vivo (0.04 to 0.05) and for simulated fields after background removal (0.008
-    to 0.015), where exact solutions lose to the filter already. In small volumes, where the
-    leakage that is taken off there can hide the error, the ratio C / S of the fitted spectra has
-    the say, the lesser of those at 0.05 and at 0.1 cycles/mm: from 0.035 on the share is above
-    zero, from 0.055 on it is one. Simulated heads without error had at most 0.040 (voxels of
-    2 x 2 x 4 mm; with few high frequencies the fit errs at 0.1), a crop of 64 mm from a scan in
-    vivo whose leakage hides the error 0.066.
+    explains, one in vivo (0.04 to 0.05). Simulated fields after background removal have 0.001 to
+    0.015, and exact solutions lose to the filter there. In small volumes, where the leakage that
+    is taken off can hide the error, the ratio C / S of the fitted spectra has the say, the lesser
+    of those at 0.05 and at 0.1 cycles/mm: from 0.035 on the share is above zero, from 0.055 on it
+    is one. Simulated heads without error had at most 0.040 (voxels of 2 x 2 x 4 mm; with few high
+    frequencies the fit errs at 0.1), a crop of 64 mm from a scan in vivo whose leakage hides the
+    error 0.066.
 
     Raises
     ------

@@ -85,9 +85,9 @@ def estimate_spectra(
     the frequency k is exponentially distributed about D(k)^2 S(k) + C(k) + noise. On the cone of
     the dipole the first term vanishes and the power is all error; away from it the rest is
     susceptibility. Smooth curves are fitted to the tapered periodogram by the Whittle
-    likelihood: log S is a cubic in log |k|, at least a billionth of its largest value, C a power
-    law, the noise white. Below 0.05 cycles/mm,
-    where a head has few samples, the ratio C / S is held.
+    likelihood: log S is a cubic in log |k|, S at least a billionth of its largest value, C a power
+    law, the noise white. Below 0.05 cycles/mm, where a head has few samples, the ratio C / S is
+    held.
 
     Parameters
     ----------

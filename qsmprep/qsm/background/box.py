@@ -18,7 +18,7 @@ def padded_shape(
     padding_mm: float,
     multiple_of: tuple[int, ...] = (1, 1, 1),
 ) -> tuple[int, ...]:
-    """Shape with room on one side of each axis, fast to transform."""
+    """Shape with room on one side of each axis, fast to transform and of whole multiples."""
     return tuple(
         m * fft.next_fast_len(-(-(n + int(np.ceil(padding_mm / size)) + 1) // m), real=True)
         for n, size, m in zip(shape, voxel_size, multiple_of, strict=True)

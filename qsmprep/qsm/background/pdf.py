@@ -35,8 +35,8 @@ def pdf(
     frequencies of the local field so do not pass for background. A voxel counts by
     1 / (1 + noise^2 / variance of the local field), which is estimated by V-SHARP.
 
-    The fit starts on voxels that are halved in number along their short axes until they are 4.5 mm
-    wide; every finer level starts from the sources of the one before.
+    The fit starts on coarse voxels, their short edges doubled as often as they stay below 4.5 mm;
+    every finer level starts from the sources of the one before.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def pdf(
     noise
         Standard deviation of the field in its unit; none when None.
     iterations, coarsest_iterations
-        Conjugate gradients end at these counts, on the coarsest voxels and on all others; more
-        would fit the local field.
+        Steps of conjugate gradients on each level, and on the coarsest; more would fit the local
+        field.
     margin_mm
         Room for sources around the mask [mm]. Farther ones are seen through the periodic images,
         which also lie outside the mask.
