@@ -20,7 +20,7 @@ from measure import QUICK_METHODS, Cost, Table, measure, measure_command
 from qsm_ci.qsm_eval import score_arrays
 
 # Libraries that the nodes import when they run are loaded here, before anything is measured.
-from qsmprep.cli.simulate import find_heads, read_head, write_scan
+from qsmprep.cli.simulate import write_scan
 from qsmprep.interfaces import images
 from qsmprep.interfaces.background import RemoveBackground
 from qsmprep.interfaces.inversion import InvertDipole
@@ -37,6 +37,7 @@ from qsmprep.qsm import mask, phase, relaxometry  # noqa: F401
 from qsmprep.qsm.background import BACKGROUND_METHODS
 from qsmprep.qsm.simulate import Scan, simulate_head
 from qsmprep.settings import Settings
+from qsmprep.training.heads import find_heads, read_head
 
 SUBMISSION = Path(__file__).parent / 'qsm_ci' / 'qsmprep-end-to-end' / 'run.sh'
 COST = ('CPU [s]', 'wall [s]', 'peak [GB]')

@@ -17,11 +17,11 @@ from inversion import Case, scores
 from measure import Table, measure
 from scipy.ndimage import map_coordinates
 
-from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.output import evaluate_on
 from qsmprep.qsm.invert import invert
 from qsmprep.qsm.simulate import simulate_local_field
+from qsmprep.training.heads import find_heads, read_head
 
 COLUMNS = ('part', 'setting', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM', 'slope')
 COST = ('CPU [s]', 'peak [GB]')

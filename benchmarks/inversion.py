@@ -22,12 +22,11 @@ import torch
 from measure import QUICK_METHODS, Table, measure
 from qsm_ci import qsm_eval
 
-from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, invert
 from qsmprep.qsm.metrics import slope
 from qsmprep.qsm.simulate import simulate_local_field
-from qsmprep.qsm.train import HELD_OUT_HEADS
+from qsmprep.training.heads import HELD_OUT_HEADS, find_heads, read_head
 
 COLUMNS = ('scan', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM', 'slope')
 COST = ('CPU [s]', 'wall [s]', 'peak [GB]')

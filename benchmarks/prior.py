@@ -27,12 +27,12 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.optimize import minimize_scalar
 from skimage.restoration import denoise_tv_chambolle
 
-from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import Windows
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.simulate.anatomy import Tissue
 from qsmprep.qsm.simulate.stream import draw_windows, make_specimen
+from qsmprep.training.heads import find_heads, read_head
 
 LEVELS_PPM = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 GAUSSIAN_SD = (0.2, 8.0)

@@ -22,12 +22,12 @@ from inversion import Case, scores
 from measure import Table
 from scipy.ndimage import distance_transform_edt
 
-from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, invert, method_parameters
 from qsmprep.qsm.metrics import region_errors
 from qsmprep.qsm.simulate import LabelledHead, LocalField, Tissue, simulate_local_field
+from qsmprep.training.heads import find_heads, read_head
 
 COLUMNS = ('departure', 'value', 'method', 'NRMSE [%]', 'HFEN [%]', 'XSIM')
 SHARES = ('lesion found [%]', 'field explained [%]')

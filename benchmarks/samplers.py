@@ -19,10 +19,10 @@ import torch
 from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
-from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.diffusion.published import dm_qsm
 from qsmprep.qsm.invert import Inversion, invert
 from qsmprep.qsm.simulate import simulate_local_field
+from qsmprep.training.heads import find_heads, read_head
 
 PARTS = ('samplers', 'windows', 'spread')
 WINDOW = 48

@@ -19,13 +19,13 @@ from measure import Table, measure
 from qsm_ci import qsm_eval
 from scipy.ndimage import zoom
 
-from qsmprep.cli.simulate import find_heads, read_head
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.invert import METHODS, invert
 from qsmprep.qsm.resolution import KSpaceCrop, finer_grid
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import super_resolve, super_resolve_field
+from qsmprep.training.heads import find_heads, read_head
 
 SCANS = {'2mm': ((2, 2, 2), 1.0), '1x1x3mm': ((1, 1, 3), 'iso')}
 """Fine voxels to a coarse one, and the resolution that is asked for."""

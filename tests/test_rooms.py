@@ -11,12 +11,13 @@ MAY_IMPORT = {
     'data': set(),
     'qsm': {'qsm'},
     'bids': {'bids'},
+    'training': {'training', 'qsm'},
     'reports': {'reports', 'qsm', 'bids'},
     'interfaces': {'interfaces', 'qsm', 'reports', 'bids'},
     'workflows': {'workflows', 'interfaces', 'reports', 'qsm', 'bids', 'settings'},
-    'cli': {'cli', 'workflows', 'interfaces', 'reports', 'qsm', 'bids', 'settings'},
+    'cli': {'cli', 'workflows', 'interfaces', 'reports', 'training', 'qsm', 'bids', 'settings'},
 }
-COMMANDS_ELSEWHERE = {'qsmprep/qsm/train.py'}
+NUMERICS = ('qsm', 'training')
 HEAVY = ('nilearn.plotting', 'niworkflows.interfaces.bids', 'niworkflows.utils.spaces')
 
 
@@ -24,8 +25,6 @@ def _modules():
     for path in [*(ROOT / 'qsmprep').rglob('*.py'), *(ROOT / 'workflows').glob('*.py')]:
         parts = path.relative_to(ROOT).with_suffix('').parts
         room = parts[0] if parts[0] == 'workflows' else parts[1]
-        if str(path.relative_to(ROOT)) in COMMANDS_ELSEWHERE:
-            continue
         if room != '__init__':
             yield pytest.param(room, path, id=str(path.relative_to(ROOT)))
 
@@ -64,6 +63,6 @@ def test_slow_libraries_are_imported_inside_functions(room, path):
     slow = {name for name in _imports(top_level) if name.startswith(HEAVY)}
     if path.name == 'bids.py' and room == 'interfaces':
         slow -= {x for x in slow if x.startswith('niworkflows.interfaces.bids')}
-    if room != 'qsm':
+    if room not in NUMERICS:
         slow |= {name for name in _imports(top_level) if name.split('.')[0] == 'torch'}
     assert not slow

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from qsmprep.bids.derivatives import write_json
+from qsmprep.cli import exit_codes
 
 LOGGER = logging.getLogger('qsmprep')
 
@@ -24,7 +25,7 @@ def run_group(output_dir: Path) -> int:
     Returns
     -------
     int
-        0, or 1 when there is nothing to gather.
+        ``OK``, or ``FAILURE`` when there is nothing to gather.
 
     """
     from qsmprep.reports.measures import MEASURES
@@ -36,7 +37,7 @@ def run_group(output_dir: Path) -> int:
             'No record of a participant in %s; run the participant level first.',
             output_dir / 'logs',
         )
-        return 1
+        return exit_codes.FAILURE
     names = [measure.key for measure in MEASURES]
     table = output_dir / 'group_qsm.tsv'
     with table.open('w', newline='') as stream:
@@ -53,7 +54,7 @@ def run_group(output_dir: Path) -> int:
     write_json(output_dir / 'group_qsm.json', dictionary)
     print(table)
     print(write_group_page(output_dir, rows, MEASURES))
-    return 0
+    return exit_codes.OK
 
 
 def collect_quality(output_dir: Path) -> list[dict]:

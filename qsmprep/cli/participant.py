@@ -30,7 +30,7 @@ from qsmprep.bids.derivatives import (
     software_versions,
     write_dataset_description,
 )
-from qsmprep.cli import run
+from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
 from qsmprep.cli.folders import make_folder
@@ -62,7 +62,7 @@ def run_participants(settings: Settings, command: str) -> int:
     Returns
     -------
     int
-        Exit code, see :func:`qsmprep.cli.run.main`.
+        One of :mod:`qsmprep.cli.exit_codes`.
 
     """
     output_dir = settings.outputs.output_dir
@@ -81,16 +81,16 @@ def run_participants(settings: Settings, command: str) -> int:
         _prepare_folders(settings)
     except (InputError, OSError, ValueError) as error:
         LOGGER.error('%s', error)
-        return run.EXIT_FAILURE
+        return exit_codes.FAILURE
 
     import niimath
 
     if not os.access(niimath.bin, os.X_OK):
         LOGGER.error('The command niimath is missing; install the package niimath.')
-        return run.EXIT_MISSING_COMMAND
+        return exit_codes.MISSING_COMMAND
     if settings.execution.write_graph and shutil.which('dot') is None:
         LOGGER.error('The command dot is missing; install graphviz, or drop --write-graph.')
-        return run.EXIT_MISSING_COMMAND
+        return exit_codes.MISSING_COMMAND
     if not settings.inputs.skip_bids_validation:
         _validate(settings.inputs.bids_dir)
 
@@ -168,7 +168,7 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
     """Build and run the graph, then write what is known in the records and the reports."""
     output_dir = settings.outputs.output_dir
     crash_dir = output_dir / 'logs' / f'crash_{run_uuid}'
-    code = run.EXIT_OK
+    code = exit_codes.OK
     try:
         if jobs:
             code = _run_graph(jobs, settings, device, crash_dir)
@@ -178,14 +178,14 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
                 finish_record(output_dir, record, crash_dir)
         if crash_dir.is_dir() and not any(crash_dir.iterdir()):
             crash_dir.rmdir()
-    if code == run.EXIT_NO_WORKFLOW:
+    if code == exit_codes.NO_WORKFLOW:
         return code
     if _is_rehearsal(settings):
         unusable = [record for record in records.values() if _went_wrong(record, 'pending')]
-        return run.EXIT_FAILURE if unusable else run.EXIT_OK
+        return exit_codes.FAILURE if unusable else exit_codes.OK
     failed = [label for label, record in records.items() if _went_wrong(record, 'completed')]
     if _assemble_reports(settings, list(records)) or failed:
-        code = run.EXIT_FAILURE
+        code = exit_codes.FAILURE
     if failed:
         LOGGER.error(
             'Not all went well for %s; the reports in %s say what and why.',
@@ -206,14 +206,14 @@ def _run_graph(jobs: list, settings: Settings, device: str, crash_dir: Path) -> 
         workflow = init_qsmprep_wf(jobs=jobs, settings=settings, device=device)
     except Exception:
         LOGGER.exception('The graph could not be built.')
-        return run.EXIT_NO_WORKFLOW
+        return exit_codes.NO_WORKFLOW
     write_boilerplate(output_dir, workflow.visit_desc(), settings)
     if execution.write_graph:
         graph = output_dir / 'logs' / 'graph'
         workflow.write_graph(graph2use='colored', format='svg', dotfilename=str(graph))
     if _is_rehearsal(settings) or run_workflow(workflow, execution):
-        return run.EXIT_OK
-    return run.EXIT_FAILURE
+        return exit_codes.OK
+    return exit_codes.FAILURE
 
 
 def _went_wrong(record: dict, expected: str) -> bool:
@@ -227,7 +227,7 @@ def _assemble_reports(settings: Settings, participants: list[str]) -> int:
     """Write the participants' pages from what lies in the output folder."""
     from qsmprep.reports.pages import write_participant_pages
 
-    outputs, code = settings.outputs, run.EXIT_OK
+    outputs, code = settings.outputs, exit_codes.OK
     for participant in participants:
         try:
             read_record(outputs.output_dir, participant)
@@ -236,7 +236,7 @@ def _assemble_reports(settings: Settings, participants: list[str]) -> int:
             )
         except Exception as error:
             LOGGER.error('The report of sub-%s could not be written: %s', participant, error)
-            code = run.EXIT_FAILURE
+            code = exit_codes.FAILURE
         else:
             print(*pages, sep='\n')
     return code

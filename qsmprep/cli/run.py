@@ -8,11 +8,6 @@ import sys
 
 from qsmprep.cli.parser import parse_args
 
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_NO_WORKFLOW = 70
-EXIT_MISSING_COMMAND = 127
-
 LOGGER = logging.getLogger('qsmprep')
 
 

@@ -15,7 +15,7 @@ from qsmprep.cli.arguments import path_of_file, torch_device
 if TYPE_CHECKING:
     import numpy as np
 
-    from qsmprep.qsm.simulate import LabelledHead, Scan
+    from qsmprep.qsm.simulate import Scan
 
 LESIONS = ('calcification', 'haemorrhage', 'microbleeds', 'ms')
 
@@ -116,6 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     from nibabel.filebasedimages import ImageFileError
 
     from qsmprep.cli.device import resolve_device
+    from qsmprep.training.heads import find_heads
 
     try:
         args.device = resolve_device(args.device)
@@ -127,52 +128,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def find_heads(labels: Path | None) -> list[Path]:
-    """Return the label volumes at a path: the file itself, or the images in the folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-
-    """
-    if labels is None:
-        return []
-    files = sorted(labels.glob('*.nii*')) if labels.is_dir() else [labels]
-    if not files or not files[0].exists():
-        raise FileNotFoundError(
-            f'{labels} holds no label volume; name a NIfTI image or a folder of them.'
-        )
-    return files
-
-
-def read_head(labels: Path, nuclei: Path | None = None) -> LabelledHead:
-    """Read a head for :func:`~qsmprep.qsm.simulate.simulate_head`.
-
-    Parameters
-    ----------
-    labels
-        NIfTI image of FreeSurfer labels, axes in any order but not oblique.
-    nuclei
-        NIfTI image of the CIT168 labels, or None.
-
-    """
-    import nibabel as nib
-    import numpy as np
-
-    from qsmprep.qsm.simulate import LabelledHead, Nuclei
-
-    def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        image = nib.as_closest_canonical(nib.load(path))
-        return np.asanyarray(image.dataobj).astype(np.int16), image.affine
-
-    atlas = None if nuclei is None else Nuclei(*read(nuclei))
-    return LabelledHead(*read(labels), nuclei=atlas)
-
-
 def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
     """Simulate all participants and write the dataset."""
     from qsmprep.qsm.simulate import simulate_head
+    from qsmprep.training.heads import read_head
 
     truth = args.output_dir / 'derivatives' / 'simulation'
     _write_descriptions(args.output_dir, truth)

@@ -83,31 +83,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return labels == np.argmax(size)
 
 
-def erode(mask: np.ndarray, radius_mm: float, voxel_size: tuple[float, float, float]) -> np.ndarray:
-    """Keep the voxels that lie farther than a distance from every voxel outside.
-
-    Voxels beyond the edge of the image count as outside.
-
-    Parameters
-    ----------
-    mask
-        Mask, ``(X, Y, Z)``.
-    radius_mm
-        Distance [mm] between voxel centres; 0 keeps all.
-    voxel_size
-        Edge lengths of a voxel [mm].
-
-    Examples
-    --------
-    >>> int(erode(np.ones((5, 5, 5)), 1.0, (1, 1, 1)).sum())
-    27
-
-    """
-    padded = np.pad(np.asarray(mask, dtype=bool), 1)
-    distance = ndimage.distance_transform_edt(padded, sampling=voxel_size)
-    return (distance > radius_mm)[1:-1, 1:-1, 1:-1] & padded[1:-1, 1:-1, 1:-1]
-
-
 def reliable_mask(
     brain: np.ndarray,
     quality: np.ndarray,

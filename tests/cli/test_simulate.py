@@ -9,9 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from qsmprep.cli.simulate import LESIONS, find_heads, main, read_head
+from qsmprep.cli.simulate import LESIONS, main
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.simulate.lesions import LESIONS as KINDS
+from qsmprep.training.heads import find_heads, read_head
 
 
 @pytest.fixture(scope='module')

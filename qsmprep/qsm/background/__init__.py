@@ -53,7 +53,6 @@ def pdf_vsharp(
     max_radius_mm: float = 10.0,
     min_radius_mm: float = 2.0,
     threshold: float = 0.05,
-    workers: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """PDF, then V-SHARP on what PDF leaves.
 
@@ -62,10 +61,8 @@ def pdf_vsharp(
     mixed with that of sources one voxel outside, and drops the rim. Parameters are those of
     :func:`pdf` and :func:`vsharp`.
     """
-    local, kept = pdf(
-        total_field, mask, grid, noise, iterations, coarsest_iterations, margin_mm, workers
-    )
-    return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold, workers)
+    local, kept = pdf(total_field, mask, grid, noise, iterations, coarsest_iterations, margin_mm)
+    return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold)
 
 
 BACKGROUND_METHODS = {'pdf': pdf, 'pdf+vsharp': pdf_vsharp, 'vsharp': vsharp, 'lbv': lbv}
@@ -142,7 +139,6 @@ def remove_background(
     chosen = {**defaults, **parameters}
     weighting = {'noise': noise} if 'noise' in inspect.signature(function).parameters else {}
     local_field, kept = function(total_field, mask, grid, **weighting, **chosen)
-    chosen.pop('workers', None)
     if noise is not None:
         noise = noise * kept
         if method == 'pdf':

@@ -24,7 +24,6 @@ def pdf(
     iterations: int = 15,
     coarsest_iterations: int = 60,
     margin_mm: float = 20.0,
-    workers: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Projection onto dipole fields (PDF).
 
@@ -50,8 +49,6 @@ def pdf(
     margin_mm
         Room for sources around the mask [mm]. Farther ones are seen through the periodic images,
         which also lie outside the mask.
-    workers
-        Threads of the Fourier transforms.
 
     References
     ----------
@@ -66,11 +63,11 @@ def pdf(
     crop = tuple(slice(0, n) for n in inside.shape)
     field, weight = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     field[crop] = np.where(inside, total_field[box], 0)
-    scale = _local_scale(field[crop], inside, grid, workers)
+    scale = _local_scale(field[crop], inside, grid)
     weight[crop] = inside if noise is None else inside / (1 + (noise[box] / scale) ** 2)
     padded = Grid(shape, grid.voxel_size, grid.b0_direction)
-    sources = _fit_sources(field, weight, padded, iterations, coarsest_iterations, workers)
-    local = field - _filtered(sources, _dipole(padded), workers)
+    sources = _fit_sources(field, weight, padded, iterations, coarsest_iterations)
+    local = field - _filtered(sources, _dipole(padded))
     return paste(np.where(inside, local[crop], 0), box, mask.shape), np.array(mask, dtype=bool)
 
 
@@ -97,7 +94,6 @@ def _fit_sources(
     grid: Grid,
     iterations: int,
     coarsest_iterations: int,
-    workers: int,
 ) -> np.ndarray:
     """Sources where the weight is zero whose dipole fields are closest to a field elsewhere."""
     outside = weight == 0
@@ -115,7 +111,7 @@ def _fit_sources(
             grid.b0_direction,
         )
         mean = np.divide(sum_, total, out=np.zeros_like(sum_), where=total > 0)
-        sources = _fit_sources(mean, total, coarse, iterations, coarsest_iterations, workers)
+        sources = _fit_sources(mean, total, coarse, iterations, coarsest_iterations)
         for axis, n in enumerate(block):
             sources = sources.repeat(n, axis)
         sources *= outside
@@ -124,16 +120,16 @@ def _fit_sources(
     root = np.sqrt(weight)
 
     def project(residual: np.ndarray) -> np.ndarray:
-        weighted = root * _filtered(root * residual, penalty, workers)
-        return outside * _filtered(weighted, dipole, workers)
+        weighted = root * _filtered(root * residual, penalty)
+        return outside * _filtered(weighted, dipole)
 
-    gradient = project(field - _filtered(sources, dipole, workers))
+    gradient = project(field - _filtered(sources, dipole))
     direction = gradient.copy()
     power = float(np.vdot(gradient, gradient))
     for _ in range(iterations):
         if power == 0:
             break
-        image = project(_filtered(direction, dipole, workers))
+        image = project(_filtered(direction, dipole))
         step = np.float32(power / float(np.vdot(direction, image)))
         sources += step * direction
         gradient -= step * image
@@ -148,15 +144,15 @@ def _mean_of_blocks(image: np.ndarray, block: tuple[int, ...]) -> np.ndarray:
     return image.reshape(split).mean((1, 3, 5), dtype=np.float32)
 
 
-def _filtered(image: np.ndarray, spectrum: np.ndarray, workers: int) -> np.ndarray:
+def _filtered(image: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Circular convolution."""
-    transformed = fft.rfftn(image, workers=workers) * spectrum
-    return fft.irfftn(transformed, image.shape, workers=workers)
+    transformed = fft.rfftn(image) * spectrum
+    return fft.irfftn(transformed, image.shape)
 
 
-def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid, workers: int) -> float:
+def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid) -> float:
     """Robust standard deviation of the local field, by V-SHARP."""
-    local, kept = vsharp(field, inside, grid, workers=workers)
+    local, kept = vsharp(field, inside, grid)
     values = local[kept]
     return float(np.median(np.abs(values - np.median(values)))) / 0.6745 + 1e-30
 

@@ -16,7 +16,6 @@ def vsharp(
     max_radius_mm: float = 12.0,
     min_radius_mm: float = 2.0,
     threshold: float = 0.05,
-    workers: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variable-kernel sophisticated harmonic artifact reduction (V-SHARP).
 
@@ -40,8 +39,6 @@ def vsharp(
         a voxel.
     threshold
         Spatial frequencies whose filter gain is below this are set to zero.
-    workers
-        Threads of the Fourier transforms.
 
     Raises
     ------
@@ -65,7 +62,7 @@ def vsharp(
     crop = tuple(slice(0, n) for n in inside.shape)
     depth = depth_mm(inside, grid.voxel_size)
     field = np.where(inside, total_field[box], 0).astype(np.float32)
-    spectrum = fft.rfftn(field, shape, workers=workers)
+    spectrum = fft.rfftn(field, shape)
 
     step = max(1.0, min(grid.voxel_size))
     highpass = np.zeros(inside.shape, dtype=np.float32)
@@ -77,16 +74,16 @@ def vsharp(
         if fits.any():
             gain = 1 - sphere_spectrum(shape, grid.voxel_size, radius)
             largest = gain if largest is None else largest
-            highpass[fits] = fft.irfftn(spectrum * gain, shape, workers=workers)[crop][fits]
+            highpass[fits] = fft.irfftn(spectrum * gain, shape)[crop][fits]
             kept |= fits
     if largest is None:
         raise ValueError(
             f'No voxel of the mask lies {smallest} mm deep: it is too thin for V-SHARP; '
             'give a larger mask or a smaller radius.'
         )
-    spectrum = fft.rfftn(highpass, shape, workers=workers)
+    spectrum = fft.rfftn(highpass, shape)
     spectrum *= np.divide(1, largest, out=np.zeros_like(largest), where=largest > threshold)
-    local = fft.irfftn(spectrum, shape, workers=workers)[crop]
+    local = fft.irfftn(spectrum, shape)[crop]
     return paste(np.where(kept, local, 0), box, mask.shape), paste(kept, box, mask.shape)
 
 

@@ -1,4 +1,4 @@
-"""One network under every schedule of noise: what it says as x0, as epsilon and as score.
+"""One network under every schedule of noise.
 
 The network removes noise from x = x0 + sigma n [ppm], as in Karras et al.; a variance-preserving
 (VP) schedule mixes x_t = sqrt(alpha_bar) x0 / scale + sqrt(1 - alpha_bar) eps instead, and a
@@ -63,19 +63,6 @@ def sigma_levels(steps: int, highest: float, lowest: float, rho: float = 7.0) ->
     return (first + fraction * (last - first)) ** rho
 
 
-def epsilon(noisy: Tensor, denoised: Tensor, sigma: Tensor | float) -> Tensor:
-    """Noise of unit variance in a noisy map, (noisy - denoised) / sigma."""
-    return (noisy - denoised) / _per_image(sigma, noisy)
-
-
-def score(noisy: Tensor, denoised: Tensor, sigma: Tensor | float) -> Tensor:
-    """Gradient of the log density of noisy maps [1/ppm], (denoised - noisy) / sigma^2.
-
-    This is Tweedie's formula, Karras et al. Eq. 3. The level is one number or one an image.
-    """
-    return (denoised - noisy) / _per_image(sigma, noisy) ** 2
-
-
 @dataclass(frozen=True)
 class VPSchedule:
     """A variance-preserving schedule with linear beta (Ho et al. 2020, 10.48550/arXiv.2006.11239).
@@ -137,11 +124,6 @@ class VPSchedule:
         alpha_bar = self.alpha_bar(step)
         signal = _per_image(alpha_bar.sqrt() / self.scale_ppm, x_t)
         return (x_t - signal * denoised) / _per_image((1 - alpha_bar).sqrt(), x_t)
-
-    def score(self, x_t: Tensor, denoised: Tensor, step: int | Tensor) -> Tensor:
-        """Gradient of the log density of x_t, -epsilon / sqrt(1 - alpha_bar)."""
-        deviation = _per_image((1 - self.alpha_bar(step)).sqrt(), x_t)
-        return -self.epsilon(x_t, denoised, step) / deviation
 
 
 def _per_image(value: Tensor | float, images: Tensor) -> Tensor:

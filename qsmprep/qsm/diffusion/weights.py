@@ -97,7 +97,7 @@ def load_weights(path: str | Path | None = None, device: torch.device | str = 'c
     if not path.is_file():
         raise FileNotFoundError(
             f'There are no weights of the prior at {path}; train them '
-            '(python -m qsmprep.qsm.train) or name a file that holds some.'
+            '(python -m qsmprep.training) or name a file that holds some.'
         )
     sha256 = _sha256(path)
     if shipped and sha256 != SHIPPED_SHA256:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from qsmprep.qsm.diffusion.denoiser import Architecture
-from qsmprep.qsm.diffusion.training import Trainer, denoising_error, noise_like
 from qsmprep.qsm.simulate.stream import Maps
+from qsmprep.training.trainer import Trainer, denoising_error, noise_like
 
 SMALL = Architecture(channels=(8, 16), blocks=(1, 1), embedding=32)
 

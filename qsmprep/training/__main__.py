@@ -1,6 +1,6 @@
 """Train the prior over susceptibility maps: the command that made the shipped weights.
 
-``python -m qsmprep.qsm.train --labels DIR --out DIR`` draws maps from the simulator without end,
+``python -m qsmprep.training --labels DIR --out DIR`` draws maps from the simulator without end,
 trains the network on them, and writes to the output folder every few minutes: ``checkpoint.pt``
 (to go on from, with ``--resume``), ``prior.safetensors`` (the weights, for ``--prior``),
 ``log.csv`` and ``log.png`` (loss, and held-out denoising error at each noise level), and
@@ -18,18 +18,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from qsmprep.cli.simulate import find_heads, read_head
-from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.diffusion.noise import sigma_levels
-from qsmprep.qsm.diffusion.training import Trainer, denoising_error
+from qsmprep.qsm.diffusion.denoiser import Architecture
 from qsmprep.qsm.diffusion.weights import save_weights
 from qsmprep.qsm.simulate import LabelledHead
-from qsmprep.qsm.simulate.stream import Maps, draw_windows, make_specimen, window_stream
+from qsmprep.qsm.simulate.stream import Maps, window_stream
+from qsmprep.training.heads import held_out_windows, read_heads
+from qsmprep.training.pictures import LEVELS_PPM, draw_log, draw_pictures, draw_samples
+from qsmprep.training.trainer import Trainer, denoising_error
 
-HELD_OUT_HEADS = 2
-HELD_OUT_WINDOWS = 12
-LEVELS_PPM = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-SAMPLE_VOXELS_MM = (0.7, 1.0, 2.0)
 CPU_BATCHES = ((48, 2), (48, 2), (48, 2), (64, 1))
 GPU_BATCHES = ((48, 32), (64, 16))
 
@@ -37,7 +33,7 @@ GPU_BATCHES = ((48, 32), (64, 16))
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(
-        prog='python -m qsmprep.qsm.train',
+        prog='python -m qsmprep.training',
         description='Train the diffusion prior over susceptibility maps on simulated heads.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -65,83 +61,6 @@ class _Batches(IterableDataset):
     def __iter__(self) -> Iterator[Maps]:
         torch.set_num_threads(1)
         return window_stream(self.heads, **self.keywords)
-
-
-def read_heads(labels: Path, nuclei: Path | None) -> tuple[list[LabelledHead], list[LabelledHead]]:
-    """Heads to train on, and the last two of the folder, which are held out.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds fewer than three heads.
-
-    """
-    files = find_heads(labels)
-    if len(files) <= HELD_OUT_HEADS:
-        raise ValueError(
-            f'{labels} holds {len(files)} label volumes; training needs at least '
-            f'{HELD_OUT_HEADS + 1}, of which the last {HELD_OUT_HEADS} are held out.'
-        )
-    heads = [read_head(file, nuclei) for file in files]
-    return heads[:-HELD_OUT_HEADS], heads[-HELD_OUT_HEADS:]
-
-
-def held_out_windows(heads: Sequence[LabelledHead]) -> list[Maps]:
-    """Windows of heads that are never trained on."""
-    generator = torch.Generator().manual_seed(12345)
-    specimens = [make_specimen(head, generator) for head in heads]
-    return [draw_windows(specimens, (64,) * 3, 1, generator) for _ in range(HELD_OUT_WINDOWS)]
-
-
-@torch.no_grad()
-def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 40, seed: int = 0) -> Maps:
-    """Draw unconditional samples, one for each voxel size, by Euler's method.
-
-    Karras et al. 2022, 10.48550/arXiv.2206.00364, Eq. 1 and 3.
-    """
-    device = next(denoiser.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    voxel_size = torch.tensor(SAMPLE_VOXELS_MM, device=device)[:, None].expand(-1, 3)
-    architecture = denoiser.architecture
-    levels = sigma_levels(steps, architecture.sigma_max_ppm, architecture.sigma_min_ppm).tolist()
-    x = torch.randn((len(voxel_size), 1, edge, edge, edge), generator=generator).to(device)
-    x = x * levels[0]
-    for sigma, following in zip(levels, [*levels[1:], 0.0], strict=True):
-        with torch.autocast(device.type, torch.bfloat16):
-            clean = denoiser(x, torch.tensor([sigma], device=device), voxel_size)
-        x = clean + following / sigma * (x - clean)
-    return Maps(x, voxel_size)
-
-
-def draw_log(rows: Sequence[dict[str, float]], path: Path) -> None:
-    """Plot the loss and the held-out error at each noise level over the steps."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout='constrained')
-    left, right = figure.subplots(1, 2)
-    steps = [float(row['step']) for row in rows]
-    left.plot(steps, [float(row['loss']) for row in rows])
-    left.set(xlabel='step', ylabel='training loss')
-    for level in LEVELS_PPM:
-        right.plot(steps, [float(row[f'{level:g} ppm']) for row in rows], label=f'{level:g} ppm')
-    right.set(xlabel='step', ylabel='held-out error / noise', yscale='log')
-    right.legend(title='noise', fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def draw_pictures(samples: Maps, path: Path) -> None:
-    """Draw the three middle slices of each sample, -0.1 to 0.1 ppm."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3 * len(samples.chi)), layout='constrained')
-    panels = figure.subplots(len(samples.chi), 3, squeeze=False)
-    for row, volume, size in zip(panels, samples.chi[:, 0].cpu(), samples.voxel_size, strict=True):
-        for axis, panel in enumerate(row):
-            slice_ = volume.select(axis, volume.shape[axis] // 2)
-            panel.imshow(slice_.T, cmap='gray', vmin=-0.1, vmax=0.1, origin='lower')
-            panel.set_axis_off()
-        row[0].set_title(f'{float(size[0]):g} mm', loc='left')
-    figure.savefig(path, dpi=110)
 
 
 def save(trainer: Trainer, out: Path, record: dict[str, str]) -> None:

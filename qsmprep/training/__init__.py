@@ -1,0 +1,1 @@
+"""Training of the prior; the command is ``python -m qsmprep.training``."""
