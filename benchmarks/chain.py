@@ -19,7 +19,6 @@ import numpy as np
 from measure import QUICK_METHODS, Cost, Table, measure, measure_command
 from qsm_ci.qsm_eval import score_arrays
 
-# Libraries that the nodes import when they run are loaded here, before anything is measured.
 from qsmprep.cli.simulate import write_scan
 from qsmprep.interfaces import images
 from qsmprep.interfaces.background import RemoveBackground
@@ -33,8 +32,10 @@ from qsmprep.interfaces.phase import (
     Romeo,
 )
 from qsmprep.interfaces.relaxometry import FitRelaxation
+
+# Libraries that the nodes import when they run are loaded here, before anything is measured.
+from qsmprep.methods import BACKGROUNDS
 from qsmprep.qsm import mask, phase, relaxometry  # noqa: F401
-from qsmprep.qsm.background import BACKGROUND_METHODS
 from qsmprep.qsm.simulate import Scan, simulate_head
 from qsmprep.settings import Settings
 from qsmprep.training.heads import find_heads, read_head
@@ -210,7 +211,7 @@ def remove_backgrounds(bench: Bench, table: Table, files: dict[str, str]) -> dic
     scan = bench.scan
     truth = bench.write(scan.local_field_hz, 'truth.nii')
     removed = {'true local field': {'field': truth, 'mask': files['brain']}}
-    for method in BACKGROUND_METHODS:
+    for method in BACKGROUNDS:
         removed[method], cost = bench.run(
             f'background_{method}',
             RemoveBackground,
@@ -232,7 +233,7 @@ def invert_all(bench: Bench, files: dict[str, str], removed: dict[str, dict]) ->
     truth = (scan.chi * scan.brain).astype(np.float64)
     for background, outputs in removed.items():
         weights = {}
-        if background in BACKGROUND_METHODS:
+        if background in BACKGROUNDS:
             weights = {'magnitude': files['combined_magnitude'], 'noise': outputs['noise']}
         for method in QUICK_METHODS:
             inverted, cost = bench.run(

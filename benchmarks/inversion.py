@@ -22,8 +22,9 @@ import torch
 from measure import QUICK_METHODS, Table, measure
 from qsm_ci import qsm_eval
 
+from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import METHODS, invert
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.metrics import slope
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import HELD_OUT_HEADS, find_heads, read_head
@@ -66,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--out', type=Path, required=True, help='folder for the tables and the pictures')
     add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
     add('--slabs', type=Path, help='folder of scans in vivo with a reference map')
-    add('--methods', nargs='+', choices=METHODS, default=list(QUICK_METHODS))
+    add('--methods', nargs='+', choices=INVERSIONS, default=list(QUICK_METHODS))
     add('--rows', nargs='+', metavar='ROW', help=f'of {", ".join(SIMULATED)} and the slabs')
     add('--seed', type=int, default=0, help='of the simulations')
     add('--threads', type=int, default=1)

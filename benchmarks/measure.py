@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from qsmprep.qsm.invert import METHODS
+from qsmprep.methods import INVERSIONS
 
 SAMPLING_S = 0.02
-QUICK_METHODS = tuple(m for m in METHODS if m not in ('inr-qsm', 'diffusion-qsm', 'dm-qsm'))
+QUICK_METHODS = tuple(m for m in INVERSIONS if m not in ('inr-qsm', 'diffusion-qsm', 'dm-qsm'))
 """Inversions that take minutes at most; the published ones take an hour or more on a CPU."""
 
 

@@ -22,9 +22,10 @@ from inversion import Case, scores
 from measure import Table
 from scipy.ndimage import distance_transform_edt
 
+from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import METHODS, invert, method_parameters
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.metrics import region_errors
 from qsmprep.qsm.simulate import LabelledHead, LocalField, Tissue, simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--out', type=Path, required=True, help='folder for the table and the figure')
     add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
-    add('--methods', nargs='+', choices=METHODS, default=list(DEFAULT_METHODS))
+    add('--methods', nargs='+', choices=INVERSIONS, default=list(DEFAULT_METHODS))
     add('--departures', nargs='+', choices=AXES, default=list(AXES), metavar='NAME')
     add('--prior', type=Path, help='weights for the methods that take them')
     add('--seed', type=int, default=5, help='of the simulation')
@@ -146,7 +147,7 @@ def departures(head: LabelledHead | None, names: list[str], seed: int) -> Iterat
 def evaluate(departure: Departure, method: str, prior: Path | None) -> list[float | None]:
     """NRMSE, HFEN and XSIM, the share of the lesion that is found, and of the field explained."""
     case, lesion = departure.case, departure.lesion
-    given = prior is not None and 'prior' in method_parameters(method)
+    given = prior is not None and 'prior' in INVERSIONS[method].needs
     inversion = invert(
         case.field,
         case.mask,

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from measure import QUICK_METHODS, Cost, Table, measure
 
-from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background
+from qsmprep.methods import BACKGROUNDS, INVERSIONS
+from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.grid import hz_to_ppm
-from qsmprep.qsm.invert import METHODS, invert
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.simulate import simulate_head
 
 FIELD_OF_VIEW_MM = 240.0
@@ -35,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--out', type=Path, required=True, help='folder for the table')
     add('--sizes', type=int, nargs='+', default=(64, 96, 128, 192, 256), help='voxels along a side')
-    add('--backgrounds', nargs='+', choices=BACKGROUND_METHODS, default=list(BACKGROUND_METHODS))
-    add('--inversions', nargs='+', choices=METHODS, default=list(QUICK_METHODS))
+    add('--backgrounds', nargs='+', choices=BACKGROUNDS, default=list(BACKGROUNDS))
+    add('--inversions', nargs='+', choices=INVERSIONS, default=list(QUICK_METHODS))
     add('--repeats', type=int, default=1, help='costs are the medians of so many runs')
     add('--threads', type=int, default=1, help='threads of each method')
     return parser

@@ -19,9 +19,10 @@ from measure import Table, measure
 from qsm_ci import qsm_eval
 from scipy.ndimage import zoom
 
+from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import METHODS, invert
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.resolution import KSpaceCrop, finer_grid
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import super_resolve, super_resolve_field
@@ -57,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--labels', type=Path, help='label volume or a folder of them; else the analytic head')
     add('--heads', type=int, default=2, help='how many heads, the last of the folder')
     add('--scans', nargs='+', choices=SCANS, default=list(SCANS))
-    add('--inversion', choices=METHODS, default='wiener', help='of the coarse field')
+    add('--inversion', choices=INVERSIONS, default='wiener', help='of the coarse field')
     add('--prior', help='weights of the prior (default: those that come with qsmprep)')
     add('--size', type=int, nargs=3, help='fine voxels; by default a field of view of the brain')
     add('--seed', type=int, default=0, help='of simulation and sampler')

@@ -9,27 +9,17 @@ import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
-UNWRAPPING_METHODS = ('romeo', 'laplacian')
-BACKGROUND_METHODS = ('pdf', 'pdf+vsharp', 'vsharp', 'lbv')
-INVERSION_METHODS = (
-    'tkd',
-    'tikhonov',
-    'tv',
-    'wiener',
-    'inr',
-    'inr-qsm',
-    'diffusion',
-    'diffusion-qsm',
-    'dm-qsm',
-)
+from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, UNWRAPPINGS
+
 SR_SOURCES = ('map', 'field')
 IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
 FORCIBLE = ('brain-extraction',)
 CHOICES = {
     'phase_sign': (1, -1),
-    'unwrapping': UNWRAPPING_METHODS,
-    'background': BACKGROUND_METHODS,
-    'inversion': INVERSION_METHODS,
+    'unwrapping': UNWRAPPINGS,
+    'brain_extraction': MASKS,
+    'background': BACKGROUNDS,
+    'inversion': INVERSIONS,
     'sr_source': SR_SOURCES,
     'ignore': IGNORABLE,
     'force': FORCIBLE,
@@ -62,6 +52,7 @@ class Processing:
     """Algorithms and their parameters: all that changes the numbers."""
 
     unwrapping: str = 'romeo'
+    brain_extraction: str = 'auto'
     background: str = 'pdf'
     background_parameters: dict[str, float] = field(default_factory=dict)
     inversion: str = 'tv'

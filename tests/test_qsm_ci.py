@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.grid import hz_to_ppm
-from qsmprep.qsm.invert import METHODS, method_parameters
 from qsmprep.qsm.simulate import simulate_head
 
 SUBMISSIONS = Path(__file__).parent.parent / 'benchmarks' / 'qsm_ci'
@@ -101,10 +101,10 @@ def test_a_submission_offers_the_parameters_that_its_method_has(folder):
     offered = {parameter['name'] for parameter in algorithm.get('parameters', [])}
     if algorithm['stage'] == 'dipole':
         method = re.search(r'--method (\S+)', (folder / 'run.sh').read_text())[1]
-        assert offered <= set(method_parameters(method))
+        assert offered <= set(INVERSIONS[method].parameters())
     else:
         assert not offered
 
 
 def test_every_inversion_has_a_submission():
-    assert {f'qsmprep-{method}' for method in METHODS} <= {p.name for p in SUBMISSIONS.iterdir()}
+    assert {f'qsmprep-{method}' for method in INVERSIONS} <= {p.name for p in SUBMISSIONS.iterdir()}

@@ -7,14 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.background import RemoveBackground
-
-DESCRIPTIONS = {
-    'pdf+vsharp': 'projection onto dipole fields [@pdf], followed by V-SHARP [@sharp; @vsharp]',
-    'vsharp': 'V-SHARP [@sharp; @vsharp]',
-    'pdf': 'projection onto dipole fields [@pdf], the residual weighted by the inverse power '
-    'spectrum of local fields, and the noise raised towards the rim of the mask',
-    'lbv': 'a Laplacian boundary value method [@lbv]',
-}
+from qsmprep.methods import BACKGROUNDS
 
 
 def init_background_wf(
@@ -30,7 +23,7 @@ def init_background_wf(
     Parameters
     ----------
     method
-        Name of the method, a key of ``qsmprep.qsm.background.BACKGROUND_METHODS``.
+        Name of the method, a key of :data:`qsmprep.methods.BACKGROUNDS`.
     parameters
         Parameters of the method that differ from their defaults.
     mem_gb
@@ -60,7 +53,7 @@ def init_background_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = f'Background fields were removed with {DESCRIPTIONS[method]}. '
+    workflow.__desc__ = f'Background fields were removed with {BACKGROUNDS[method].sentence}. '
     inputnode = pe.Node(
         niu.IdentityInterface(fields=['field', 'noise', 'mask']),
         name='inputnode',

@@ -14,6 +14,7 @@ import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import node_name, resolution_label
 from qsmprep.interfaces.phase import SplitEchoes
+from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.qsm.grid import Grid
 from qsmprep.settings import Settings
 from qsmprep.workflows.outputs import init_outputs_wf
@@ -95,12 +96,10 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         See :func:`init_qsmprep_wf`.
 
     """
-    from qsmprep.qsm.invert import gives_uncertainty
-
     acquisition, processing = job.acquisition, settings.processing
     relaxometry = 'relaxometry' not in processing.ignore and len(acquisition.echo_times_s) > 1
     inversion, parameters = _inversion(settings)
-    uncertainty = gives_uncertainty(inversion, parameters)
+    uncertainty = INVERSIONS[inversion].tells_uncertainty(parameters)
     fine, resolution, note = _finer(acquisition, processing.sr_resolution)
     volume_gb = 4e-9 * math.prod(acquisition.shape)
     stem = acquisition.stem.removeprefix(f'sub-{acquisition.subject}_')
@@ -249,13 +248,11 @@ def _merge_records(brain, reliable):
 
 def _inversion(settings: Settings) -> tuple[str, dict]:
     """Inversion of a run and its parameters."""
-    from qsmprep.qsm.invert import method_parameters, sampling_parameters
-
     processing = settings.processing
     if processing.sloppy:
         return 'tkd', {}
     prior = processing.prior and str(processing.prior)
-    if processing.sr_resolution and 'prior' not in method_parameters(processing.inversion):
+    if processing.sr_resolution and 'prior' not in INVERSIONS[processing.inversion].needs:
         prior = None
     sampling = sampling_parameters(processing.inversion, processing.posterior_samples, prior)
     return processing.inversion, {**processing.inversion_parameters, **sampling}
@@ -283,11 +280,14 @@ def _edges(grid: Grid) -> str:
 
 
 def _brain_extraction(job: Job, settings: Settings) -> str:
-    if 'brain-extraction' in settings.processing.force:
-        return 'deepbet'
+    processing = settings.processing
+    if 'brain-extraction' in processing.force:
+        automatic = processing.brain_extraction == 'auto'
+        return 'deepbet' if automatic else processing.brain_extraction
     if job.brain_mask is not None:
         return 'given'
-    return 'signal' if 'brain-extraction' in settings.processing.ignore else 'auto'
+    ignored = 'brain-extraction' in processing.ignore
+    return 'signal' if ignored else processing.brain_extraction
 
 
 def _input_files(job: Job) -> dict:

@@ -8,11 +8,12 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.phase import (
     CombineEchoes,
-    LaplacianUnwrap,
     PhaseDifference,
     RemovePhaseOffset,
     Romeo,
+    UnwrapEchoes,
 )
+from qsmprep.methods import UNWRAPPINGS
 
 
 def init_fieldmap_wf(
@@ -36,7 +37,7 @@ def init_fieldmap_wf(
     remove_offset
         Remove the phase at an echo time of zero; one echo alone has none that could be known.
     unwrapping
-        ``'romeo'`` (exact) or ``'laplacian'`` (smooth, only for data that ROMEO cannot unwrap).
+        Key of :data:`qsmprep.methods.UNWRAPPINGS`; ROMEO runs in any case, for its quality map.
     mem_gb
         Memory that the echoes take as floats [GB].
     name
@@ -81,8 +82,9 @@ def init_fieldmap_wf(
     romeo = pe.Node(Romeo(), name='romeo', mem_gb=3 * mem_gb)
     if echoes > 1:
         romeo.inputs.echo_times_s = list(echo_times_s)
+    exact = '2 pi' in UNWRAPPINGS[unwrapping].gives
     combine_echoes = pe.Node(
-        CombineEchoes(echo_times_s=list(echo_times_s), align=unwrapping == 'romeo'),
+        CombineEchoes(echo_times_s=list(echo_times_s), align=exact),
         name='combine_echoes',
         mem_gb=4 * mem_gb,
     )
@@ -121,12 +123,13 @@ def init_fieldmap_wf(
         corrected = (phase_offset, 'phase')
 
     workflow.connect(*corrected, romeo, 'phase')
-    if unwrapping == 'laplacian':
-        laplacian = pe.Node(LaplacianUnwrap(), name='laplacian', mem_gb=4 * mem_gb)
-        workflow.connect(*corrected, laplacian, 'phase')
-        workflow.connect(laplacian, 'unwrapped', combine_echoes, 'unwrapped')
-    else:
-        workflow.connect(romeo, 'unwrapped', combine_echoes, 'unwrapped')
+    unwrap_echoes = romeo
+    if unwrapping != 'romeo':
+        unwrap_echoes = pe.Node(
+            UnwrapEchoes(method=unwrapping), name='unwrap_echoes', mem_gb=4 * mem_gb
+        )
+        workflow.connect(*corrected, unwrap_echoes, 'phase')
+    workflow.connect(unwrap_echoes, 'unwrapped', combine_echoes, 'unwrapped')
     return workflow
 
 
@@ -135,10 +138,8 @@ def _describe(echoes: int, remove_offset: bool, unwrapping: str, niimath_version
     text = ''
     if remove_offset:
         text += 'The phase at an echo time of zero was removed with MCPC-3D-S [@mcpc3ds]. '
-    if unwrapping == 'romeo':
-        text += f'Phase was unwrapped with ROMEO [@romeo; niimath {niimath_version}]. '
-    else:
-        text += 'Phase was unwrapped with a Laplacian method [@laplacian]. '
+    sentence = UNWRAPPINGS[unwrapping].sentence.format(niimath=f'niimath {niimath_version}')
+    text += f'Phase was unwrapped with {sentence}. '
     if echoes > 1:
         text += (
             f'The off-resonance frequency was averaged over the {echoes} echoes with weights '

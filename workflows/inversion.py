@@ -7,25 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.inversion import InvertDipole, Reference
-
-DESCRIPTIONS = {
-    'tkd': 'thresholded k-space division [@tkd]',
-    'tikhonov': 'Tikhonov regularisation, weighted by the noise as far as the field showed no '
-    'model error [@tikhonov]',
-    'tv': 'total variation regularisation, solved by ADMM [@tv], under spectra of susceptibility '
-    'and model error as far as the field itself showed such an error [@whittle]',
-    'wiener': 'the linear posterior mean under spectra of susceptibility and model error that were '
-    'fitted to the field itself [@whittle]',
-    'inr': 'a function of coordinates, a sum of grids of several resolutions that is fitted to the '
-    'field of the subject with edge-weighted total variation [@inrqsm]',
-    'inr-qsm': 'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '
-    'window by window, with phase compensation [@inrqsm]',
-    'diffusion': 'annealed proximal steps between a diffusion prior over susceptibility maps '
-    '[@edm; @diffpir] and a likelihood whose spectra were fitted to the field itself [@whittle]',
-    'diffusion-qsm': 'Diffusion-QSM, ancestral sampling of a diffusion prior with data consistency '
-    'at every step and time travel [@diffusionqsm]',
-    'dm-qsm': 'DM-QSM, posterior sampling of a diffusion prior [@dmqsm; @dps]',
-}
+from qsmprep.methods import INVERSIONS
 
 
 def init_inversion_wf(
@@ -48,7 +30,7 @@ def init_inversion_wf(
     field_strength_t
         Field strength [T].
     method
-        Name of the inversion, a key of ``qsmprep.qsm.invert.METHODS``.
+        Name of the inversion, a key of :data:`qsmprep.methods.INVERSIONS`.
     parameters
         Parameters of the method that differ from their defaults.
     reference
@@ -89,7 +71,7 @@ def init_inversion_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = f'Susceptibility was computed with {DESCRIPTIONS[method]}. '
+    workflow.__desc__ = f'Susceptibility was computed with {INVERSIONS[method].sentence}. '
     workflow.__desc__ += {
         'brain': 'Its mean over the brain is the reference (zero). ',
         'none': 'It is not referenced to any region. ',

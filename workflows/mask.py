@@ -7,6 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
+from qsmprep.methods import MASKS
 
 
 def init_mask_wf(
@@ -23,8 +24,8 @@ def init_mask_wf(
     Parameters
     ----------
     brain_extraction
-        ``'auto'``, ``'deepbet'``, ``'signal'`` (no brain extraction), or ``'given'`` (a mask
-        comes in by ``inputnode.brain_mask``).
+        Key of :data:`qsmprep.methods.MASKS`, or ``'given'`` (a mask comes in by
+        ``inputnode.brain_mask``).
     phase_quality
         Drop brain voxels whose phase is unreliable.
     use_gpu
@@ -54,13 +55,9 @@ def init_mask_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = {
-        'given': 'A brain mask was given. ',
-        'signal': 'All voxels with signal were taken as brain. ',
-    }.get(
-        brain_extraction,
-        "The brain was extracted from the first echo's magnitude with deepbet [@deepbet]. ",
-    )
+    given = brain_extraction == 'given'
+    sentence = 'A brain mask was given' if given else MASKS[brain_extraction].sentence
+    workflow.__desc__ = f'{sentence}. '
     if phase_quality:
         workflow.__desc__ += (
             'Voxels with unreliable phase (quality map of ROMEO) were taken off the mask, and its '
@@ -74,7 +71,7 @@ def init_mask_wf(
         niu.IdentityInterface(fields=['brain_mask', 'mask', 'brain_parameters', 'mask_parameters']),
         name='outputnode',
     )
-    if brain_extraction == 'given':
+    if given:
         brain = pe.Node(MatchMask(), name='brain')
         workflow.connect([
             (inputnode, brain, [('brain_mask', 'mask'), ('magnitude', 'reference')]),

@@ -88,17 +88,17 @@ def init_qsm_wf(
     remove_offset
         Remove the phase at an echo time of zero (MCPC-3D-S).
     unwrapping
-        ``'romeo'`` or ``'laplacian'``.
+        Key of :data:`qsmprep.methods.UNWRAPPINGS`.
     brain_extraction
-        ``'auto'``, ``'deepbet'``, ``'signal'`` or ``'given'``.
+        Key of :data:`qsmprep.methods.MASKS`, or ``'given'``.
     phase_quality
         Drop brain voxels whose phase is unreliable.
     background, background_parameters
-        Background field removal, and parameters that differ from its defaults.
+        Key of :data:`qsmprep.methods.BACKGROUNDS`, and parameters that differ from its defaults.
     relaxometry
         Map R2*, T2* and S0 (from two echoes on).
     inversion, inversion_parameters
-        Dipole inversion, and parameters that differ from its defaults.
+        Key of :data:`qsmprep.methods.INVERSIONS`, and parameters that differ from its defaults.
     reference
         ``'brain'``, ``'none'``, or the label of the region in ``inputnode.reference_mask``.
     device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qsmprep.bids.layout import LABEL
+from qsmprep.methods import choose, sampling_parameters
 from qsmprep.settings import Inputs, Processing, Settings, SettingsError
 
 
@@ -67,32 +68,22 @@ def _check_processing(processing: Processing) -> None:
         raise SettingsError(
             f'--reference {processing.reference!r}: a label has letters and digits.'
         )
-    if processing.background_parameters:
-        from qsmprep.qsm.background import method_parameters
-
-        known = method_parameters(processing.background)
-        _check_names(processing.background, processing.background_parameters, known)
-    if processing.inversion_parameters:
-        from qsmprep.qsm.invert import method_parameters
-
-        known = method_parameters(processing.inversion)
-        _check_names(processing.inversion, processing.inversion_parameters, known)
+    for kind, name, parameters in (
+        ('background removal', processing.background, processing.background_parameters),
+        ('inversion', processing.inversion, processing.inversion_parameters),
+    ):
+        if parameters:
+            try:
+                choose(kind, name).complete(parameters)
+            except ValueError as error:
+                raise SettingsError(str(error)) from error
     _check_sampling(processing)
-
-
-def _check_names(method: str, given: dict[str, float], known: dict[str, object]) -> None:
-    for name in given:
-        if name not in known:
-            raise SettingsError(
-                f'{method} has no parameter {name!r}; it has {", ".join(known) or "none"}.'
-            )
 
 
 def _check_sampling(processing: Processing) -> None:
     if processing.posterior_samples is None and processing.prior is None:
         return
     from qsmprep.qsm.diffusion.weights import load_weights
-    from qsmprep.qsm.invert import sampling_parameters
 
     prior = None if processing.sr_resolution else processing.prior
     try:

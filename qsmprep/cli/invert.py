@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsmprep.cli.arguments import parameter, path_of_file, positive, torch_device
-from qsmprep.settings import INVERSION_METHODS, Settings
+from qsmprep.methods import INVERSIONS, sampling_parameters
+from qsmprep.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('-o', '--output', type=Path, required=True, help='map to write, .nii[.gz]')
     parser.add_argument(
         '--method',
-        choices=INVERSION_METHODS,
+        choices=INVERSIONS,
         default=Settings().processing.inversion,
         help='dipole inversion (default: %(default)s)',
     )
@@ -60,7 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--output-resolution',
         type=positive(float),
         metavar='MM',
-        help='evaluate the fitted function on voxels of this size (inr, inr-qsm)',
+        help='evaluate the fitted function on voxels of this size '
+        f'({", ".join(_giving("function"))})',
     )
     parser.add_argument(
         '--field-units',
@@ -113,7 +115,6 @@ def main(argv: list[str] | None = None) -> int:
     from qsmprep.cli.device import resolve_device
     from qsmprep.cli.folders import make_folder
     from qsmprep.interfaces.inversion import describe_inversion, invert_image
-    from qsmprep.qsm.invert import gives_uncertainty, sampling_parameters
 
     try:
         make_folder(given.output.parent, '--output')
@@ -123,10 +124,11 @@ def main(argv: list[str] | None = None) -> int:
         parameters = dict(given.parameter) | sampling_parameters(
             given.method, given.posterior_samples, given.prior and str(given.prior)
         )
-        if given.uncertainty and not gives_uncertainty(given.method, parameters):
+        if given.uncertainty and not INVERSIONS[given.method].tells_uncertainty(parameters):
             raise ValueError(
                 f'The inversion {given.method!r} does not tell how uncertain its map is; drop '
-                '--uncertainty, or choose wiener, or a method that takes --posterior-samples.'
+                f'--uncertainty, or choose {" or ".join(_giving("uncertainty"))}, or '
+                f'{" or ".join(_giving("samples"))} with --posterior-samples.'
             )
         inversion = invert_image(
             given.field,
@@ -154,6 +156,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _giving(what: str) -> list[str]:
+    return [name for name, method in INVERSIONS.items() if what in method.gives]
+
+
 def _write_finer(inversion: Inversion, given: argparse.Namespace, record: dict) -> None:
     """Write the map of the fitted function on the voxels that were asked for."""
     import nibabel as nb
@@ -165,7 +171,7 @@ def _write_finer(inversion: Inversion, given: argparse.Namespace, record: dict) 
     if inversion.function is None:
         raise ValueError(
             f'The inversion {given.method!r} gives voxels and no function that --output-resolution '
-            'could evaluate; choose inr or inr-qsm.'
+            f'could evaluate; choose {" or ".join(_giving("function"))}.'
         )
     grid = images.read_grid(given.field)
     fine = finer_grid(grid, given.output_resolution) or grid

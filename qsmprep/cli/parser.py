@@ -20,13 +20,11 @@ from qsmprep.cli.arguments import (
     torch_device,
 )
 from qsmprep.cli.checks import check_settings
+from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, UNWRAPPINGS
 from qsmprep.settings import (
-    BACKGROUND_METHODS,
     FORCIBLE,
     IGNORABLE,
-    INVERSION_METHODS,
     SR_SOURCES,
-    UNWRAPPING_METHODS,
     Settings,
     SettingsError,
     available_cpus,
@@ -133,16 +131,33 @@ def _add_phase(group: argparse._ArgumentGroup) -> None:
 
 def _add_processing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        '--unwrapping', choices=UNWRAPPING_METHODS, help='phase unwrapping (default: romeo)'
+        '--unwrapping',
+        choices=UNWRAPPINGS,
+        help=f'phase unwrapping (default: {Settings().processing.unwrapping})',
+    )
+    group.add_argument(
+        '--brain-extraction',
+        choices=MASKS,
+        help='how the brain is found where no mask is given '
+        f'(default: {Settings().processing.brain_extraction})',
     )
     group.add_argument(
         '--background',
-        choices=BACKGROUND_METHODS,
+        choices=BACKGROUNDS,
         help=f'background field removal (default: {Settings().processing.background})',
     )
     group.add_argument(
+        '--background-parameter',
+        dest='background_parameters',
+        nargs='+',
+        type=parameter,
+        action=NamedNumbers,
+        metavar='NAME=VALUE',
+        help='parameters of the background field removal that shall differ from their defaults',
+    )
+    group.add_argument(
         '--inversion',
-        choices=INVERSION_METHODS,
+        choices=INVERSIONS,
         help=f'dipole inversion (default: {Settings().processing.inversion})',
     )
     group.add_argument(
@@ -198,7 +213,8 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         nargs='+',
         choices=FORCIBLE,
         metavar='STEP',
-        help='brain-extraction: run the network also on a small field of view or a given mask',
+        help='brain-extraction: extract the brain also where a mask is given or the field of view '
+        'is small',
     )
     group.add_argument(
         '--sloppy',

@@ -18,7 +18,7 @@ class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):
     field = File(exists=True, mandatory=True, desc='total field [Hz]')
     mask = File(exists=True, mandatory=True, desc='voxels with reliable phase')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
-    method = traits.Str('pdf', usedefault=True, desc='key of BACKGROUND_METHODS')
+    method = traits.Str('pdf', usedefault=True, desc='key of qsmprep.methods.BACKGROUNDS')
     method_parameters = traits.Dict(desc='parameters that differ from their defaults')
 
 

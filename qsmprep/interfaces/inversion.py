@@ -30,7 +30,7 @@ class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
     magnitude = File(exists=True, desc='combined magnitude, for voxel weights')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
-    method = traits.Str('tv', usedefault=True, desc='key of METHODS')
+    method = traits.Str('tv', usedefault=True, desc='key of qsmprep.methods.INVERSIONS')
     method_parameters = traits.Dict(desc='parameters that differ from their defaults')
     random_seed = traits.Int(0, usedefault=True, desc='seed of methods that draw numbers')
     device = traits.Str('cpu', usedefault=True, desc='torch device')
@@ -101,7 +101,7 @@ def invert_image(
     mask
         Voxels that have a local field.
     method
-        Key of ``qsmprep.qsm.invert.METHODS``.
+        Key of :data:`qsmprep.methods.INVERSIONS`.
     field_strength_t
         Field strength [T] of a field in Hz; None for a field in ppm.
     b0_direction

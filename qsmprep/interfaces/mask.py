@@ -14,6 +14,9 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.methods import choose
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.mask import RELATIVE_QUALITY, mask_steps, reliable_mask, signal_mask
 
 SMALLEST_HEAD_MM = 110.0
 """Field of view below which an image cannot hold a whole head."""
@@ -22,15 +25,8 @@ PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
 
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
     magnitude = File(exists=True, mandatory=True, desc='magnitude, echoes along the fourth axis')
-    method = traits.Enum(
-        'auto',
-        'deepbet',
-        'signal',
-        usedefault=True,
-        desc='deepbet: neural network; signal: all that is not background; '
-        'auto: deepbet where the field of view holds a head and its result is plausible',
-    )
-    use_gpu = traits.Bool(False, usedefault=True, desc='run the network on a GPU')
+    method = traits.Str('auto', usedefault=True, desc='key of qsmprep.methods.MASKS')
+    use_gpu = traits.Bool(False, usedefault=True, desc='takes one of the GPU slots')
 
 
 class _ExtractBrainOutputSpec(TraitedSpec):
@@ -45,41 +41,81 @@ class ExtractBrain(SimpleInterface):
     output_spec = _ExtractBrainOutputSpec
 
     def _run_interface(self, runtime):
-        path = self.inputs.magnitude
-        magnitude = images.read_echoes(path)[..., 0]
-        grid = images.read_grid(path)
-        extent_mm = min(n * v for n, v in zip(grid.shape, grid.voxel_size, strict=True))
-        method, reason = self.inputs.method, 'requested'
-        if method == 'auto' and extent_mm < SMALLEST_HEAD_MM:
-            method = 'signal'
-            reason = f'the field of view ({extent_mm:.0f} mm) is too small for a whole head'
-        if method != 'signal':
-            mask = self._run_deepbet(magnitude, path)
-            volume_ml = float(mask.sum()) * grid.voxel_volume_ml
-            low, high = PLAUSIBLE_BRAIN_ML
-            if method == 'auto' and not low <= volume_ml <= high:
-                method = 'signal'
-                reason = f'deepbet found {volume_ml:.0f} ml, which is not a brain'
-            elif method == 'auto':
-                method, reason = 'deepbet', 'the field of view holds a whole head'
-        if method == 'signal':
-            from qsmprep.qsm.mask import signal_mask
-
-            mask = signal_mask(magnitude)
+        path, method = self.inputs.magnitude, self.inputs.method
+        scan = {
+            'affine': nb.load(path).affine,
+            'device': 'cuda' if self.inputs.use_gpu else 'cpu',
+        }
+        found = choose('brain extraction', method).run(images.read_echoes(path)[..., 0], scan=scan)
+        if not isinstance(found, tuple):
+            found = found, {'Method': method, 'Reason': 'requested'}
+        mask, self._results['parameters'] = found
         self._results['mask'] = images.write(mask, path, runtime.cwd, 'brain')
-        self._results['parameters'] = {'Method': method, 'Reason': reason}
         return runtime
 
-    def _run_deepbet(self, magnitude, path):
-        from deepbet import BrainExtraction
 
-        image = nb.Nifti1Image(magnitude, nb.load(path).affine)
-        try:
-            _, mask, _ = BrainExtraction(no_gpu=not self.inputs.use_gpu).run(image)
-        except AssertionError:
-            # deepbet's only way to say that it found no brain at all
-            return magnitude < 0
-        return mask.get_fdata() > 0
+def deepbet(magnitude: np.ndarray, *, affine: np.ndarray, device: str = 'cpu') -> np.ndarray:
+    """
+    Brain mask by a neural network; empty where it finds no brain.
+
+    Parameters
+    ----------
+    magnitude
+        Magnitude of one echo.
+    affine
+        Its affine.
+    device
+        Torch device.
+
+    Raises
+    ------
+    ValueError
+        If the network fails on this image.
+
+    References
+    ----------
+    Fisch et al. 2024, 10.1016/j.compbiomed.2024.108845.
+
+    """
+    from deepbet import BrainExtraction
+
+    try:
+        _, mask, _ = BrainExtraction(no_gpu=device == 'cpu').run(nb.Nifti1Image(magnitude, affine))
+    except AssertionError:
+        # deepbet's only way to say that it found no brain at all
+        return np.zeros(magnitude.shape, bool)
+    except Exception as error:
+        raise ValueError(
+            f'deepbet failed on the magnitude ({type(error).__name__}: {error}); give a brain mask '
+            'by --derivatives, or use --brain-extraction signal.'
+        ) from error
+    return mask.get_fdata() > 0
+
+
+def deepbet_or_signal(
+    magnitude: np.ndarray, *, affine: np.ndarray, device: str = 'cpu'
+) -> tuple[np.ndarray, dict[str, str]]:
+    """
+    Brain mask by deepbet where it can be one, else all voxels with signal; and the reason.
+
+    Parameters
+    ----------
+    magnitude, affine, device
+        See :func:`deepbet`.
+
+    """
+    grid = Grid.from_affine(magnitude.shape, affine)
+    extent_mm = min(n * v for n, v in zip(grid.shape, grid.voxel_size, strict=True))
+    reason = f'the field of view ({extent_mm:.0f} mm) is too small for a whole head'
+    if extent_mm >= SMALLEST_HEAD_MM:
+        mask = deepbet(magnitude, affine=affine, device=device)
+        volume_ml = float(mask.sum()) * grid.voxel_volume_ml
+        low, high = PLAUSIBLE_BRAIN_ML
+        if low <= volume_ml <= high:
+            reason = 'the field of view holds a whole head'
+            return mask, {'Method': 'deepbet', 'Reason': reason}
+        reason = f'deepbet found {volume_ml:.0f} ml, which is not a brain'
+    return signal_mask(magnitude), {'Method': 'signal', 'Reason': reason}
 
 
 class _TrustPhaseInputSpec(BaseInterfaceInputSpec):
@@ -99,8 +135,6 @@ class TrustPhase(SimpleInterface):
     output_spec = _TrustPhaseOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm.mask import RELATIVE_QUALITY, mask_steps, reliable_mask
-
         path = self.inputs.brain
         brain, voxel_size = images.read(path, bool), images.read_grid(path).voxel_size
         mask, parameters = brain, {'Method': 'none'}

@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.methods import choose
 
 
 class _PrepareEchoesInputSpec(BaseInterfaceInputSpec):
@@ -187,27 +188,26 @@ class Romeo(CommandLine):
         return outputs
 
 
-class _LaplacianUnwrapInputSpec(BaseInterfaceInputSpec):
+class _UnwrapEchoesInputSpec(BaseInterfaceInputSpec):
     phase = File(exists=True, mandatory=True, desc='wrapped phase [rad]')
+    method = traits.Str(mandatory=True, desc='key of qsmprep.methods.UNWRAPPINGS, but ROMEO')
 
 
-class _LaplacianUnwrapOutputSpec(TraitedSpec):
+class _UnwrapEchoesOutputSpec(TraitedSpec):
     unwrapped = File(exists=True, desc='unwrapped phase [rad]')
 
 
-class LaplacianUnwrap(SimpleInterface):
-    """Laplacian unwrapping of every echo: smooth, not exact; only on request."""
+class UnwrapEchoes(SimpleInterface):
+    """Unwrapping of every echo by itself, by a method other than ROMEO."""
 
-    input_spec = _LaplacianUnwrapInputSpec
-    output_spec = _LaplacianUnwrapOutputSpec
+    input_spec = _UnwrapEchoesInputSpec
+    output_spec = _UnwrapEchoesOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm.phase import laplacian_unwrap
-
-        path = self.inputs.phase
+        path, method = self.inputs.phase, choose('unwrapping', self.inputs.method)
         grid = images.read_grid(path)
         echoes = np.moveaxis(images.read_echoes(path), -1, 0)
-        unwrapped = np.stack([laplacian_unwrap(echo, grid) for echo in echoes], axis=-1)
+        unwrapped = np.stack([method.run(echo, grid, scan={}) for echo in echoes], axis=-1)
         self._results['unwrapped'] = images.write(unwrapped, path, runtime.cwd, 'unwrapped')
         return runtime
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,36 +11,10 @@ import torch
 from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
-from qsmprep.qsm.classical import tikhonov, tkd
-from qsmprep.qsm.diffusion.published import diffusion_qsm, dm_qsm
-from qsmprep.qsm.diffusion.samplers import diffusion
+from qsmprep.methods import choose
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.fit import inr
-from qsmprep.qsm.inr.published import inr_qsm
-from qsmprep.qsm.total_variation import tv
-from qsmprep.qsm.wiener import wiener
 
-METHODS: dict[str, Callable] = {
-    'tkd': tkd,
-    'tikhonov': tikhonov,
-    'tv': tv,
-    'wiener': wiener,
-    'inr': inr,
-    'inr-qsm': inr_qsm,
-    'diffusion': diffusion,
-    'diffusion-qsm': diffusion_qsm,
-    'dm-qsm': dm_qsm,
-}
-"""Inversions by name: ``method(field, mask, grid, *, ...) -> Estimate``.
-
-Of the arguments in :data:`SCAN` a method gets those that it names; its other keywords are its
-parameters.
-"""
-
-SCAN = ('magnitude', 'noise', 'progress', 'seed')
-KNOW_UNCERTAINTY = ('wiener',)
-"""Inversions that tell in closed form how uncertain their map is."""
 LEAST_EXPLAINED = 0.02
 NOISE_ALLOWANCE = 0.12
 """A map explains at least 2 % of a clean field; noise, which it need not explain, may cost 10 %."""
@@ -74,76 +47,6 @@ class Inversion:
     sd_ppm: np.ndarray | None = None
     function: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     explained: float | None = None
-
-
-def method_parameters(method: str) -> dict[str, Any]:
-    """Parameters of a method with their defaults, None where the scan decides.
-
-    Examples
-    --------
-    >>> method_parameters('tkd')
-    {'threshold': 0.25}
-
-    """
-    if method not in METHODS:
-        raise ValueError(f'There is no inversion {method!r}; choose one of {", ".join(METHODS)}.')
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(METHODS[method]).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in SCAN
-    }
-
-
-def gives_uncertainty(method: str, parameters: dict[str, Any] | None = None) -> bool:
-    """Whether an inversion tells how uncertain its map is: in closed form, or from samples.
-
-    Parameters
-    ----------
-    method
-        Key of :data:`METHODS`.
-    parameters
-        Parameters that differ from their defaults.
-
-    Examples
-    --------
-    >>> gives_uncertainty('wiener'), gives_uncertainty('tv')
-    (True, False)
-
-    """
-    samples = {**method_parameters(method), **(parameters or {})}.get('samples', 1)
-    return method in KNOW_UNCERTAINTY or samples > 1
-
-
-def sampling_parameters(
-    method: str, samples: int | None = None, prior: str | None = None
-) -> dict[str, Any]:
-    """Parameters of a method that samples a learned prior; those that are None are left out.
-
-    Parameters
-    ----------
-    method
-        Key of :data:`METHODS`.
-    samples
-        Number of posterior samples.
-    prior
-        File with the weights of the prior.
-
-    Raises
-    ------
-    ValueError
-        If the method has no such parameter.
-
-    """
-    given = {'samples': samples, 'prior': prior}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
-        if name not in method_parameters(method):
-            having = [other for other in METHODS if name in method_parameters(other)]
-            raise ValueError(
-                f'The inversion {method!r} has no parameter {name!r}; '
-                f'{", ".join(having) or "no inversion here"} has it.'
-            )
-    return given
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
@@ -187,7 +90,7 @@ def invert(
     grid
         Shape, voxel size and direction of B0.
     method
-        Key of :data:`METHODS`.
+        Key of :data:`qsmprep.methods.INVERSIONS`.
     magnitude
         Magnitude [arbitrary] for voxel weights, for methods that use them.
     noise_ppm
@@ -199,7 +102,7 @@ def invert(
     progress
         Called by iterative methods with iteration, number of iterations and a loss.
     **parameters
-        Parameters of the method that differ from :func:`method_parameters`.
+        Parameters of the method that differ from their defaults.
 
     Raises
     ------
@@ -209,13 +112,8 @@ def invert(
         cannot explain the field.
 
     """
-    settings = method_parameters(method)
-    unknown = [name for name in parameters if name not in settings]
-    if unknown:
-        raise ValueError(
-            f'The inversion {method!r} has no parameter {", ".join(unknown)}; '
-            f'it has {", ".join(settings) or "none"}.'
-        )
+    chosen = choose('inversion', method)
+    settings = chosen.complete(parameters)
     target = _torch_device(device)
     inside = _check_mask(mask, grid)
     box = bounding_box(inside)
@@ -230,22 +128,14 @@ def invert(
         if tensors[name] is not None and not (tensors[name] > 0).any():
             raise ValueError(f'The {name} is nowhere above zero in the mask; check its file.')
     scan = {**tensors, 'progress': progress, 'seed': seed}
-    accepted = inspect.signature(METHODS[method]).parameters
-    settings.update(parameters)
     measured = torch.from_numpy(inside[box]).to(target)
     region = measured
-    if 'noise' in accepted:
+    if 'noise' in chosen.needs:
         region = torch.from_numpy(binary_fill_holes(inside[box])).to(target)
         if noise_ppm is None and magnitude is None and not region.equal(measured):
             scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
-    estimate = METHODS[method](
-        tensors['field'],
-        region,
-        cropped,
-        **{name: scan[name] for name in SCAN if name in accepted},
-        **settings,
-    )
+    estimate = chosen.run(tensors['field'], region, cropped, scan=scan, **settings)
     explained = _check_map(method, estimate.chi.detach(), tensors['field'], measured, cropped)
     chi = _uncropped(estimate.chi * measured, grid, box)
     sd = None if estimate.sd is None else _uncropped(estimate.sd * measured, grid, box)

@@ -6,21 +6,26 @@ from importlib.resources import files
 import pytest
 
 from qsmprep.cli.boilerplate import cite, write_boilerplate
-from qsmprep.settings import BACKGROUND_METHODS, INVERSION_METHODS, UNWRAPPING_METHODS, Settings
+from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, UNWRAPPINGS
+from qsmprep.settings import Settings
 from qsmprep.workflows.qsm import init_qsm_wf
 
 
-@pytest.mark.parametrize('inversion', INVERSION_METHODS)
-@pytest.mark.parametrize('background', BACKGROUND_METHODS)
-@pytest.mark.parametrize('unwrapping', UNWRAPPING_METHODS)
-def test_every_method_has_a_reference(inversion, background, unwrapping):
-    workflow = init_qsm_wf(
-        echo_times_s=(0.01, 0.02),
-        field_strength_t=3.0,
-        inversion=inversion,
-        background=background,
-        unwrapping=unwrapping,
-    )
+@pytest.mark.parametrize(
+    ('kind', 'name'),
+    [
+        (kind, name)
+        for kind, table in {
+            'inversion': INVERSIONS,
+            'background': BACKGROUNDS,
+            'brain_extraction': MASKS,
+            'unwrapping': UNWRAPPINGS,
+        }.items()
+        for name in table
+    ],
+)
+def test_every_method_has_a_reference(kind, name):
+    workflow = init_qsm_wf(echo_times_s=(0.01, 0.02), field_strength_t=3.0, **{kind: name})
     bibliography = files('qsmprep.data').joinpath('boilerplate.bib').read_text()
     text, references = cite(workflow.visit_desc(), bibliography)
     assert '@' not in text

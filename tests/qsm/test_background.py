@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from qsmprep.qsm.background import BACKGROUND_METHODS, remove_background
+from qsmprep.methods import BACKGROUNDS
+from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.background.sharp import sphere_spectrum
 from qsmprep.qsm.grid import Grid
 
@@ -44,7 +45,7 @@ def head(request):
     return phantom(*request.param)
 
 
-@pytest.mark.parametrize('method', BACKGROUND_METHODS)
+@pytest.mark.parametrize('method', BACKGROUNDS)
 def test_local_field_is_recovered(head, method):
     grid, mask, local, background = head
     result = remove_background(local + background, mask, grid, method)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from qsmprep.methods import INVERSIONS, Method
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import METHODS, bounding_box, invert, method_parameters
+from qsmprep.qsm.invert import bounding_box, invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 
@@ -29,7 +30,7 @@ def scan():
     return rng.normal(0, 0.01, grid.shape), mask, grid
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', INVERSIONS)
 def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
     field, mask, grid = scan
     field[~mask] = np.nan
@@ -39,11 +40,11 @@ def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
     assert np.isfinite(inversion.chi_ppm).all()
     assert inversion.chi_ppm[mask].std() > 0
     assert not inversion.chi_ppm[~mask].any()
-    assert set(inversion.parameters) == set(method_parameters(method))
+    assert set(inversion.parameters) == set(INVERSIONS[method].parameters())
     assert None not in inversion.parameters.values()
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', INVERSIONS)
 def test_result_does_not_depend_on_the_field_of_view(scan, method):
     field, mask, grid = scan
     wide = Grid((50, 40, 33), grid.voxel_size, grid.b0_direction)
@@ -54,7 +55,7 @@ def test_result_does_not_depend_on_the_field_of_view(scan, method):
     np.testing.assert_allclose(large, np.pad(small, margin), atol=1e-7)
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', INVERSIONS)
 def test_result_repeats_itself(scan, method):
     cheap = CHEAP.get(method, {})
     first, second = (invert(*scan, method, seed=3, **cheap).chi_ppm for _ in range(2))
@@ -92,8 +93,8 @@ def test_uncertainty_is_on_the_grid_of_the_map(scan):
 
 
 def test_methods_share_their_first_arguments():
-    for function in METHODS.values():
-        assert list(inspect.signature(function).parameters)[:3] == ['field', 'mask', 'grid']
+    for method in INVERSIONS.values():
+        assert list(inspect.signature(method.load()).parameters)[:3] == ['field', 'mask', 'grid']
 
 
 def test_given_parameters_are_used_and_recorded(scan):
@@ -105,9 +106,9 @@ def test_given_parameters_are_used_and_recorded(scan):
 def test_unknown_names_are_answered_with_the_choices(scan):
     with pytest.raises(ValueError, match="no inversion 'tvv'; choose one of tkd, tikhonov, tv"):
         invert(*scan, 'tvv')
-    with pytest.raises(ValueError, match='no parameter lamda; it has threshold'):
+    with pytest.raises(ValueError, match="no parameter 'lamda'; it has threshold"):
         invert(*scan, 'tkd', lamda=3)
-    with pytest.raises(ValueError, match='no parameter noise'):
+    with pytest.raises(ValueError, match="no parameter 'noise'"):
         invert(*scan, 'tv', noise=3)
     with pytest.raises(ValueError, match='device'):
         invert(*scan, 'tkd', device='auto')
@@ -151,7 +152,7 @@ def invert_by(monkeypatch, head, of_truth, field=None):
     def method(field, mask, grid):
         return Estimate(of_truth(torch.from_numpy(head.chi[box])) * mask, {})
 
-    monkeypatch.setitem(METHODS, 'wrong', method)
+    monkeypatch.setitem(INVERSIONS, 'wrong', Method('wrong', method, '', ''))
     given = head.measured_ppm if field is None else field
     return invert(given, head.mask, head.grid, 'wrong')
 

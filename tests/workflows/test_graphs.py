@@ -12,11 +12,11 @@ MINIMAL = {'echo_times_s': (0.004, 0.012), 'field_strength_t': 3.0, 'phase_range
 @pytest.mark.parametrize(
     ('keywords', 'present', 'absent'),
     [
-        ({}, 'fieldmap_wf.phase_offset', 'fieldmap_wf.laplacian'),
+        ({}, 'fieldmap_wf.phase_offset', 'fieldmap_wf.unwrap_echoes'),
         ({'echo_times_s': (0.02,)}, 'fieldmap_wf.romeo', 'fieldmap_wf.phase_offset'),
         ({'echo_times_s': (0.02,)}, 'fieldmap_wf.romeo', 'fit_relaxation'),
         ({'remove_offset': False}, 'fit_relaxation', 'fieldmap_wf.phase_offset'),
-        ({'unwrapping': 'laplacian'}, 'fieldmap_wf.laplacian', 'nothing'),
+        ({'unwrapping': 'laplacian'}, 'fieldmap_wf.unwrap_echoes', 'nothing'),
         ({'relaxometry': False}, 'inversion_wf.reference_chi', 'fit_relaxation'),
     ],
 )

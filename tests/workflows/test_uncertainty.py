@@ -15,12 +15,12 @@ from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_la
 from qsmprep.cli.invert import main as invert_main
 from qsmprep.cli.parser import parse_args
 from qsmprep.interfaces.inversion import InvertDipole
+from qsmprep.methods import INVERSIONS, Method
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import METHODS, gives_uncertainty, invert
-from qsmprep.settings import CHOICES, Settings
+from qsmprep.qsm.invert import invert
+from qsmprep.settings import Settings
 from qsmprep.workflows.base import Job, init_acquisition_wf
-from qsmprep.workflows.inversion import DESCRIPTIONS
 
 SHAPE = (24, 20, 16)
 
@@ -33,11 +33,8 @@ def sampler(field, mask, grid, *, prior: str | None = None, samples: int = 1):
 
 @pytest.fixture
 def with_sampler(monkeypatch):
-    monkeypatch.setitem(METHODS, 'sampler', sampler)
-    monkeypatch.setattr('qsmprep.cli.parser.INVERSION_METHODS', (*METHODS,))
-    monkeypatch.setattr('qsmprep.cli.invert.INVERSION_METHODS', (*METHODS,))
-    monkeypatch.setitem(CHOICES, 'inversion', (*METHODS,))
-    monkeypatch.setitem(DESCRIPTIONS, 'sampler', 'a stub')
+    options = {'needs': ('prior',), 'gives': ('samples',)}
+    monkeypatch.setitem(INVERSIONS, 'sampler', Method('sampler', sampler, '', 'a stub', **options))
 
 
 @pytest.fixture
@@ -59,12 +56,12 @@ def test_what_is_promised_before_the_run_comes_true(scan, method):
     field = np.asarray(nb.load(scan / 'field.nii.gz').dataobj)
     mask = np.asarray(nb.load(scan / 'mask.nii.gz').dataobj) > 0
     given = invert(field, mask, Grid(SHAPE), method).sd_ppm is not None
-    assert gives_uncertainty(method) is given
+    assert INVERSIONS[method].tells_uncertainty({}) is given
 
 
 def test_samples_make_an_inversion_uncertain(with_sampler):
-    assert gives_uncertainty('sampler', {'samples': 2})
-    assert not gives_uncertainty('sampler')
+    assert INVERSIONS['sampler'].tells_uncertainty({'samples': 2})
+    assert not INVERSIONS['sampler'].tells_uncertainty({})
 
 
 @pytest.mark.parametrize('method', ['tkd', 'wiener'])

@@ -7,12 +7,11 @@ returned mask may be smaller than the mask given.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import numpy as np
 
-from qsmprep.qsm.background.lbv import lbv
+from qsmprep.methods import choose
 from qsmprep.qsm.background.pdf import pdf, rim_error
 from qsmprep.qsm.background.sharp import vsharp
 from qsmprep.qsm.grid import Grid
@@ -65,35 +64,6 @@ def pdf_vsharp(
     return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold)
 
 
-BACKGROUND_METHODS = {'pdf': pdf, 'pdf+vsharp': pdf_vsharp, 'vsharp': vsharp, 'lbv': lbv}
-"""Methods by name."""
-
-
-def method_parameters(method: str) -> dict[str, object]:
-    """Parameters of a method with their defaults.
-
-    Raises
-    ------
-    ValueError
-        If there is no such method.
-
-    Examples
-    --------
-    >>> method_parameters('lbv')['tolerance']
-    0.001
-
-    """
-    if method not in BACKGROUND_METHODS:
-        raise ValueError(
-            f'Unknown background removal {method!r}; choose one of {", ".join(BACKGROUND_METHODS)}.'
-        )
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(BACKGROUND_METHODS[method]).parameters.items()
-        if name not in ('total_field', 'mask', 'grid', 'noise')
-    }
-
-
 def remove_background(
     total_field: np.ndarray,
     mask: np.ndarray,
@@ -109,7 +79,7 @@ def remove_background(
     total_field, mask, grid
         As for :func:`vsharp`.
     method
-        Name in :data:`BACKGROUND_METHODS`.
+        Key of :data:`qsmprep.methods.BACKGROUNDS`.
     noise
         Standard deviation of the field in its unit; used by the methods that weight voxels.
     **parameters
@@ -121,13 +91,8 @@ def remove_background(
         If the method or a parameter is unknown, shapes disagree or the mask is empty.
 
     """
-    defaults = method_parameters(method)
-    function = BACKGROUND_METHODS[method]
-    unknown = sorted(set(parameters) - set(defaults))
-    if unknown:
-        raise ValueError(
-            f'{method} has no parameter {", ".join(unknown)}; it has {", ".join(defaults)}.'
-        )
+    chosen = choose('background removal', method)
+    settings = chosen.complete(parameters)
     mask = np.asarray(mask, dtype=bool)
     if total_field.shape != mask.shape or mask.shape != grid.shape:
         raise ValueError(
@@ -136,11 +101,9 @@ def remove_background(
         )
     if not mask.any():
         raise ValueError('The mask is empty: there is no field to separate.')
-    chosen = {**defaults, **parameters}
-    weighting = {'noise': noise} if 'noise' in inspect.signature(function).parameters else {}
-    local_field, kept = function(total_field, mask, grid, **weighting, **chosen)
+    local_field, kept = chosen.run(total_field, mask, grid, scan={'noise': noise}, **settings)
     if noise is not None:
         noise = noise * kept
-        if method == 'pdf':
+        if 'rim noise' in chosen.gives:
             noise = np.hypot(noise, rim_error(local_field, kept, grid))
-    return BackgroundRemoval(local_field, kept, {'method': method, **chosen}, noise)
+    return BackgroundRemoval(local_field, kept, {'method': method, **settings}, noise)
