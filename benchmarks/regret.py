@@ -29,8 +29,9 @@ from hard_cases import VALUES, Sources, draw_names, make_case, parse_name
 from inversion import Case
 from measure import Table
 
+from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.dipole import Dipole
-from qsmprep.qsm.invert import METHODS, invert
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.metrics import nrmse, slope, xsim
 
 COLUMNS = (
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--seed', type=int, nargs='+', default=[0], help='of the cases; each makes a list')
     add('--cases', type=int, default=150, help='number of a seed')
     add('--only', nargs='+', metavar='NAME', help='names of cases; nothing is drawn')
-    add('--methods', nargs='+', choices=METHODS, default=['tv', 'wiener'])
+    add('--methods', nargs='+', choices=INVERSIONS, default=['tv', 'wiener'])
     add('--jobs', type=int, default=1, help='processes, of one thread each')
     return parser
 

@@ -100,7 +100,7 @@ def test_errors_name_the_choices(head):
     grid, mask, local, _ = head
     with pytest.raises(ValueError, match='choose one of pdf'):
         remove_background(local, mask, grid, 'sharp')
-    with pytest.raises(ValueError, match='no parameter radius; it has max_radius_mm'):
+    with pytest.raises(ValueError, match="no parameter 'radius'; it has max_radius_mm"):
         remove_background(local, mask, grid, 'vsharp', radius=3)
     with pytest.raises(ValueError, match='one shape'):
         remove_background(local, mask[1:], grid)
