@@ -1,50 +1,204 @@
-"""Opening a dataset; choosing participants, sessions and files."""
+"""Finding a dataset's images by their names, and what their sidecars say.
+
+Only the folders of the participants that are asked for are read, and only names below the
+dataset's root count: where the dataset lies does not matter, nor how many participants it has.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qsmprep.bids.errors import InputError
-
-if TYPE_CHECKING:
-    from bids import BIDSLayout
+from qsmprep.bids.files import read_json, read_json_object
 
 LOGGER = logging.getLogger('qsmprep')
 LABEL = re.compile(r'[0-9A-Za-z+]+')
-IMAGES = ('.nii', '.nii.gz')
-_NOT_INDEXED = (
-    re.compile(r'/\.'),
-    re.compile(r'^/(code|derivatives|models|phenotype|sourcedata|stimuli)'),
-    re.compile(r'/(beh|dwi|eeg|emg|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)/'),
-)
+LONG_NAMES = {
+    'sub': 'subject',
+    'ses': 'session',
+    'task': 'task',
+    'acq': 'acquisition',
+    'ce': 'ceagent',
+    'trc': 'tracer',
+    'rec': 'reconstruction',
+    'dir': 'direction',
+    'run': 'run',
+    'mod': 'modality',
+    'echo': 'echo',
+    'flip': 'flip',
+    'inv': 'inv',
+    'mt': 'mt',
+    'part': 'part',
+    'chunk': 'chunk',
+}
+"""Entities of raw images: short name in a file's name -> long name in queries and records."""
+NAME = re.compile(r'(?P<entities>(?:[A-Za-z]+-[0-9A-Za-z+]+_)*)(?P<suffix>[0-9A-Za-z]+)')
+IMAGE = re.compile(r'(?P<stem>.+?)(?P<extension>\.nii(?:\.gz)?)')
 
 
-def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) -> BIDSLayout:
+@dataclass(frozen=True)
+class ImageFile:
     """
-    Index a BIDS dataset.
+    An image of a dataset.
 
-    Only anatomical images and field maps are indexed; ``derivatives/`` and the like are not. A
-    participant's sidecar that is no JSON is left out, so that it stops its own image only.
+    Parameters
+    ----------
+    path
+        The file.
+    root
+        Root of the dataset.
+    entities
+        By their long names, with ``suffix``, ``extension`` and ``datatype``; labels as written.
+
+    """
+
+    path: Path
+    root: Path
+    entities: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.name
+
+    @property
+    def relative(self) -> str:
+        """Path relative to the dataset's root."""
+        return self.path.relative_to(self.root).as_posix()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """
+    A raw BIDS dataset.
+
+    Parameters
+    ----------
+    root
+        Its root, absolute.
+
+    """
+
+    root: Path
+    _sidecars: dict[Path, list] = field(default_factory=dict, repr=False, compare=False)
+
+    def participants(self) -> list[str]:
+        """Labels of all participants, without ``sub-``."""
+        return _labels(self.root, 'sub-')
+
+    def sessions(self, participants: Iterable[str]) -> list[str]:
+        """Labels of the sessions that these participants have, without ``ses-``."""
+        labels = {x for label in participants for x in _labels(self.root / f'sub-{label}', 'ses-')}
+        return sorted(labels)
+
+    def images(
+        self, participant: str, datatype: str = 'anat', suffixes: Iterable[str] = ()
+    ) -> list[ImageFile]:
+        """
+        Images of a participant, by their paths.
+
+        A name that breaks the rules of BIDS, or that belongs into another folder, is left out
+        with a warning in the log.
+
+        Parameters
+        ----------
+        participant
+            Label without ``sub-``.
+        datatype
+            Name of the folder, ``'anat'`` or ``'fmap'``.
+        suffixes
+            Suffixes to choose.
+
+        """
+        folder = self.root / f'sub-{participant}'
+        folders = [(folder / datatype, f'sub-{participant}_')]
+        for label in _labels(folder, 'ses-'):
+            prefix = f'sub-{participant}_ses-{label}_'
+            folders.append((folder / f'ses-{label}' / datatype, prefix))
+        found = []
+        for place, prefix in folders:
+            for path in _files(place):
+                match = IMAGE.fullmatch(path.name)
+                if match and match['stem'].rpartition('_')[2] in suffixes:
+                    image = self._image(path, match, prefix, datatype)
+                    found += [image] if image else []
+        return found
+
+    def _image(
+        self, path: Path, match: re.Match, prefix: str, datatype: str
+    ) -> ImageFile | None:
+        parsed = _parse(match['stem'])
+        in_place = path.name.startswith(prefix) and (
+            '_ses-' in prefix or parsed is None or 'session' not in parsed[0]
+        )
+        if parsed is None or not in_place:
+            problem = (
+                'does not follow BIDS (sub-<label>_..._<suffix>, each entity once)'
+                if parsed is None
+                else f'does not begin with {prefix}, as its folder says'
+            )
+            LOGGER.warning('%s is left out: its name %s.', path, problem)
+            return None
+        entities, suffix = parsed
+        entities |= {'suffix': suffix, 'extension': match['extension'], 'datatype': datatype}
+        return ImageFile(path, self.root, entities)
+
+    def metadata(self, image: ImageFile) -> dict:
+        """
+        What the sidecars of an image say, by the inheritance principle of BIDS.
+
+        Raises
+        ------
+        InputError
+            If one of the sidecars that apply cannot be read.
+
+        """
+        folders = [image.path.parent]
+        while folders[-1] != self.root:
+            folders.append(folders[-1].parent)
+        merged: dict = {}
+        for folder in reversed(folders):
+            applying = [
+                (len(entities), path)
+                for entities, suffix, path in self._sidecars_in(folder)
+                if suffix == image.entities['suffix'] and entities.items() <= image.entities.items()
+            ]
+            for _, path in sorted(applying):
+                merged |= read_json_object(path)
+        return merged
+
+    def _sidecars_in(self, folder: Path) -> list:
+        if folder not in self._sidecars:
+            found = []
+            for path in _files(folder):
+                parsed = _parse(path.name.removesuffix('.json'))
+                if path.name.endswith('.json') and parsed:
+                    found.append((*parsed, path))
+            self._sidecars[folder] = found
+        return self._sidecars[folder]
+
+
+def open_dataset(bids_dir: str | Path) -> Dataset:
+    """
+    Open a raw BIDS dataset.
 
     Parameters
     ----------
     bids_dir
-        Root of the dataset.
-    database_dir
-        Folder of an index to use or, where there is none yet, to create.
+        Its root.
 
     Raises
     ------
     InputError
-        If the folder or its ``dataset_description.json`` is missing or cannot be indexed, if it
-        holds derivatives, or if the index is broken or that of another dataset.
+        If the folder or its ``dataset_description.json`` is missing or cannot be read, or if it
+        holds derivatives.
 
     """
-    root = Path(bids_dir)
+    root = Path(bids_dir).absolute()
     description = root / 'dataset_description.json'
     if not root.is_dir():
         raise InputError(f'The dataset folder {root} does not exist; check bids_dir.')
@@ -53,54 +207,22 @@ def open_layout(bids_dir: str | Path, database_dir: str | Path | None = None) ->
             f'{root} holds no dataset_description.json; bids_dir must be the root of a BIDS '
             'dataset, and that file needs at least Name and BIDSVersion.'
         )
-    content = read_json(description)
-    if not isinstance(content, dict):
-        raise InputError(f'{description} must hold a JSON object with Name and BIDSVersion.')
-    if content.get('DatasetType') == 'derivative':
+    if read_json_object(description).get('DatasetType') == 'derivative':
         raise InputError(
             f'{description} has the DatasetType "derivative", but raw scans are expected; give '
             'their dataset as bids_dir, and masks made from them by --derivatives.'
         )
-    if database_dir is not None and Path(database_dir).is_file():
-        raise InputError(f'--bids-database-dir {database_dir} is a file; name a folder.')
-
-    from bids import BIDSLayout, BIDSLayoutIndexer
-    from sqlalchemy.exc import SQLAlchemyError
-
-    ignored = [*_NOT_INDEXED, *_broken_sidecars(root)]
-    indexer = BIDSLayoutIndexer(validate=False, ignore=ignored)
-    try:
-        layout = BIDSLayout(
-            str(root),
-            config=['bids'],
-            database_path=None if database_dir is None else str(database_dir),
-            validate=False,
-            derivatives=False,
-            indexer=indexer,
-        )
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f'{root} cannot be indexed: {error}') from error
-    except SQLAlchemyError as error:
-        raise InputError(
-            f'{database_dir} holds no index that can be read; choose another --bids-database-dir, '
-            'or remove that folder.'
-        ) from error
-    if Path(layout.root).resolve() != root.resolve():
-        raise InputError(
-            f'{database_dir} holds the index of another dataset, {layout.root}; choose another '
-            '--bids-database-dir.'
-        )
-    return layout
+    return Dataset(root)
 
 
-def select_participants(layout: BIDSLayout, requested: list[str] | tuple[str, ...]) -> list[str]:
+def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]:
     """
     Labels of the participants to process, without ``sub-``, in order.
 
     Parameters
     ----------
-    layout
-        Index of the dataset.
+    dataset
+        The dataset.
     requested
         Labels with or without ``sub-``; none means everybody.
 
@@ -111,17 +233,19 @@ def select_participants(layout: BIDSLayout, requested: list[str] | tuple[str, ..
         a warning is logged.
 
     """
-    return _select(layout, 'participant', 'sub-', layout.get_subjects(), requested)
+    return _select(dataset, 'participant', 'sub-', dataset.participants(), requested)
 
 
-def select_sessions(layout: BIDSLayout, requested: list[str] | tuple[str, ...]) -> list[str]:
+def select_sessions(
+    dataset: Dataset, requested: Iterable[str], participants: Iterable[str]
+) -> list[str]:
     """Labels of the requested sessions, without ``ses-``; as :func:`select_participants`.
 
     Without a request the list is empty, which stands for all sessions and for none.
     """
     if not requested:
         return []
-    return _select(layout, 'session', 'ses-', layout.get_sessions(), requested)
+    return _select(dataset, 'session', 'ses-', dataset.sessions(participants), requested)
 
 
 def normalise_label(label: str, prefix: str) -> str:
@@ -153,9 +277,9 @@ def load_filters(path: str | Path) -> dict[str, dict]:
 
     The file maps queries to entities, ``{"megre": {"acquisition": "qsm"}}``. ``null`` asks for
     the absence of an entity, ``"*"`` for its presence. Queries other than ``megre`` (all
-    gradient echoes) and ``t1w`` are ignored, except that where ``megre`` is missing and all
-    others agree on a session, the gradient echoes are restricted to that session: runners that
-    split a study by session write such files without knowing our queries.
+    gradient echoes) are ignored, except that where ``megre`` is missing and all others agree on
+    a session, the gradient echoes are restricted to that session: runners that split a study by
+    session write such files without knowing our queries.
 
     Parameters
     ----------
@@ -183,18 +307,59 @@ def load_filters(path: str | Path) -> dict[str, dict]:
             queries['megre'] = {'session': sessions[0]}
         else:
             LOGGER.warning('%s has no query megre: all gradient echoes are used.', path)
-    return {name: queries[name] for name in ('megre', 't1w') if name in queries}
+    return {'megre': queries['megre']} if 'megre' in queries else {}
 
 
-def explain_missing(layout: BIDSLayout, subject: str) -> str:
+def check_query(query: Mapping[str, object]) -> None:
+    """
+    Refuse a query that names an unknown entity, or asks for what no label can be.
+
+    Raises
+    ------
+    InputError
+        With the entity.
+
+    """
+    known = {*LONG_NAMES.values(), 'suffix', 'extension', 'datatype'}
+    for key, wanted in query.items():
+        if key not in known:
+            raise InputError(
+                f'The filter for megre cannot be used: {key!r} is no entity; in '
+                '--bids-filter-file entities go by their long names, such as session, '
+                'acquisition, reconstruction, run and echo.'
+            )
+        for item in wanted if isinstance(wanted, list) else [wanted]:
+            if isinstance(item, bool) or not isinstance(item, str | int | None):
+                raise InputError(
+                    f'The filter for megre cannot be used: {key} is {item!r}, but a label, a list '
+                    'of labels, null or "*" is expected; correct --bids-filter-file.'
+                )
+
+
+def matches(image: ImageFile, query: Mapping[str, object]) -> bool:
+    """
+    Whether an image is what a query asks for; ``1`` and ``01`` are the same label.
+
+    Parameters
+    ----------
+    image
+        The image.
+    query
+        Long names of entities with a label, a list of labels, None (absent) or ``'*'`` (present).
+
+    """
+    return all(_is_wanted(image.entities.get(key), wanted) for key, wanted in query.items())
+
+
+def explain_missing(dataset: Dataset, participant: str) -> str:
     """
     Say why a participant has no gradient echoes that can be used.
 
     Parameters
     ----------
-    layout
-        Index of the dataset.
-    subject
+    dataset
+        The dataset.
+    participant
         Label without ``sub-``.
 
     """
@@ -220,27 +385,72 @@ def explain_missing(layout: BIDSLayout, subject: str) -> str:
         ),
     }
     for suffix, (found, why) in reasons.items():
-        files = layout.get(subject=subject, datatype='fmap', suffix=suffix, extension=IMAGES)
+        files = dataset.images(participant, 'fmap', (suffix,))
         if files:
-            return f'sub-{subject}: {found.format(files[0].filename)}; {needed}, {why}.'
-    files = layout.get(
-        subject=subject, datatype='anat', suffix=['MEGRE', 'T2starw'], extension=IMAGES
-    )
+            return f'sub-{participant}: {found.format(files[0].name)}; {needed}, {why}.'
+    files = dataset.images(participant, 'anat', ('MEGRE', 'T2starw'))
     if files:
         return (
-            f'sub-{subject}: none of its {len(files)} gradient-echo images can be used, the first '
-            f'being {files[0].filename}; {needed}. Check --session-label and --bids-filter-file, '
-            'and that the phase was exported.'
+            f'sub-{participant}: none of its {len(files)} gradient-echo images can be used, the '
+            f'first being {files[0].name}; {needed}. Check --session-label and '
+            '--bids-filter-file, and that the phase was exported.'
         )
-    return f'sub-{subject}: there is no MEGRE or T2starw image in anat/; {needed}.'
+    return f'sub-{participant}: there is no MEGRE or T2starw image in anat/; {needed}.'
 
 
-def _select(layout: BIDSLayout, kind: str, prefix: str, known: list[str], requested) -> list[str]:
-    known = sorted(known)
+def _labels(folder: Path, prefix: str) -> list[str]:
+    """Labels of the folders that begin with a prefix."""
+    labels = []
+    for path in _entries(folder):
+        label = path.name.removeprefix(prefix)
+        if path.name.startswith(prefix) and path.is_dir():
+            if LABEL.fullmatch(label):
+                labels.append(label)
+            else:
+                LOGGER.warning(
+                    '%s is left out: a label holds letters, digits and + alone; rename it.', path
+                )
+    return labels
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in _entries(folder) if not path.name.startswith('.')]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f'{folder} cannot be read: {error.strerror}; check its rights.') from error
+
+
+def _parse(stem: str) -> tuple[dict[str, str], str] | None:
+    """Entities by long names and suffix of a name without extension; None where it breaks BIDS."""
+    match = NAME.fullmatch(stem)
+    if match is None:
+        return None
+    parts = [part.split('-') for part in match['entities'].rstrip('_').split('_') if part]
+    entities = {LONG_NAMES.get(key, key): label for key, label in parts}
+    return (entities, match['suffix']) if len(entities) == len(parts) else None
+
+
+def _is_wanted(label: str | None, wanted: object) -> bool:
+    if isinstance(wanted, list):
+        return any(_is_wanted(label, item) for item in wanted)
+    if wanted is None or label is None:
+        return wanted is label
+    return wanted == '*' or _plain(label) == _plain(str(wanted))
+
+
+def _plain(label: str) -> str:
+    return label.lstrip('0') or '0' if label.isdecimal() else label
+
+
+def _select(dataset: Dataset, kind: str, prefix: str, known: list[str], requested) -> list[str]:
     flag = f'--{kind}-label'
     if not known:
         raise InputError(
-            f'{layout.root} has no {kind} ({prefix}<label> folders with images); check bids_dir'
+            f'{dataset.root} has no {kind} ({prefix}<label> folders with images); check bids_dir'
             f'{f", or drop {flag}" if requested else ""}.'
         )
     wanted = dict.fromkeys(normalise_label(label, prefix) for label in requested)
@@ -261,44 +471,10 @@ def _select(layout: BIDSLayout, kind: str, prefix: str, known: list[str], reques
 
 
 def _query(entities: dict) -> dict:
-    from bids.layout import Query
-
-    special = {None: Query.NONE, '*': Query.ANY}
-    query = {
-        key: value if isinstance(value, list) else special.get(value, value)
-        for key, value in entities.items()
-    }
-    if isinstance(query.get('session'), str):
-        query['session'] = query['session'].removeprefix('ses-')
-    elif isinstance(query.get('session'), list):
-        query['session'] = [str(label).removeprefix('ses-') for label in query['session']]
+    query = dict(entities)
+    session = query.get('session')
+    if isinstance(session, list):
+        query['session'] = [str(label).removeprefix('ses-') for label in session]
+    elif isinstance(session, str):
+        query['session'] = session.removeprefix('ses-')
     return query
-
-
-def _broken_sidecars(root: Path) -> list[re.Pattern]:
-    """Patterns of the participants' sidecars that cannot be read, for the indexer to ignore."""
-    broken = []
-    for pattern in ('sub-*/anat/*.json', 'sub-*/fmap/*.json', 'sub-*/ses-*/*/*.json'):
-        for path in root.glob(pattern):
-            try:
-                read_json(path)
-            except InputError as error:
-                LOGGER.warning('%s', error)
-                broken.append(re.compile(re.escape(f'/{path.relative_to(root).as_posix()}')))
-    return broken
-
-
-def read_json(path: Path):
-    """
-    Read a JSON file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-
-    """
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path} is no readable JSON: {error}.') from error

@@ -1,0 +1,91 @@
+"""Files that are read with care: links, pipes and devices, encodings, sizes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from qsmprep.bids.errors import InputError
+
+MAX_JSON_BYTES = 2**24
+
+
+def check_path(path: str | Path) -> Path:
+    """
+    Return a path that leads to a regular file.
+
+    A file of a dataset may be a symbolic link that leads out of it: DataLad keeps content under
+    ``.git/annex``, and shared storage is often linked. Only names below the dataset's root are
+    looked up, so no label can climb out of it.
+
+    Raises
+    ------
+    InputError
+        If a link leads nowhere, or to something that is no file.
+
+    """
+    path = Path(path)
+    try:
+        exists, regular = path.exists(), path.is_file()
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}; check its folder.') from error
+    if path.is_symlink() and not exists:
+        raise InputError(
+            f'{path} is a link whose target is missing; fetch the content first (datalad get or '
+            'git annex get) or, in a container, bind the folder that it points to.'
+        )
+    if not exists:
+        raise InputError(f'{path} is no longer there; run again when the dataset is complete.')
+    if not regular:
+        raise InputError(f'{path} is no regular file; remove it or replace it by one.')
+    return path
+
+
+def read_json(path: str | Path):
+    """
+    Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+
+    """
+    path = check_path(path)
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise InputError(
+                f'{path} has {path.stat().st_size} bytes, but a JSON file of at most '
+                f'{MAX_JSON_BYTES} is expected; replace it.'
+            )
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}; check its rights.') from error
+    try:
+        return json.loads(raw.decode('utf-8-sig'))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{path} is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}), as '
+            'JSON must be; where it is Latin-1, convert it with iconv -f ISO-8859-1 -t UTF-8.'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{path} is no readable JSON: {error}; correct or remove it.') from error
+
+
+def read_json_object(path: str | Path) -> dict:
+    """
+    Read a JSON file that holds an object.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or holds something else.
+
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(
+            f'{path} holds a {type(content).__name__}, but a JSON object with keys and values is '
+            'expected; correct it.'
+        )
+    return content
