@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qsmprep.bids.contents import check_decay, check_echoes, check_parts
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.filters import check_query, load_filters, matches
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
 from qsmprep.bids.layout import (
-    IMAGES,
+    LONG_NAMES,
+    Dataset,
+    ImageFile,
     explain_missing,
-    load_filters,
     normalise_label,
-    open_layout,
+    open_dataset,
     select_participants,
     select_sessions,
 )
@@ -37,10 +39,6 @@ from qsmprep.bids.sidecars import (
     shared_metadata,
 )
 
-if TYPE_CHECKING:
-    from bids import BIDSLayout
-    from bids.layout import BIDSFile
-
 __all__ = [
     'Acquisition',
     'InputError',
@@ -50,28 +48,15 @@ __all__ = [
     'explain_missing',
     'find_acquisitions',
     'load_filters',
-    'open_layout',
+    'open_dataset',
     'select_participants',
     'select_sessions',
 ]
 
 OBLIQUE_DEGREES = 5.0
 SUFFIXES = ('MEGRE', 'T2starw')
-STEM_ENTITIES = {
-    'subject': 'sub',
-    'session': 'ses',
-    'task': 'task',
-    'acquisition': 'acq',
-    'ceagent': 'ce',
-    'reconstruction': 'rec',
-    'direction': 'dir',
-    'run': 'run',
-    'flip': 'flip',
-    'inv': 'inv',
-    'mt': 'mt',
-    'chunk': 'chunk',
-}
-"""Entities that tell acquisitions apart, in BIDS order."""
+STEM_ENTITIES = {name: short for short, name in LONG_NAMES.items() if name not in ('echo', 'part')}
+"""Entities that tell acquisitions apart, in BIDS order: long name -> short name."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +136,7 @@ class RejectedAcquisition:
 
 
 def find_acquisitions(
-    layout: BIDSLayout,
+    dataset: Dataset,
     subject: str,
     sessions: tuple[str, ...] | list[str] = (),
     filters: Mapping[str, dict] | None = None,
@@ -165,8 +150,8 @@ def find_acquisitions(
 
     Parameters
     ----------
-    layout
-        Index of the dataset.
+    dataset
+        The dataset.
     subject
         Label, with or without ``sub-``.
     sessions
@@ -190,48 +175,36 @@ def find_acquisitions(
 
     """
     overrides = overrides or InputOverrides()
-    files = _candidates(layout, normalise_label(subject, 'sub-'), sessions, filters or {})
-    groups: dict[str, list[BIDSFile]] = {}
-    for file in sorted(files, key=lambda file: file.path):
+    files = _candidates(dataset, normalise_label(subject, 'sub-'), sessions, filters or {})
+    groups: dict[str, list[ImageFile]] = {}
+    for file in files:
         groups.setdefault(_stem(file), []).append(file)
     found, rejected = [], []
     for stem, members in sorted(groups.items()):
-        parts = {_part(file) for file in members}
-        if stem.endswith('_T2starw') and parts == {None}:
+        if stem.endswith('_T2starw') and not any('part' in file.entities for file in members):
             continue
-        sources = tuple(_relative(layout, file) for file in members)
+        sources = tuple(file.relative for file in members)
         try:
-            found.append(_build(layout, stem, members, overrides))
+            found.append(_build(dataset, stem, members, overrides))
         except InputError as error:
             rejected.append(RejectedAcquisition(stem, str(error), sources))
-    return found, rejected
+    return _name_scattered_echoes(found), rejected
 
 
-def _candidates(layout: BIDSLayout, subject: str, sessions, filters: Mapping[str, dict]) -> list:
-    query = {'datatype': 'anat', 'suffix': list(SUFFIXES), 'extension': list(IMAGES)}
-    query |= dict(filters.get('megre', {})) | {'subject': subject}
-    unknown = sorted(set(query) - set(layout.get_entities()))
-    if unknown:
-        raise InputError(
-            f'The filter for megre cannot be used: {unknown[0]!r} is no entity; in '
-            '--bids-filter-file entities go by their long names, such as session, acquisition, '
-            'reconstruction, run and echo.'
-        )
+def _candidates(
+    dataset: Dataset, subject: str, sessions, filters: Mapping[str, dict]
+) -> list[ImageFile]:
+    query = dict(filters.get('megre', {}))
+    check_query(query)
     wanted = {normalise_label(label, 'ses-') for label in sessions}
-    try:
-        files = layout.get(**query)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f'The filter for megre cannot be used: {error}; correct --bids-filter-file.'
-        ) from error
-    return [file for file in files if not wanted or file.entities.get('session') in wanted]
+    return [
+        file
+        for file in dataset.images(subject, 'anat', SUFFIXES)
+        if matches(file, query) and (not wanted or file.entities.get('session') in wanted)
+    ]
 
 
-def _relative(layout: BIDSLayout, file: BIDSFile) -> str:
-    return Path(file.path).relative_to(layout.root).as_posix()
-
-
-def _stem(file: BIDSFile) -> str:
+def _stem(file: ImageFile) -> str:
     labels = [
         f'{short}-{file.entities[name]}'
         for name, short in STEM_ENTITIES.items()
@@ -240,20 +213,44 @@ def _stem(file: BIDSFile) -> str:
     return '_'.join([*labels, file.entities['suffix']])
 
 
-def _part(file: BIDSFile) -> str | None:
-    return file.entities.get('part')
+def _name_scattered_echoes(found: list[Acquisition]) -> list[Acquisition]:
+    """Warn of acquisitions of one echo each that differ in a label and their echo time alone."""
+    kin: dict[tuple, list[Acquisition]] = {}
+    for acquisition in found:
+        if len(acquisition.echo_times_s) == 1:
+            grid = (acquisition.session, acquisition.shape, acquisition.affine)
+            kin.setdefault((*grid, tuple(sorted(acquisition.entities))), []).append(acquisition)
+    warned = {}
+    for members in kin.values():
+        entities = [set(member.entities.items()) for member in members]
+        differing = {key for key, _ in set.union(*entities) - set.intersection(*entities)}
+        times = sorted({member.echo_times_s[0] for member in members})
+        if len(differing) == 1 and len(times) == len(members) > 1:
+            short = STEM_ENTITIES.get(key := differing.pop(), key)
+            listing = ', '.join(f'{1000 * time:.4g}' for time in times)
+            warning = (
+                f'{len(members)} acquisitions of one echo each differ in {short}- and in EchoTime '
+                f'alone ({listing} ms): they look like the echoes of one acquisition, exported '
+                f'one by one. If so, name them echo-1 to echo-{len(members)} without {short}-; '
+                'here each is processed by itself.'
+            )
+            warned |= {member.stem: warning for member in members}
+    return [
+        replace(x, warnings=(*x.warnings, warned[x.stem])) if x.stem in warned else x for x in found
+    ]
 
 
 def _build(
-    layout: BIDSLayout, stem: str, files: list[BIDSFile], overrides: InputOverrides
+    dataset: Dataset, stem: str, files: list[ImageFile], overrides: InputOverrides
 ) -> Acquisition:
-    pairs, is_complex, warnings = _pair_up(stem, files)
-    times = [echo_time(pair) for pair in pairs]
+    names, is_complex, warnings = _pair_up(stem, files)
+    pairs = [EchoPair.read(dataset, *both) for both in names]
+    times = [echo_time(pair, len(pairs)) for pair in pairs]
     order = np.argsort(times, kind='stable')
     pairs, times = [pairs[i] for i in order], [times[i] for i in order]
-    check_echo_times(times, pairs)
+    warnings += check_echo_times(times, pairs)
     metadata = shared_metadata(pairs)
-    path = Path(pairs[0].second.path)
+    path = pairs[0].second.path
     strength, strength_rule, notes = field_strength(metadata, path)
     warnings += notes
 
@@ -263,11 +260,13 @@ def _build(
         check_same_grid(image, reference)
         warnings += [text for text in image.warnings if text not in warnings]
     first, second = ([pair[k] for pair in images] for k in (0, 1))
+    check_echoes(first)
+    check_echoes(second)
+    warnings += check_parts(pairs, images)
     if is_complex:
-        _check_complex(images)
         scale, notes = complex_phase_scale(metadata, overrides)
     else:
-        warnings += _check_magnitude(first)
+        warnings += [*_check_magnitude(first), *check_decay(first, times)]
         scale, notes = choose_phase_scale(second, metadata, overrides)
     warnings += notes + scan_warnings(metadata, len(pairs)) + _oblique(reference)
 
@@ -289,21 +288,27 @@ def _build(
         phase_scale=scale,
         shape=reference.shape,
         affine=reference.affine,
-        sources=tuple(_relative(layout, file) for pair in pairs for file in pair.files),
-        metadata={key: metadata[key] for key in CONSTANT_METADATA if key in metadata},
+        sources=tuple(file.relative for pair in pairs for file in pair.files),
+        metadata={
+            key: metadata[key]
+            for key in CONSTANT_METADATA
+            if key in metadata and _is_plain(metadata[key])
+        },
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
-def _pair_up(stem: str, files: list[BIDSFile]) -> tuple[list[EchoPair], bool, list[str]]:
+def _pair_up(
+    stem: str, files: list[ImageFile]
+) -> tuple[list[tuple[ImageFile, ImageFile]], bool, list[str]]:
     """Pairs of files by echo, whether they are real and imaginary, and warnings."""
-    by_part: dict[str | None, dict] = {}
+    by_part: dict[str | None, dict[str | None, ImageFile]] = {}
     for file in files:
-        echoes = by_part.setdefault(_part(file), {})
+        echoes = by_part.setdefault(file.entities.get('part'), {})
         echo = file.entities.get('echo')
         if echo in echoes:
             raise InputError(
-                f'{file.path} and {echoes[echo].filename} are the same image of {stem} by their '
+                f'{file.path} and {echoes[echo].name} are the same image of {stem} by their '
                 'names; keep one, or tell them apart by an acq-, rec- or run- label.'
             )
         echoes[echo] = file
@@ -315,10 +320,10 @@ def _pair_up(stem: str, files: list[BIDSFile]) -> tuple[list[EchoPair], bool, li
         return _pair_parts(stem, by_part, 'real', 'imag'), True, warnings
     magnitude, phase = by_part.get('mag', {}), by_part.get('phase', {})
     if not phase:
-        names = [file.filename for file in files]
         raise InputError(
             f'{stem}: there is no phase (part-phase, or part-real and part-imag) beside '
-            f'{names[0]}; susceptibility cannot be mapped from magnitude alone: export the phase.'
+            f'{files[0].path}; susceptibility cannot be mapped from magnitude alone: export the '
+            'phase.'
         )
     dropped = sorted(set(magnitude) - set(phase), key=str)
     if dropped and set(magnitude) & set(phase):
@@ -329,16 +334,18 @@ def _pair_up(stem: str, files: list[BIDSFile]) -> tuple[list[EchoPair], bool, li
     return _pair_parts(stem, by_part, 'mag', 'phase'), False, warnings
 
 
-def _pair_parts(stem: str, by_part: dict, first: str, second: str) -> list[EchoPair]:
+def _pair_parts(
+    stem: str, by_part: dict, first: str, second: str
+) -> list[tuple[ImageFile, ImageFile]]:
     ones, others = by_part.get(first, {}), by_part.get(second, {})
     for mine, theirs, missing in ((ones, others, second), (others, ones, first)):
         lonely = [file for echo, file in mine.items() if echo not in theirs]
         if lonely:
             raise InputError(
                 f'{lonely[0].path} has no part-{missing} image beside it; {stem} needs '
-                f'part-{first} and part-{second} of each echo.'
+                f'part-{first} and part-{second} of each echo, with the same labels otherwise.'
             )
-    return [EchoPair(ones[echo], others[echo]) for echo in ones]
+    return [(ones[echo], others[echo]) for echo in ones]
 
 
 def _check_magnitude(images: list[ImageSummary]) -> list[str]:
@@ -352,11 +359,17 @@ def _check_magnitude(images: list[ImageSummary]) -> list[str]:
     return [f'{image.path.name} has negative magnitudes.' for image in negative]
 
 
-def _check_complex(images: list[list[ImageSummary]]) -> None:
-    for pair in images:
-        for image in pair:
-            if image.minimum == image.maximum:
-                raise InputError(f'{image.path} holds one value alone; convert it again.')
+def _is_plain(value: object) -> bool:
+    """Whether a value of a sidecar can be handed on: a word, a number or a short list of them."""
+    if isinstance(value, list):
+        return (
+            len(value) <= 64
+            and not any(isinstance(x, list) for x in value)
+            and all(_is_plain(x) for x in value)
+        )
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _oblique(image: ImageSummary) -> list[str]:

@@ -6,11 +6,13 @@ import functools
 import json
 import os
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 import qsmprep
+from qsmprep.bids.files import read_json_object
 
 BIDS_VERSION = '1.10.0'
 CODE_URL = 'https://github.com/qsmprep/qsmprep'
@@ -52,6 +54,20 @@ def bids_uri(relative_path: str | Path, dataset: str = RAW) -> str:
 
     """
     return f'bids:{dataset}:{Path(relative_path).as_posix()}'
+
+
+def dataset_link(name: str) -> str:
+    """
+    Name of a derivatives dataset as BIDS URIs allow it.
+
+    Examples
+    --------
+    >>> dataset_link('my masks')
+    'mymasks'
+
+    """
+    link = re.sub('[^0-9A-Za-z]', '', name)
+    return link if link and link != RAW else f'derivatives{link}'
 
 
 def node_name(text: str) -> str:
@@ -131,51 +147,17 @@ def output_path(name: str, entities: dict[str, str]) -> str:
     return build_path(target, io_spec()['default_path_patterns'], strict=False)
 
 
-def find_derivative(
-    datasets: dict[str, Path], entities: dict[str, str], ending: str
-) -> Path | None:
-    """
-    Find an image of an acquisition, a mask say, among derivatives datasets.
-
-    Parameters
-    ----------
-    datasets
-        Name and root folder of each dataset; earlier ones win.
-    entities
-        BIDS entities of the acquisition (long names).
-    ending
-        End of the file's name, as ``'desc-brain_mask'`` or ``'label-CSF_mask'``.
-
-    Returns
-    -------
-    Path or None
-        The candidate that shares most entities (acquisition, run, ...) and contradicts none;
-        images in a template's or another ``space-`` do not count.
-
-    """
-    subject = f'sub-{entities["subject"]}'
-    wanted = {SHORT_NAMES.get(key, key): str(value) for key, value in entities.items()}
-    best, best_score = None, -1
-    for root in datasets.values():
-        for path in sorted((root / subject).rglob(f'{subject}*_{ending}.nii*')):
-            found = dict(part.split('-', 1) for part in path.name.split('_') if '-' in part)
-            if 'space' in found or any(wanted.get(k, v) != v for k, v in found.items()):
-                continue
-            score = sum(key in found for key in wanted)
-            if score > best_score:
-                best, best_score = path, score
-    return best
-
-
 def figure_entities(panel: str, entities: dict[str, str]) -> dict[str, str]:
     """Entities of one panel of the report on an acquisition."""
     return _fit(entities, {'datatype': 'figures', 'desc': panel})
 
 
-def write_dataset_description(output_dir: Path, bids_dir: Path) -> None:
+def write_dataset_description(
+    output_dir: Path, bids_dir: Path, derivatives: Mapping[str, Path] | None = None
+) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore`` of the derivatives.
 
-    The link to the raw dataset is relative, so that no path of the host is told.
+    Links to other datasets are relative, so that no path of the host is told.
 
     Parameters
     ----------
@@ -183,10 +165,16 @@ def write_dataset_description(output_dir: Path, bids_dir: Path) -> None:
         Root of the derivatives dataset.
     bids_dir
         Root of the raw dataset.
+    derivatives
+        Name and root of each derivatives dataset that was given.
 
     """
-    raw_description = json.loads((bids_dir / 'dataset_description.json').read_text())
-    raw_path = Path(os.path.relpath(bids_dir, output_dir)).as_posix()
+    raw_description = read_json_object(bids_dir / 'dataset_description.json')
+    links = {RAW: bids_dir} | {dataset_link(k): v for k, v in (derivatives or {}).items()}
+    links = {
+        name: Path(os.path.relpath(path, output_dir)).as_posix() for name, path in links.items()
+    }
+    raw_path = links[RAW]
     source = {'URL': raw_path}
     if raw_description.get('DatasetDOI'):
         source['DOI'] = str(raw_description['DatasetDOI'])
@@ -200,7 +188,7 @@ def write_dataset_description(output_dir: Path, bids_dir: Path) -> None:
         'License': str(raw_description.get('License', 'see the source dataset')),
         'GeneratedBy': [generated_by],
         'SourceDatasets': [source],
-        'DatasetLinks': {RAW: raw_path},
+        'DatasetLinks': links,
     }
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(output_dir / 'dataset_description.json', description)
@@ -210,5 +198,9 @@ def write_dataset_description(output_dir: Path, bids_dir: Path) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n')
-    partial.replace(path)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+    try:
+        partial.write_text(text, encoding='utf-8', errors='replace')
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nb
@@ -14,13 +14,17 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import check_path
 
 MAX_VOXELS = 2**29
 """Voxels of one echo: 813 cubed, finer than 0.3 mm for a whole head."""
 MAX_DATA_OFFSET = 2**24
 CHUNK_BYTES = 2**24
 VOXEL_SIZE_RANGE_MM = (0.02, 20.0)
+SCANNER = 1
 STANDARD_SPACE_CODES = (3, 4)
+SAMPLES = 2**16
+"""Pairs of neighbouring voxels that are kept of an image, to judge what it holds."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class ImageSummary:
         Whether the scaled values are whole numbers by their type.
     warnings
         Sentences about what was found.
+    sample
+        Scaled values of neighbours along the first axis, evenly taken from the whole image,
+        (n, 2); the same voxels in every image of one shape.
 
     """
 
@@ -56,6 +63,9 @@ class ImageSummary:
     intercept: float
     integer: bool
     warnings: tuple[str, ...]
+    sample: np.ndarray = field(
+        default_factory=lambda: np.empty((0, 2), np.float32), repr=False, compare=False
+    )
 
 
 def inspect_image(path: str | Path) -> ImageSummary:
@@ -77,11 +87,11 @@ def inspect_image(path: str | Path) -> ImageSummary:
 
     """
     path = check_path(path)
-    header = _read_header(path)
+    header = read_header(path)
     shape = _check_shape(header, path)
-    affine, warnings = _check_geometry(header, path)
+    affine, warnings = check_geometry(header, path)
     slope, intercept, scaling_warnings = _check_scaling(header, path)
-    low, high = _scan_values(path, header, shape)
+    low, high, sample = _scan_values(path, header, shape)
     dtype = header.get_data_dtype()
     return ImageSummary(
         path=path,
@@ -93,37 +103,8 @@ def inspect_image(path: str | Path) -> ImageSummary:
         intercept=intercept,
         integer=dtype.kind in 'iu' and slope.is_integer() and intercept.is_integer(),
         warnings=warnings + scaling_warnings,
+        sample=(sample * slope + intercept).astype(np.float32),
     )
-
-
-def check_path(path: str | Path) -> Path:
-    """
-    Return a path that leads to a regular file.
-
-    A file of a dataset may be a symbolic link that leads out of it: DataLad keeps content under
-    ``.git/annex``, and shared storage is often linked. The index only lists names below the
-    dataset's root, so no label can climb out of it.
-
-    Raises
-    ------
-    InputError
-        If a link leads nowhere, or to something that is no file.
-
-    """
-    path = Path(path)
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            f'{path} is a link whose target is missing; fetch the content first (datalad get or '
-            'git annex get) or, in a container, bind the folder that it points to.'
-        )
-    if not path.exists():
-        raise InputError(
-            f'{path} is no longer there; if it was removed on purpose, remove the folder given as '
-            '--bids-database-dir as well, whose index still lists it.'
-        )
-    if not path.is_file():
-        raise InputError(f'{path} is no regular file; remove it or replace it by a NIfTI image.')
-    return path
 
 
 def check_same_grid(image: ImageSummary, reference: ImageSummary) -> None:
@@ -157,8 +138,16 @@ def _open(path: Path):
     return gzip.open(path, 'rb') if path.name.endswith('.gz') else path.open('rb')
 
 
-def _read_header(path: Path) -> nb.Nifti1Header:
-    """Header as stored: Nibabel's own reader repairs a voxel size of zero without a word."""
+def read_header(path: Path) -> nb.Nifti1Header:
+    """
+    Header as stored: Nibabel's own reader repairs a voxel size of zero without a word.
+
+    Raises
+    ------
+    InputError
+        If the file does not begin with a header of NIfTI.
+
+    """
     unreadable = (
         f'{path} cannot be read as NIfTI: {{}}; the file is truncated or corrupt, copy or '
         'convert it again.'
@@ -175,12 +164,38 @@ def _read_header(path: Path) -> nb.Nifti1Header:
     return header
 
 
+def scanner_affine(header: nb.Nifti1Header) -> np.ndarray:
+    """
+    Affine (4 x 4) from voxel indices to scanner mm, whose third row tells where B0 points.
+
+    Of sform and qform it is the one whose code says scanner (1); where both or none say so, the
+    sform, if there is one.
+
+    Parameters
+    ----------
+    header
+        Header of an image.
+
+    """
+    sform, sform_code = header.get_sform(coded=True)
+    qform, qform_code = header.get_qform(coded=True)
+    if qform_code and (not sform_code or qform_code == SCANNER != sform_code):
+        return np.asarray(qform, dtype=np.float64)
+    return np.asarray(sform if sform_code else header.get_best_affine(), dtype=np.float64)
+
+
 def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, int, int]:
     try:
         shape = tuple(int(n) for n in header.get_data_shape())
         kind = header.get_data_dtype().kind
     except (HeaderDataError, ValueError, KeyError) as error:
         raise InputError(f'{path} has an impossible header: {error}; convert it again.') from error
+    if len(shape) > 3 and math.prod(shape[3:]) == 1:
+        raise InputError(
+            f'{path} has {len(shape)} axes ({_product(shape)}), the last of length one; BIDS keeps '
+            'each echo in a 3-D file: drop that axis, for instance with mri_convert or '
+            "nibabel's squeeze_image."
+        )
     if len(shape) > 3:
         raise InputError(
             f'{path} has {len(shape)} axes ({_product(shape)}); BIDS keeps each echo in a 3-D file '
@@ -205,7 +220,16 @@ def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, int, int]:
     return shape
 
 
-def _check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """
+    Affine to scanner mm by :func:`scanner_affine`, and warnings.
+
+    Raises
+    ------
+    InputError
+        If voxel sizes or transforms are impossible.
+
+    """
     zooms = np.asarray(header['pixdim'][1:4], dtype=np.float64)
     lengths = ', '.join(f'{z:g}' for z in zooms)
     if not np.all(np.isfinite(zooms)) or np.any(zooms <= 0):
@@ -214,7 +238,7 @@ def _check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tu
             'expected: repair the header.'
         )
     try:
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        affine = scanner_affine(header)
         sform, sform_code = header.get_sform(coded=True)
         qform, qform_code = header.get_qform(coded=True)
     except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
@@ -231,10 +255,17 @@ def _check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tu
             f'{low:g} to {high:g} mm are expected: repair the header (unit: mm).'
         )
     warnings = []
-    if sform_code == 0 and qform_code == 0:
+    codes = (int(sform_code), int(qform_code))
+    if codes == (0, 0):
         warnings.append(
             f'{path.name} holds no orientation (sform and qform codes are 0): its third axis is '
             'taken as the direction of B0.'
+        )
+    elif SCANNER not in codes:
+        warnings.append(
+            f'{path.name}: neither transform leads to the scanner by its code (sform {codes[0]}, '
+            f'qform {codes[1]}; 1 is expected){_standard(codes)}, so that the direction of B0 read '
+            'from it may be wrong.'
         )
     if not np.allclose(sizes, zooms, rtol=0.01):
         warnings.append(
@@ -242,16 +273,24 @@ def _check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tu
             f'mm) is used, not pixdim ({lengths} mm).'
         )
     if sform_code and qform_code and not np.allclose(sform, qform, atol=0.01):
+        used = 'qform' if codes[1] == SCANNER != codes[0] else 'sform'
         warnings.append(
-            f'{path.name}: sform and qform differ by up to '
-            f'{np.abs(sform - qform).max():.3g}; the sform is used.'
-        )
-    if (sform_code or qform_code) in STANDARD_SPACE_CODES:
-        warnings.append(
-            f'{path.name}: the affine leads to a standard space, not to the scanner, so that the '
-            'direction of B0 read from it may be wrong.'
+            f'{path.name}: sform (code {codes[0]}) and qform (code {codes[1]}) differ by up to '
+            f'{np.abs(sform - qform).max():.3g}, their directions of B0 by '
+            f'{_b0_angle(sform, qform):.1f} degrees; the {used} is used.'
         )
     return affine, tuple(warnings)
+
+
+def _standard(codes: tuple[int, int]) -> str:
+    return ', but to a standard space' if (codes[0] or codes[1]) in STANDARD_SPACE_CODES else ''
+
+
+def _b0_angle(first: np.ndarray, second: np.ndarray) -> float:
+    """Angle between the scanner's z axis in the voxel frames of two affines [degrees]."""
+    ones, others = (a[2, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (first, second))
+    cosine = ones @ others / (np.linalg.norm(ones) * np.linalg.norm(others))
+    return math.degrees(math.acos(min(1.0, max(-1.0, float(cosine)))))
 
 
 def _check_scaling(header: nb.Nifti1Header, path: Path) -> tuple[float, float, tuple[str, ...]]:
@@ -273,23 +312,35 @@ def _check_scaling(header: nb.Nifti1Header, path: Path) -> tuple[float, float, t
     return slope, intercept, ()
 
 
-def _scan_values(path: Path, header: nb.Nifti1Header, shape: tuple) -> tuple[float, float]:
-    """Smallest and largest stored value; the stream is read once, no further than promised."""
+def _scan_values(
+    path: Path, header: nb.Nifti1Header, shape: tuple
+) -> tuple[float, float, np.ndarray]:
+    """Smallest and largest stored value, and a sample of neighbours.
+
+    The stream is read once, no further than promised.
+    """
     dtype = header.get_data_dtype()
     offset = float(header['vox_offset'])
     if not header.sizeof_hdr <= offset <= MAX_DATA_OFFSET:
         raise InputError(f'{path} starts its data at byte {offset:g}; repair vox_offset.')
-    remaining = math.prod(shape) * dtype.itemsize
-    low, high, not_finite = math.inf, -math.inf, 0
+    voxels = math.prod(shape)
+    remaining = voxels * dtype.itemsize
+    step = max(2, voxels // SAMPLES)
+    while math.gcd(step, shape[0] * shape[1]) > 1:  # else the same columns over and over
+        step += 1
+    chunk = max(1, CHUNK_BYTES // (step * dtype.itemsize)) * step * dtype.itemsize
+    low, high, not_finite, sample = math.inf, -math.inf, 0, []
     try:
         with _open(path) as stream:
             stream.read(int(offset))
             while remaining:
-                block = stream.read(min(CHUNK_BYTES, remaining))
+                block = stream.read(min(chunk, remaining))
                 if not block or len(block) % dtype.itemsize:
                     raise EOFError(f'{remaining - len(block)} bytes of data are missing')
                 remaining -= len(block)
                 values = np.frombuffer(block, dtype)
+                whole = values[: values.size // step * step].reshape(-1, step)[:, :2]
+                sample.append(whole.astype(np.float64))
                 if dtype.kind == 'f':
                     finite = np.isfinite(values)
                     not_finite += values.size - int(finite.sum())
@@ -304,6 +355,6 @@ def _scan_values(path: Path, header: nb.Nifti1Header, shape: tuple) -> tuple[flo
     if not_finite:
         raise InputError(
             f'{path} holds {not_finite} values that are not finite (NaN or infinite) among '
-            f'{math.prod(shape)}; replace them, with 0 where there is no signal.'
+            f'{voxels}; replace them, with 0 where there is no signal.'
         )
-    return low, high
+    return low, high, np.concatenate(sample)

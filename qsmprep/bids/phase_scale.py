@@ -6,8 +6,12 @@ import math
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
+from qsmprep.bids.contents import turn
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import ImageSummary
+from qsmprep.bids.sidecars import shorten
 
 RADIANS = (-math.pi, math.pi)
 MILLIRADIANS = (-1000 * math.pi, 1000 * math.pi)
@@ -27,6 +31,11 @@ TOLERANCE = 0.01
 LEAST_COVERAGE = 0.5
 """Part of a nominal range that the values must span for it to be believed."""
 LEAST_SPAN_RAD = 0.02 * math.pi
+WHOLE_SPAN_RAD = 0.9 * 2 * math.pi
+LARGEST_RAD = 1000.0
+"""Radians beyond which unwrapped phase is not believed: 160 turns."""
+TURN_TOLERANCE = 0.03
+"""Part of a turn by which the turn that the values show may differ from that of the scale."""
 
 
 @dataclass(frozen=True)
@@ -133,22 +142,13 @@ def choose_phase_scale(
         If no rule applies or the values contradict it.
 
     """
-    units = _units(images, metadata)
     if overrides.phase_range is not None:
-        limits = tuple(float(x) for x in overrides.phase_range)
-        if not all(math.isfinite(x) for x in limits) or limits[0] >= limits[1]:
-            raise InputError(
-                f'--phase-range {limits[0]:g} {limits[1]:g}: LOW must be less than HIGH.'
-            )
-        if not _contains(limits, images):
-            raise _no_range(images, f'do not lie in --phase-range {_text(limits)}')
-        rule, warnings = 'as set by --phase-range', []
-    elif units == 'rad':
+        limits, rule, warnings = _as_set(images, overrides.phase_range)
+    elif (units := _units(images, metadata)) == 'rad':
         limits, rule, warnings = _radians(images)
     else:
         limits, rule, warnings = _nominal_range(images, metadata, units)
-    if math.isclose(limits[0], limits[1]) or _span(images) == 0:
-        raise _no_range(images, 'are all the same')
+    warnings += _check_turns(images, limits, overrides)
     alternate, sign_note = _slices_and_sign(metadata, overrides, warnings)
     return PhaseScale(
         low=limits[0],
@@ -174,22 +174,78 @@ def _units(images: list[ImageSummary], metadata: dict) -> str:
     if units in ('', 'arbitrary', 'a.u.', 'au'):
         return units
     raise InputError(
-        f'{images[0].path} has the Units {metadata["Units"]!r}; the phase of an echo has the Units '
-        '"rad" or "arbitrary": correct the sidecar, or leave field maps out.'
+        f'{images[0].path} has the Units {shorten(metadata["Units"])}; the phase of an echo has '
+        'the Units "rad" or "arbitrary": correct the sidecar, give the values that stand for -pi '
+        'and pi with --phase-range LOW HIGH (-180 180 for degrees), or leave field maps out.'
     )
 
 
+def _as_set(
+    images: list[ImageSummary], phase_range: tuple[float, float]
+) -> tuple[tuple[float, float], str, list[str]]:
+    limits = float(phase_range[0]), float(phase_range[1])
+    if not all(math.isfinite(x) for x in limits) or limits[0] >= limits[1]:
+        raise InputError(f'--phase-range {limits[0]:g} {limits[1]:g}: LOW must be less than HIGH.')
+    warnings = []
+    if not _contains(limits, images):
+        low, high = _extremes(images)
+        warnings.append(
+            f'{images[0].path.name}: phase values from {low:.5g} to {high:.5g} go beyond '
+            f'--phase-range {_text(limits)}; they are wrapped.'
+        )
+    return limits, 'as set by --phase-range', warnings
+
+
 def _radians(images: list[ImageSummary]) -> tuple[tuple[float, float], str, list[str]]:
-    if _span(images) < LEAST_SPAN_RAD:
+    """Scale of radians, those beyond pi being wrapped, which is exact."""
+    name, (low, high) = images[0].path.name, _extremes(images)
+    if high - low < LEAST_SPAN_RAD:
         raise _no_range(
             images, 'span next to nothing of 2 pi, though Units says rad (is scl_slope right?)'
         )
+    if all(_is_whole(image) for image in images):
+        raise _no_range(images, 'are whole numbers, as radians are not, though Units says rad')
     if _contains(RADIANS, images):
-        return RADIANS, 'as Units says rad', []
+        if high - low >= WHOLE_SPAN_RAD:
+            return RADIANS, 'as Units says rad', []
+        warning = (
+            f'{name}: the phase stays between {low:.3g} and {high:.3g} rad, where a head with its '
+            'background fills -pi to pi; if it was scaled, give the values that stand for -pi and '
+            'pi with --phase-range LOW HIGH.'
+        )
+        return RADIANS, 'as Units says rad', [warning]
+    if max(-low, high) > LARGEST_RAD:
+        raise _no_range(images, 'do not lie within +-pi, though Units says rad')
     if _contains((0.0, 2 * math.pi), images):
-        warning = f'{images[0].path.name} holds radians from 0 to 2 pi; they are wrapped to +-pi.'
-        return RADIANS, 'as Units says rad, those beyond pi being wrapped', [warning]
-    raise _no_range(images, 'do not lie within +-pi, though Units says rad')
+        warning = f'{name} holds radians from 0 to 2 pi; they are wrapped to +-pi.'
+    else:
+        warning = f'{name} holds radians from {low:.4g} to {high:.4g}; they are wrapped to +-pi.'
+    return RADIANS, 'as Units says rad, those beyond pi being wrapped', [warning]
+
+
+def _check_turns(
+    images: list[ImageSummary], limits: tuple[float, float], overrides: InputOverrides
+) -> list[str]:
+    """Compare the turn that the values of each echo show, if any, with that of the scale."""
+    whole = limits[1] - limits[0]
+    for image in images:
+        shown = turn(image.sample)
+        if shown is None:
+            continue
+        if abs((shown[1] - shown[0]) / whole - 1) <= TURN_TOLERANCE:
+            continue
+        if overrides.phase_range is None:
+            raise InputError(
+                f'{image.path}: the phase wraps between {shown[0]:.5g} and {shown[1]:.5g}, but '
+                f'{_text(limits)} were expected to stand for -pi to pi. If it is so in all '
+                f'echoes, give --phase-range {shown[0]:.5g} {shown[1]:.5g}; else store all '
+                'echoes in one scale.'
+            )
+        return [
+            f'{image.path.name}: the phase wraps between {shown[0]:.5g} and {shown[1]:.5g}, not '
+            f'between the ends of --phase-range {_text(limits)}.'
+        ]
+    return []
 
 
 def _nominal_range(
@@ -239,8 +295,20 @@ def _slices_and_sign(
     return alternate, note + (', with pi added to every second slice' if alternate else '')
 
 
+def _extremes(images: list[ImageSummary]) -> tuple[float, float]:
+    return min(x.minimum for x in images), max(x.maximum for x in images)
+
+
 def _span(images: list[ImageSummary]) -> float:
-    return max(x.maximum for x in images) - min(x.minimum for x in images)
+    low, high = _extremes(images)
+    return high - low
+
+
+def _is_whole(image: ImageSummary) -> bool:
+    """Whether all values are whole numbers, as radians are not."""
+    if image.sample.size:
+        return bool(np.all(image.sample == np.rint(image.sample)))
+    return image.integer
 
 
 def _contains(limits: tuple[float, float], images: list[ImageSummary]) -> bool:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.layout import read_json
-
-if TYPE_CHECKING:
-    from bids.layout import BIDSFile
+from qsmprep.bids.layout import Dataset, ImageFile
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
@@ -44,25 +40,37 @@ FILTERED_PHASE = ('SWI', 'SWAN', 'HOMODYNE', 'FILTER', 'MNIP')
 
 @dataclass(frozen=True)
 class EchoPair:
-    """Both files of one echo: magnitude and phase, or real and imaginary part."""
+    """
+    Both files of one echo: magnitude and phase, or real and imaginary part.
 
-    first: BIDSFile
-    second: BIDSFile
+    Parameters
+    ----------
+    first, second
+        The files.
+    sidecars
+        What the sidecars of each say.
+
+    """
+
+    first: ImageFile
+    second: ImageFile
+    sidecars: tuple[dict, dict]
+
+    @classmethod
+    def read(cls, dataset: Dataset, first: ImageFile, second: ImageFile) -> EchoPair:
+        """Pair two files and read their sidecars."""
+        return cls(first, second, (dataset.metadata(first), dataset.metadata(second)))
 
     @property
-    def files(self) -> tuple[BIDSFile, BIDSFile]:
+    def files(self) -> tuple[ImageFile, ImageFile]:
         """Both files."""
         return self.first, self.second
 
     @property
     def metadata(self) -> dict:
         """Sidecars of both; the second has the last word, and alone tells ``Units``."""
-        for file in self.files:
-            sidecar = Path(file.path.removesuffix('.gz').removesuffix('.nii') + '.json')
-            if sidecar.exists():
-                read_json(sidecar)
-        first = {key: value for key, value in self.first.get_metadata().items() if key != 'Units'}
-        return first | self.second.get_metadata()
+        first, second = self.sidecars
+        return {key: value for key, value in first.items() if key != 'Units'} | second
 
 
 def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
@@ -120,14 +128,40 @@ def _number(metadata: dict, key: str, path: Path) -> float | None:
     value = metadata.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f'{path}: {key} in the sidecar is {value!r}; one number is expected.')
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            f'{path}: {key} in the sidecar is {shorten(value)}; one number is expected.'
+        )
+    return number
 
 
-def echo_time(pair: EchoPair) -> float:
+def shorten(value: object, length: int = 80) -> str:
+    """
+    Any value of a sidecar in a few words, for a message.
+
+    Examples
+    --------
+    >>> shorten('3T'), shorten([0] * 100, 10)
+    ("'3T'", '[0, 0, 0, ...')
+
+    """
+    try:
+        text = repr(value)
+    except ValueError:
+        return 'a number of very many digits'
+    return text if len(text) <= length else f'{text[:length]}...'
+
+
+def echo_time(pair: EchoPair, n_echoes: int) -> float:
     """
     Echo time [s] on which both files of an echo agree.
+
+    Siemens' converters write ``EchoTime1`` and ``EchoTime2`` beside the ``EchoTime`` of every
+    phase image; they tell of a phase difference only where there is no other echo.
 
     Raises
     ------
@@ -135,28 +169,39 @@ def echo_time(pair: EchoPair) -> float:
         If it is missing, no number, or differs; or if the second file is a phase difference.
 
     """
-    path = Path(pair.second.path)
-    if 'EchoTime1' in pair.metadata and 'EchoTime2' in pair.metadata:
+    path = pair.second.path
+    times = [
+        _number(sidecar, 'EchoTime', file.path)
+        for sidecar, file in zip(pair.sidecars, pair.files, strict=True)
+    ]
+    difference = {'EchoTime1', 'EchoTime2'} <= set(pair.sidecars[1])
+    if difference and (n_echoes == 1 or times[1] is None):
         raise InputError(
-            f'{path} is a phase difference (its sidecar has EchoTime1 and EchoTime2); the phase of '
-            'each echo is needed.'
+            f'{path} is a phase difference (its sidecar has EchoTime1 and EchoTime2, and there is '
+            'no other echo with an EchoTime of its own); the phase of each echo is needed. If it '
+            'is the phase of one echo, remove EchoTime1 and EchoTime2 from its sidecar and keep '
+            'EchoTime.'
         )
-    times = [_number(file.get_metadata(), 'EchoTime', Path(file.path)) for file in pair.files]
     if times == [None, None]:
         raise InputError(
             f'{path}: EchoTime is missing from the sidecar; add the echo time in seconds.'
         )
     if None not in times and abs(times[0] - times[1]) > 1e-5:
         raise InputError(
-            f'{path} has EchoTime {times[1]:g} s but {pair.first.filename} has {times[0]:g} s; '
+            f'{path} has EchoTime {times[1]:g} s but {pair.first.name} has {times[0]:g} s; '
             'both parts of an echo must agree: correct the sidecars.'
         )
     return times[0] if times[1] is None else times[1]
 
 
-def check_echo_times(times: list[float], pairs: list[EchoPair]) -> None:
+def check_echo_times(times: list[float], pairs: list[EchoPair]) -> list[str]:
     """
     Check echo times [s] in rising order.
+
+    Returns
+    -------
+    list of str
+        Warnings: echo times that do not fit the numbers of the echoes or the repetition time.
 
     Raises
     ------
@@ -180,6 +225,21 @@ def check_echo_times(times: list[float], pairs: list[EchoPair]) -> None:
             f'{path}: the echo times of its acquisition are {listing} s; they must all differ: '
             'correct EchoTime in the sidecar of each echo.'
         )
+    warnings = []
+    numbers = [pair.second.entities.get('echo', '') for pair in pairs]
+    if all(number.isdecimal() for number in numbers) and numbers != sorted(numbers, key=int):
+        warnings.append(
+            f'{path.name}: in the order of their echo times ({listing} s) the echoes have the '
+            f'numbers {", ".join(numbers)}; echo times are believed: check that the sidecars '
+            'belong to their images.'
+        )
+    repetition = pairs[-1].metadata.get('RepetitionTime')
+    if isinstance(repetition, int | float) and 0 < repetition < times[-1]:
+        warnings.append(
+            f'{path.name} has EchoTime {times[-1]:g} s but RepetitionTime {repetition:g} s; an '
+            'echo comes before the next excitation: check the units of both (seconds).'
+        )
+    return warnings
 
 
 def shared_metadata(pairs: list[EchoPair]) -> dict:
@@ -201,12 +261,20 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
     for key in ('Units', 'Manufacturer', 'MagneticFieldStrength'):
         values = [sidecar.get(key) for sidecar in sidecars]
         if any(value != values[0] for value in values):
-            listing = ', '.join('missing' if value is None else str(value) for value in values)
+            listing = ', '.join(
+                'missing' if value is None else shorten(value, 40) for value in values
+            )
             raise InputError(
                 f'{pairs[0].second.path}: the echoes differ in {key} ({listing}); give all of '
                 'them the same in their sidecars.'
             )
     return shared
+
+
+def image_type(metadata: dict) -> list[str]:
+    """Words of DICOM's image type in a sidecar, in upper case."""
+    words = metadata.get('ImageType') or []
+    return [str(word).upper() for word in (words if isinstance(words, list) else [words])]
 
 
 def scan_warnings(metadata: dict, n_echoes: int) -> list[str]:
@@ -222,8 +290,7 @@ def scan_warnings(metadata: dict, n_echoes: int) -> list[str]:
     partial = metadata.get('PartialFourier')
     if isinstance(partial, (int, float)) and partial < 1:
         warnings.append(f'Partial Fourier ({partial:g}) was used; it may corrupt the phase.')
-    image_type = metadata.get('ImageType') or []
-    words = [str(x).upper() for x in (image_type if isinstance(image_type, list) else [image_type])]
+    words = image_type(metadata)
     if any(key in word for word in words for key in FILTERED_PHASE):
         warnings.append(
             f'ImageType ({", ".join(words)}) tells of a filtered phase, as made for SWI; a filter '

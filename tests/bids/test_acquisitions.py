@@ -12,12 +12,12 @@ from qsmprep.bids.acquisitions import (
     InputOverrides,
     find_acquisitions,
     load_filters,
-    open_layout,
+    open_dataset,
 )
 
 
 def find(dataset, subject='01', **keywords):
-    return find_acquisitions(open_layout(dataset.root), subject, **keywords)
+    return find_acquisitions(open_dataset(dataset.root), subject, **keywords)
 
 
 def the_one(dataset, **keywords):
@@ -35,7 +35,7 @@ def the_error(dataset, **keywords):
 
 
 def test_real_philips_scan(philips_dataset):
-    (scan,), rejected = find_acquisitions(open_layout(philips_dataset), '01')
+    (scan,), rejected = find_acquisitions(open_dataset(philips_dataset), '01')
     assert rejected == []
     assert scan.stem == 'sub-01_MEGRE'
     assert scan.echo_times_s == (0.0023, 0.0046)
@@ -49,7 +49,7 @@ def test_real_philips_scan(philips_dataset):
 
 
 def test_real_romeo_crop_inherits_its_field_strength(romeo_dataset):
-    (scan,), _ = find_acquisitions(open_layout(romeo_dataset), 'sub-01')
+    (scan,), _ = find_acquisitions(open_dataset(romeo_dataset), 'sub-01')
     assert scan.field_strength_t == 7
     assert scan.field_strength_rule == 'MagneticFieldStrength 7 T.'
     assert scan.echo_times_s == (0.004, 0.008, 0.012)
@@ -58,7 +58,7 @@ def test_real_romeo_crop_inherits_its_field_strength(romeo_dataset):
 def test_relative_dataset_folder(tiny_dataset, monkeypatch):
     tiny_dataset.add()
     monkeypatch.chdir(tiny_dataset.root.parent)
-    (scan,), _ = find_acquisitions(open_layout('tiny'), '01')
+    (scan,), _ = find_acquisitions(open_dataset('tiny'), '01')
     assert scan.phase[0].is_absolute()
     assert scan.sources[1] == 'sub-01/anat/sub-01_echo-1_part-phase_MEGRE.nii.gz'
 
@@ -207,7 +207,7 @@ def test_wrong_header_scaling_needs_a_range(romeo_dataset):
         image = nb.load(path)
         data = np.asanyarray(image.dataobj) * 0.00116959
         nb.Nifti1Image(data.astype(np.float32), image.affine).to_filename(path)
-    layout = open_layout(romeo_dataset)
+    layout = open_dataset(romeo_dataset)
     _, (rejected,) = find_acquisitions(layout, '01')
     assert 'next to nothing of 2 pi' in rejected.error
     overrides = InputOverrides(phase_range=(-0.0036744, 0.0036744))
@@ -405,7 +405,7 @@ def test_content_behind_annex_links(tiny_dataset):
 
 def test_labels_cannot_climb(tiny_dataset):
     tiny_dataset.add()
-    layout = open_layout(tiny_dataset.root)
+    layout = open_dataset(tiny_dataset.root)
     with pytest.raises(InputError, match='no valid label for sub-'):
         find_acquisitions(layout, '../01')
     with pytest.raises(InputError, match='no valid label for ses-'):
@@ -418,7 +418,7 @@ def test_a_broken_sidecar_stops_its_own_acquisition_only(tiny_dataset):
     broken = tiny_dataset.image('sub-01_echo-1_part-phase_MEGRE')
     broken = broken.with_name(broken.name.split('.')[0] + '.json')
     broken.write_text('{"EchoTime": ')
-    layout = open_layout(tiny_dataset.root)
+    layout = open_dataset(tiny_dataset.root)
     found, rejected = find_acquisitions(layout, '01')
     assert not found
     assert broken.name in rejected[0].error

@@ -9,7 +9,7 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import (
     explain_missing,
     load_filters,
-    open_layout,
+    open_dataset,
     select_participants,
     select_sessions,
 )
@@ -18,21 +18,21 @@ from qsmprep.bids.layout import (
 @pytest.fixture
 def layout(tiny_dataset):
     tiny_dataset.add('sub-01_ses-a').add('sub-02_ses-b')
-    return open_layout(tiny_dataset.root)
+    return open_dataset(tiny_dataset.root)
 
 
 def test_a_folder_that_is_no_dataset_is_named(tmp_path):
     with pytest.raises(InputError, match=r'nowhere does not exist; check bids_dir'):
-        open_layout(tmp_path / 'nowhere')
+        open_dataset(tmp_path / 'nowhere')
     with pytest.raises(InputError, match=r'holds no dataset_description\.json'):
-        open_layout(tmp_path)
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize('text', ['{"Name": ', '[]', '\x00\xff'])
 def test_a_broken_description_is_named(tmp_path, text):
     (tmp_path / 'dataset_description.json').write_text(text)
     with pytest.raises(InputError, match=r'dataset_description\.json'):
-        open_layout(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_derivatives_are_refused_as_input(tiny_dataset):
@@ -40,11 +40,11 @@ def test_derivatives_are_refused_as_input(tiny_dataset):
         'dataset_description.json', {'Name': 'x', 'DatasetType': 'derivative'}
     )
     with pytest.raises(InputError, match=r'description\.json has the DatasetType "derivative"'):
-        open_layout(tiny_dataset.root)
+        open_dataset(tiny_dataset.root)
 
 
 def test_a_dataset_without_participants_is_named(tiny_dataset):
-    layout = open_layout(tiny_dataset.root)
+    layout = open_dataset(tiny_dataset.root)
     with pytest.raises(InputError, match=r'tiny has no participant .*; check bids_dir\.'):
         select_participants(layout, [])
     with pytest.raises(InputError, match=r'tiny has no session .*, or drop --session-label\.'):
@@ -55,33 +55,33 @@ def test_a_broken_sidecar_is_named(tiny_dataset):
     tiny_dataset.add()
     (tiny_dataset.root / 'MEGRE.json').write_text('{"EchoTime": ')
     with pytest.raises(InputError, match=r'MEGRE\.json'):
-        open_layout(tiny_dataset.root)
+        open_dataset(tiny_dataset.root)
 
 
 def test_index_is_kept_and_used_again(tiny_dataset, tmp_path):
     tiny_dataset.add()
-    first = open_layout(tiny_dataset.root, tmp_path / 'index')
+    first = open_dataset(tiny_dataset.root, tmp_path / 'index')
     assert any((tmp_path / 'index').iterdir())
-    assert open_layout(tiny_dataset.root, tmp_path / 'index').get_subjects() == ['01']
+    assert open_dataset(tiny_dataset.root, tmp_path / 'index').get_subjects() == ['01']
     assert len(first.get(suffix='MEGRE', extension='.nii.gz')) == 6
 
 
 def test_index_of_another_dataset_is_refused(tiny_dataset, philips_dataset, tmp_path):
-    open_layout(philips_dataset, tmp_path / 'index')
+    open_dataset(philips_dataset, tmp_path / 'index')
     with pytest.raises(InputError, match='holds the index of another dataset, .*philips'):
-        open_layout(tiny_dataset.root, tmp_path / 'index')
+        open_dataset(tiny_dataset.root, tmp_path / 'index')
 
 
 def test_an_index_that_is_a_file_is_named(tiny_dataset, tmp_path):
     (tmp_path / 'index').touch()
     with pytest.raises(InputError, match=r'--bids-database-dir .*index is a file; name a folder'):
-        open_layout(tiny_dataset.root, tmp_path / 'index')
+        open_dataset(tiny_dataset.root, tmp_path / 'index')
 
 
 def test_broken_index_is_named(tiny_dataset, tmp_path):
     (tmp_path / 'layout_index.sqlite').write_text('x')
     with pytest.raises(InputError, match='holds no index that can be read'):
-        open_layout(tiny_dataset.root, tmp_path)
+        open_dataset(tiny_dataset.root, tmp_path)
 
 
 def test_derivatives_and_other_datatypes_are_not_indexed(tiny_dataset):
@@ -90,7 +90,7 @@ def test_derivatives_and_other_datatypes_are_not_indexed(tiny_dataset):
         path = tiny_dataset.root / folder / 'sub-09_echo-1_part-phase_MEGRE.nii.gz'
         path.parent.mkdir(parents=True)
         path.touch()
-    assert open_layout(tiny_dataset.root).get_subjects() == ['01']
+    assert open_dataset(tiny_dataset.root).get_subjects() == ['01']
 
 
 def test_participants_with_and_without_prefix(layout):
@@ -161,13 +161,13 @@ def test_missing_filter_file_is_named(tmp_path):
 
 
 def test_phase_difference_alone_is_explained(siemens_phasediff_dataset):
-    message = explain_missing(open_layout(siemens_phasediff_dataset), '01')
+    message = explain_missing(open_dataset(siemens_phasediff_dataset), '01')
     assert message.startswith('sub-01: fmap/ holds a phase difference (sub-01_phasediff.nii.gz)')
     assert 'needs the phase of each echo (MEGRE or T2starw with part-phase and part-mag' in message
 
 
 def test_field_map_alone_is_explained(ge_fieldmap_dataset):
-    message = explain_missing(open_layout(ge_fieldmap_dataset), '01')
+    message = explain_missing(open_dataset(ge_fieldmap_dataset), '01')
     assert message.startswith('sub-01: fmap/ holds a field map (sub-01_fieldmap.nii.gz)')
 
 
@@ -176,7 +176,7 @@ def test_other_reasons_are_explained(tiny_dataset):
     tiny_dataset.write_image(
         tiny_dataset.folder('sub-03', 'fmap') / 'sub-03_phase1.nii.gz', tiny_dataset.signal
     )
-    layout = open_layout(tiny_dataset.root)
+    layout = open_dataset(tiny_dataset.root)
     assert 'there is no MEGRE or T2starw image in anat/' in explain_missing(layout, '01')
     assert 'none of its 3 gradient-echo images can be used' in explain_missing(layout, '02')
     assert 'the phase of two echoes (sub-03_phase1.nii.gz)' in explain_missing(layout, '03')

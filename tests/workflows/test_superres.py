@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_layout
+from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_dataset
 from qsmprep.cli.parser import parse_args
 from qsmprep.cli.run import main
 from qsmprep.interfaces.superres import SuperResolve
@@ -107,7 +107,7 @@ def test_a_finer_map_is_written_only_where_it_is_finer(tiny_dataset, tmp_path, r
     """The voxels of the dataset are cubes of 2 mm."""
     tiny_dataset.add()
     found, _ = find_acquisitions(
-        open_layout(tiny_dataset.root, None), '01', [], None, InputOverrides()
+        open_dataset(tiny_dataset.root), '01', [], None, InputOverrides()
     )
     settings = Settings()
     settings = replace(

@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_layout
+from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_dataset
 from qsmprep.cli.invert import main as invert_main
 from qsmprep.cli.parser import parse_args
 from qsmprep.interfaces.inversion import InvertDipole
@@ -140,7 +140,7 @@ def test_sink_and_panel_are_there_only_with_uncertainty(
 ):
     tiny_dataset.add()
     found, _ = find_acquisitions(
-        open_layout(tiny_dataset.root, None), '01', [], None, InputOverrides()
+        open_dataset(tiny_dataset.root), '01', [], None, InputOverrides()
     )
     settings = Settings()
     settings = replace(settings, processing=replace(settings.processing, **changes))
