@@ -39,7 +39,6 @@ class Inputs:
     participants: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     filter_file: Path | None = None
-    database_dir: Path | None = None
     derivatives: dict[str, Path] = field(default_factory=dict)
     phase_range: tuple[float, float] | None = None
     phase_sign: int = 1

@@ -135,6 +135,7 @@ class TinyDataset:
         image.header.set_data_dtype(dtype)
         image.header.set_slope_inter(slope, intercept)
         image.header.set_xyzt_units('mm')
+        image.set_sform(image.affine, 1)
         image.to_filename(path)
 
     def edit_image(self, ending: str, change=None, affine=None) -> None:

@@ -13,6 +13,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import node_name, resolution_label
+from qsmprep.bids.given import GivenMask
 from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.qsm.grid import Grid
@@ -30,8 +31,8 @@ class Job:
 
     acquisition: Acquisition
     metadata: dict
-    brain_mask: Path | None = None
-    reference_mask: Path | None = None
+    brain_mask: GivenMask | None = None
+    reference_mask: GivenMask | None = None
     truth: Path | None = None
 
 
@@ -297,14 +298,17 @@ def _input_files(job: Job) -> dict:
         'phase_files': acquisition.phase,
         'real_files': acquisition.real,
         'imaginary_files': acquisition.imaginary,
-        'brain_mask': job.brain_mask,
-        'reference_mask': job.reference_mask,
     }
-    return {
-        key: [str(f) for f in value] if isinstance(value, tuple) else str(value)
-        for key, value in files.items()
-        if value
-    }
+    inputs = {key: [str(file) for file in value] for key, value in files.items() if value}
+    for kind, mask in (('brain', job.brain_mask), ('reference', job.reference_mask)):
+        if mask is not None:
+            inputs[f'{kind}_mask'] = str(mask.path)
+            inputs[f'{kind}_placement'] = {
+                'threshold': mask.threshold,
+                'by_voxels': mask.by_voxels,
+                'uri': mask.uri,
+            }
+    return inputs
 
 
 def _phase_keywords(acquisition: Acquisition) -> dict:

@@ -7,6 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.inversion import InvertDipole, Reference
+from qsmprep.interfaces.mask import MatchMask
 from qsmprep.methods import INVERSIONS
 
 
@@ -57,7 +58,7 @@ def init_inversion_wf(
         Combined magnitude.
     mask
         Voxels that have a local field.
-    reference_mask
+    reference_mask, reference_placement
         Mask of the reference region.
 
     Outputs
@@ -78,7 +79,9 @@ def init_inversion_wf(
     }.get(reference, f'Its mean over the region {reference!r} is the reference (zero). ')
 
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'noise', 'magnitude', 'mask', 'reference_mask']),
+        niu.IdentityInterface(
+            fields=['field', 'noise', 'magnitude', 'mask', 'reference_mask', 'reference_placement']
+        ),
         name='inputnode',
     )
     outputnode = pe.Node(
@@ -118,5 +121,13 @@ def init_inversion_wf(
         (reference_chi, outputnode, [('chi', 'chi'), ('parameters', 'reference_parameters')]),
     ])  # fmt:skip
     if reference not in ('brain', 'none'):
-        workflow.connect(inputnode, 'reference_mask', reference_chi, 'region')
+        match_region = pe.Node(MatchMask(), name='match_region')
+        workflow.connect([
+            (inputnode, match_region, [
+                ('reference_mask', 'mask'),
+                ('reference_placement', 'placement'),
+                ('mask', 'reference'),
+            ]),
+            (match_region, reference_chi, [('mask', 'region')]),
+        ])  # fmt:skip
     return workflow

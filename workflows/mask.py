@@ -41,8 +41,8 @@ def init_mask_wf(
         Magnitude, echoes along the fourth axis.
     quality
         Quality of the phase, 0 to 1.
-    brain_mask
-        A mask made elsewhere.
+    brain_mask, brain_placement
+        A mask made elsewhere, and how it is read (see ``MatchMask``).
 
     Outputs
     -------
@@ -64,7 +64,7 @@ def init_mask_wf(
             'holes filled. '
         )
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['magnitude', 'quality', 'brain_mask']),
+        niu.IdentityInterface(fields=['magnitude', 'quality', 'brain_mask', 'brain_placement']),
         name='inputnode',
     )
     outputnode = pe.Node(
@@ -74,7 +74,11 @@ def init_mask_wf(
     if given:
         brain = pe.Node(MatchMask(), name='brain')
         workflow.connect([
-            (inputnode, brain, [('brain_mask', 'mask'), ('magnitude', 'reference')]),
+            (inputnode, brain, [
+                ('brain_mask', 'mask'),
+                ('brain_placement', 'placement'),
+                ('magnitude', 'reference'),
+            ]),
         ])  # fmt:skip
     else:
         brain = pe.Node(

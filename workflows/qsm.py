@@ -118,9 +118,9 @@ def init_qsm_wf(
         One file an echo, or
     real_files, imaginary_files
         the same in the other form.
-    brain_mask
-        A mask made elsewhere, for ``brain_extraction='given'``.
-    reference_mask
+    brain_mask, brain_placement
+        A mask made elsewhere, for ``brain_extraction='given'``, and how it is read.
+    reference_mask, reference_placement
         Mask of the reference region.
 
     Outputs
@@ -143,7 +143,9 @@ def init_qsm_wf(
                 'real_files',
                 'imaginary_files',
                 'brain_mask',
+                'brain_placement',
                 'reference_mask',
+                'reference_placement',
             ]
         ),
         name='inputnode',
@@ -192,7 +194,10 @@ def init_qsm_wf(
             ('phase', 'inputnode.phase'),
         ]),
         (prepare_echoes, mask_wf, [('magnitude', 'inputnode.magnitude')]),
-        (inputnode, mask_wf, [('brain_mask', 'inputnode.brain_mask')]),
+        (inputnode, mask_wf, [
+            ('brain_mask', 'inputnode.brain_mask'),
+            ('brain_placement', 'inputnode.brain_placement'),
+        ]),
         (fieldmap_wf, mask_wf, [('outputnode.quality', 'inputnode.quality')]),
         (fieldmap_wf, background_wf, [
             ('outputnode.field', 'inputnode.field'),
@@ -205,7 +210,10 @@ def init_qsm_wf(
             ('outputnode.noise', 'inputnode.noise'),
         ]),
         (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
-        (inputnode, inversion_wf, [('reference_mask', 'inputnode.reference_mask')]),
+        (inputnode, inversion_wf, [
+            ('reference_mask', 'inputnode.reference_mask'),
+            ('reference_placement', 'inputnode.reference_placement'),
+        ]),
     ])  # fmt:skip
     if relaxometry:
         fit_relaxation = pe.Node(

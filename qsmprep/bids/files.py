@@ -8,6 +8,7 @@ from pathlib import Path
 from qsmprep.bids.errors import InputError
 
 MAX_JSON_BYTES = 2**24
+MAX_DEPTH = 32
 
 
 def check_path(path: str | Path) -> Path:
@@ -62,7 +63,7 @@ def read_json(path: str | Path):
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror}; check its rights.') from error
     try:
-        return json.loads(raw.decode('utf-8-sig'))
+        content = json.loads(raw.decode('utf-8-sig'))
     except UnicodeDecodeError as error:
         raise InputError(
             f'{path} is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}), as '
@@ -70,6 +71,11 @@ def read_json(path: str | Path):
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f'{path} is no readable JSON: {error}; correct or remove it.') from error
+    if _is_deeper(content, MAX_DEPTH):
+        raise InputError(
+            f'{path} holds lists and objects nested more than {MAX_DEPTH} deep; replace it.'
+        )
+    return content
 
 
 def read_json_object(path: str | Path) -> dict:
@@ -89,3 +95,16 @@ def read_json_object(path: str | Path) -> dict:
             'expected; correct it.'
         )
     return content
+
+
+def _is_deeper(content: object, depth: int) -> bool:
+    """Whether lists and objects are nested deeper than that."""
+    level = [content]
+    for _ in range(depth + 1):
+        level = [
+            item
+            for container in level
+            if isinstance(container, list | dict)
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return bool(level)

@@ -15,7 +15,12 @@ from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import bids_uri, dataset_link, output_path
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path
-from qsmprep.bids.headers import MAX_VOXELS, check_geometry, read_header
+from qsmprep.bids.headers import (
+    MAX_VOXELS,
+    check_geometry,
+    inspect_image,
+    read_header,
+)
 from qsmprep.bids.layout import LONG_NAMES
 
 HALF = 0.5
@@ -154,6 +159,24 @@ def inspect_mask(
                 f'{volume_ml[0]:g} to {volume_ml[1]:g} ml: check that it is the mask of the brain.'
             )
     return GivenMask(path, uri, by_voxels, threshold, (*warnings, *notes))
+
+
+def check_truth(path: Path, acquisition: Acquisition) -> None:
+    """
+    Check a true map: it must be readable and have the matrix of the echoes.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+
+    """
+    shape = inspect_image(path).shape
+    if shape != acquisition.shape:
+        raise InputError(
+            f'{path} has {" x ".join(map(str, shape))} voxels, but {acquisition.stem} has '
+            f'{" x ".join(map(str, acquisition.shape))}; give a true map on its grid.'
+        )
 
 
 def place_mask(

@@ -149,10 +149,7 @@ def shorten(value: object, length: int = 80) -> str:
     ("'3T'", '[0, 0, 0, ...')
 
     """
-    try:
-        text = repr(value)
-    except ValueError:
-        return 'a number of very many digits'
+    text = repr(value)
     return text if len(text) <= length else f'{text[:length]}...'
 
 
@@ -261,9 +258,7 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
     for key in ('Units', 'Manufacturer', 'MagneticFieldStrength'):
         values = [sidecar.get(key) for sidecar in sidecars]
         if any(value != values[0] for value in values):
-            listing = ', '.join(
-                'missing' if value is None else shorten(value, 40) for value in values
-            )
+            listing = ', '.join('missing' if value is None else str(value)[:40] for value in values)
             raise InputError(
                 f'{pairs[0].second.path}: the echoes differ in {key} ({listing}); give all of '
                 'them the same in their sidecars.'

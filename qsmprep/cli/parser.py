@@ -85,10 +85,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         '--bids-database-dir',
-        dest='database_dir',
-        type=Path,
         metavar='PATH',
-        help='folder of the pybids database: made if absent, reused if present',
+        help='accepted; no database is needed, for only the folders of the participants are read',
     )
     group.add_argument(
         '-d',
@@ -339,7 +337,8 @@ def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     analysis_level = given.pop('analysis_level')
-    given.pop('notrack', None)
+    for unused in ('notrack', 'bids_database_dir'):
+        given.pop(unused, None)
     settings = Settings()
     config_file = given.pop('config_file', None)
     if config_file is not None:

@@ -9,6 +9,7 @@ import subprocess
 import time
 import traceback
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from qsmprep.bids.acquisitions import (
@@ -19,17 +20,18 @@ from qsmprep.bids.acquisitions import (
     explain_missing,
     find_acquisitions,
     load_filters,
-    open_layout,
+    open_dataset,
     select_participants,
     select_sessions,
 )
 from qsmprep.bids.derivatives import (
     bids_uri,
-    find_derivative,
     output_path,
     software_versions,
     write_dataset_description,
 )
+from qsmprep.bids.given import PLAUSIBLE_BRAIN_ML, check_truth, find_given, inspect_mask
+from qsmprep.bids.layout import Dataset
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
@@ -67,9 +69,9 @@ def run_participants(settings: Settings, command: str) -> int:
     """
     output_dir = settings.outputs.output_dir
     try:
-        layout = open_layout(settings.inputs.bids_dir, settings.inputs.database_dir)
-        participants = select_participants(layout, list(settings.inputs.participants))
-        sessions = select_sessions(layout, list(settings.inputs.sessions))
+        dataset = open_dataset(settings.inputs.bids_dir)
+        participants = select_participants(dataset, settings.inputs.participants)
+        sessions = select_sessions(dataset, settings.inputs.sessions, participants)
         if settings.execution.reports_only:
             return _assemble_reports(settings, participants)
         filters = load_filters(settings.inputs.filter_file) if settings.inputs.filter_file else None
@@ -98,13 +100,13 @@ def run_participants(settings: Settings, command: str) -> int:
     logs = output_dir / 'logs'
     logs.mkdir(parents=True, exist_ok=True)
     (logs / f'{run_uuid}.toml').write_text(settings.to_toml())
-    write_dataset_description(output_dir, settings.inputs.bids_dir)
+    write_dataset_description(output_dir, settings.inputs.bids_dir, settings.inputs.derivatives)
 
     jobs, records = [], {}
     for participant in participants:
         record = participant_record(participant, run_uuid, command)
         try:
-            jobs += _collect_jobs(layout, record, settings, sessions, filters)
+            jobs += _collect_jobs(dataset, record, settings, sessions, filters)
         except InputError as error:
             _note_error(record, f'sub-{participant}: {error}')
         except Exception as error:
@@ -119,7 +121,7 @@ def run_participants(settings: Settings, command: str) -> int:
 
 
 def _collect_jobs(
-    layout, record: dict, settings: Settings, sessions: list[str], filters: dict | None
+    dataset: Dataset, record: dict, settings: Settings, sessions: list[str], filters: dict | None
 ) -> list:
     """Jobs of a participant; what is found, usable or not, goes into the record."""
     participant, inputs = record['participant'], settings.inputs
@@ -128,7 +130,7 @@ def _collect_jobs(
         phase_sign=inputs.phase_sign,
         fix_ge_slices=inputs.fix_ge_slices,
     )
-    found, rejected = find_acquisitions(layout, participant, sessions, filters, overrides)
+    found, rejected = find_acquisitions(dataset, participant, sessions, filters, overrides)
     jobs, names = [], set()
     for acquisition in found:
         name = output_path('chi', acquisition.entities)
@@ -138,18 +140,19 @@ def _collect_jobs(
                     f'{acquisition.stem}: another acquisition is already written to {name}; tell '
                     'them apart by an acq- or run- label, or choose one with --bids-filter-file.'
                 )
-            jobs.append(_make_job(acquisition, settings))
+            job = _make_job(acquisition, settings)
         except InputError as error:
             sources = acquisition.sources
             rejected.append(RejectedAcquisition(acquisition.stem, str(error), sources))
         else:
             names.add(name)
-            record['acquisitions'].append(acquisition_record(acquisition))
+            jobs.append(job)
+            record['acquisitions'].append(acquisition_record(job.acquisition))
     for item in rejected:
         LOGGER.error('%s', item.error)
         record['acquisitions'].append(rejected_record(item))
     if not record['acquisitions']:
-        _note_error(record, explain_missing(layout, participant))
+        _note_error(record, explain_missing(dataset, participant))
     return jobs
 
 
@@ -266,16 +269,28 @@ def _make_job(acquisition: Acquisition, settings: Settings):
     """Acquisition, what its sidecars say, and what the given derivatives hold for it."""
     from qsmprep.workflows.base import Job
 
-    datasets, reference = settings.inputs.derivatives, settings.processing.reference
-    reference_mask = None
-    if reference not in ('brain', 'none'):
-        reference_mask = find_derivative(datasets, acquisition.entities, f'label-{reference}_mask')
-        if reference_mask is None:
+    datasets, processing = settings.inputs.derivatives, settings.processing
+    brain, reference, truth, warnings = None, None, None, []
+    if 'brain-extraction' not in processing.force:
+        path, uri, warnings = find_given(datasets, acquisition, 'desc-brain_mask', 'brain_mask')
+        brain = path and inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML)
+    if processing.reference not in ('brain', 'none'):
+        ending = f'label-{processing.reference}_mask'
+        path, uri, notes = find_given(datasets, acquisition, ending)
+        if path is None:
             raise InputError(
-                f'{acquisition.stem}: no mask of the reference region {reference!r} '
-                f'(sub-{acquisition.subject}..._label-{reference}_mask.nii.gz) among the '
-                '--derivatives; add its dataset, or use --reference brain.'
+                f'{acquisition.stem}: no mask of the reference region {processing.reference!r} '
+                f'(sub-{acquisition.subject}..._{ending}.nii.gz in anat/) among the --derivatives; '
+                f'add its dataset, or use --reference brain. {" ".join(notes)}'.strip()
             )
+        reference = inspect_mask(path, uri, acquisition)
+    if 'truth' in datasets:
+        truth, _, _ = find_given({'truth': datasets['truth']}, acquisition, 'Chimap', 'chi')
+    if truth is not None:
+        check_truth(truth, acquisition)
+    for mask in (brain, reference):
+        warnings += mask.warnings if mask else ()
+    acquisition = replace(acquisition, warnings=(*acquisition.warnings, *warnings))
     metadata = {
         'Software': software_versions(),
         'Sources': [bids_uri(source) for source in acquisition.sources],
@@ -283,11 +298,10 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         'MagneticFieldStrength': acquisition.field_strength_t,
         **acquisition.metadata,
     }
-    truth = {name: path for name, path in datasets.items() if name == 'truth'}
     return Job(
         acquisition=acquisition,
         metadata=metadata,
-        brain_mask=find_derivative(datasets, acquisition.entities, 'desc-brain_mask'),
-        reference_mask=reference_mask,
-        truth=find_derivative(truth, acquisition.entities, 'Chimap'),
+        brain_mask=brain,
+        reference_mask=reference,
+        truth=truth,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
+from qsmprep.bids.headers import scanner_affine
 from qsmprep.qsm.grid import Grid
 
 
@@ -24,8 +25,12 @@ def read_echoes(path: str | Path) -> np.ndarray:
 
 def read_grid(path: str | Path) -> Grid:
     """Return the grid of an image: shape, voxel size and B0 direction from its affine."""
-    image = nb.load(path)
-    return Grid.from_affine(image.shape, image.affine)
+    return Grid.from_affine(nb.load(path).shape, affine_of(path))
+
+
+def affine_of(path: str | Path) -> np.ndarray:
+    """Affine of an image to scanner mm: of its two transforms the one that leads to the scanner."""
+    return scanner_affine(nb.load(path).header)
 
 
 def save(
@@ -36,7 +41,7 @@ def save(
     Masks are saved as uint8, all else as float32.
     """
     kind = np.uint8 if data.dtype == bool else np.float32
-    affine = nb.load(reference).affine if affine is None else affine
+    affine = affine_of(reference) if affine is None else affine
     image = nb.Nifti1Image(np.asarray(data, dtype=kind), affine)
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)

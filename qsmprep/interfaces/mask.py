@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import nibabel as nb
-import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -43,7 +42,7 @@ class ExtractBrain(SimpleInterface):
     def _run_interface(self, runtime):
         path, method = self.inputs.magnitude, self.inputs.method
         scan = {
-            'affine': nb.load(path).affine,
+            'affine': images.affine_of(path),
             'device': 'cuda' if self.inputs.use_gpu else 'cpu',
         }
         found = choose('brain extraction', method).run(images.read_echoes(path)[..., 0], scan=scan)
@@ -150,6 +149,10 @@ class TrustPhase(SimpleInterface):
 class _MatchMaskInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, mandatory=True, desc='a mask made elsewhere')
     reference = File(exists=True, mandatory=True, desc='image whose grid it must have')
+    placement = traits.Dict(
+        desc='what the checks of the input found: threshold, by_voxels, uri; by default values '
+        'above zero, placed by the affine'
+    )
 
 
 class _MatchMaskOutputSpec(TraitedSpec):
@@ -164,25 +167,24 @@ class MatchMask(SimpleInterface):
     output_spec = _MatchMaskOutputSpec
 
     def _run_interface(self, runtime):
-        from nitransforms.linear import Affine
-        from nitransforms.resampling import apply
+        from qsmprep.bids.given import place_mask
 
         inputs = self.inputs
-        mask, reference = nb.load(inputs.mask), nb.load(inputs.reference)
-        same_grid = mask.shape == reference.shape[:3] and np.allclose(
-            mask.affine, reference.affine, atol=1e-3
-        )
-        if same_grid:
-            data = images.read(inputs.mask, bool)
-        else:
-            target = nb.Nifti1Image(np.zeros(reference.shape[:3], np.uint8), reference.affine)
-            source = nb.Nifti1Image(images.read(inputs.mask, bool).astype(np.uint8), mask.affine)
-            data = apply(Affine(np.eye(4)), source, target, order=0).get_fdata() > 0
+        found = inputs.placement if isdefined(inputs.placement) else {}
+        threshold, by_voxels = found.get('threshold', 0.0), found.get('by_voxels', False)
+        shape = images.read_grid(inputs.reference).shape
+        affine = images.affine_of(inputs.reference)
+        data = place_mask(inputs.mask, threshold, by_voxels, shape, affine)
         if not data.any():
             raise ValueError(
                 f'The mask {inputs.mask} is empty on the grid of {inputs.reference}; '
                 'give a mask in the scanner space of the echoes.'
             )
         self._results['mask'] = images.write(data, inputs.reference, runtime.cwd, 'given')
-        self._results['parameters'] = {'Method': 'given', 'Resampled': not same_grid}
+        self._results['parameters'] = {
+            'Method': 'given',
+            **({'File': found['uri']} if 'uri' in found else {}),
+            'Threshold': threshold,
+            'Resampled': not by_voxels,
+        }
         return runtime

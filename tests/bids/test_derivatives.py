@@ -5,7 +5,6 @@ import json
 import pytest
 
 from qsmprep.bids.derivatives import (
-    find_derivative,
     io_spec,
     output_path,
     write_dataset_description,
@@ -55,19 +54,3 @@ def test_description_tells_no_path_of_the_host(tmp_path):
     assert str(tmp_path) not in text
     assert content['DatasetLinks'] == {'raw': '../raw'}
     assert content['GeneratedBy'][0]['Name'] == 'qsmprep'
-
-
-def test_the_mask_that_shares_most_entities_is_found(tmp_path):
-    anat = tmp_path / 'sub-01' / 'anat'
-    anat.mkdir(parents=True)
-    for name in (
-        'sub-01_desc-brain_mask.nii.gz',
-        'sub-01_run-1_desc-brain_mask.nii.gz',
-        'sub-01_run-2_desc-brain_mask.nii.gz',
-        'sub-01_run-1_space-MNI_desc-brain_mask.nii.gz',
-    ):
-        (anat / name).touch()
-    entities = {'subject': '01', 'run': '1'}
-    found = find_derivative({'masks': tmp_path}, entities, 'desc-brain_mask')
-    assert found.name == 'sub-01_run-1_desc-brain_mask.nii.gz'
-    assert find_derivative({'masks': tmp_path}, {'subject': '02'}, 'desc-brain_mask') is None

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import struct
 
 import nibabel as nb
@@ -19,6 +20,7 @@ def path(tmp_path):
     """Return an image of 6 x 5 x 4 voxels from -3 to 56.5 by a slope of 0.5."""
     image = nb.Nifti1Image(np.arange(120, dtype=np.int16).reshape(6, 5, 4), np.diag([1, 1, 2, 1]))
     image.header.set_slope_inter(0.5, -3)
+    image.set_sform(image.affine, 1)
     image.to_filename(tmp_path / 'image.nii.gz')
     return tmp_path / 'image.nii.gz'
 
@@ -197,12 +199,41 @@ def test_orientation_is_questioned(tmp_path):
     image.set_qform(np.eye(4), 0)
     image.to_filename(tmp_path / 'x.nii')
     assert 'holds no orientation' in inspect_image(tmp_path / 'x.nii').warnings[0]
-    image.set_qform(np.eye(4), 1)
-    image.set_sform(np.diag([1, 1, -1, 1]), 4)
+
+
+OTHER = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=float)
+
+
+@pytest.mark.parametrize(
+    ('sform_code', 'qform_code', 'used', 'warning'),
+    [
+        (
+            4,
+            1,
+            'qform',
+            r'sform \(code 4\) and qform \(code 1\) differ by .* 90.0 degrees; the qform',
+        ),
+        (2, 1, 'qform', 'the qform is used'),
+        (1, 2, 'sform', 'the sform is used'),
+        (1, 1, 'sform', 'the sform is used'),
+        (1, 0, 'sform', None),
+        (0, 1, 'qform', None),
+        (4, 0, 'sform', 'neither transform leads to the scanner .* but to a standard space'),
+        (2, 0, 'sform', r'\(sform 2, qform 0; 1 is expected\)'),
+        (0, 2, 'qform', 'neither transform leads to the scanner'),
+    ],
+)
+def test_the_direction_of_b0_comes_from_the_transform_of_the_scanner(
+    tmp_path, sform_code, qform_code, used, warning
+):
+    image = nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+    image.set_qform(OTHER, qform_code)
+    image.set_sform(np.eye(4), sform_code)
     image.to_filename(tmp_path / 'x.nii')
-    warnings = ' '.join(inspect_image(tmp_path / 'x.nii').warnings)
-    assert 'sform and qform differ by up to 2; the sform is used' in warnings
-    assert 'standard space' in warnings
+    summary = inspect_image(tmp_path / 'x.nii')
+    expected = OTHER if used == 'qform' else np.eye(4)
+    np.testing.assert_allclose(summary.affine, expected, atol=1e-6)
+    assert summary.warnings == () if warning is None else re.search(warning, summary.warnings[0])
 
 
 def test_voxel_size_of_affine_wins_over_pixdim(path):

@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from bids.layout import Query
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.filters import load_filters
 from qsmprep.bids.layout import (
     explain_missing,
-    load_filters,
     open_dataset,
     select_participants,
     select_sessions,
@@ -48,49 +47,16 @@ def test_a_dataset_without_participants_is_named(tiny_dataset):
     with pytest.raises(InputError, match=r'tiny has no participant .*; check bids_dir\.'):
         select_participants(layout, [])
     with pytest.raises(InputError, match=r'tiny has no session .*, or drop --session-label\.'):
-        select_sessions(layout, ['a'])
+        select_sessions(layout, ['a'], [])
 
 
-def test_a_broken_sidecar_is_named(tiny_dataset):
+def test_derivatives_and_source_data_are_no_participants(tiny_dataset):
     tiny_dataset.add()
-    (tiny_dataset.root / 'MEGRE.json').write_text('{"EchoTime": ')
-    with pytest.raises(InputError, match=r'MEGRE\.json'):
-        open_dataset(tiny_dataset.root)
-
-
-def test_index_is_kept_and_used_again(tiny_dataset, tmp_path):
-    tiny_dataset.add()
-    first = open_dataset(tiny_dataset.root, tmp_path / 'index')
-    assert any((tmp_path / 'index').iterdir())
-    assert open_dataset(tiny_dataset.root, tmp_path / 'index').get_subjects() == ['01']
-    assert len(first.get(suffix='MEGRE', extension='.nii.gz')) == 6
-
-
-def test_index_of_another_dataset_is_refused(tiny_dataset, philips_dataset, tmp_path):
-    open_dataset(philips_dataset, tmp_path / 'index')
-    with pytest.raises(InputError, match='holds the index of another dataset, .*philips'):
-        open_dataset(tiny_dataset.root, tmp_path / 'index')
-
-
-def test_an_index_that_is_a_file_is_named(tiny_dataset, tmp_path):
-    (tmp_path / 'index').touch()
-    with pytest.raises(InputError, match=r'--bids-database-dir .*index is a file; name a folder'):
-        open_dataset(tiny_dataset.root, tmp_path / 'index')
-
-
-def test_broken_index_is_named(tiny_dataset, tmp_path):
-    (tmp_path / 'layout_index.sqlite').write_text('x')
-    with pytest.raises(InputError, match='holds no index that can be read'):
-        open_dataset(tiny_dataset.root, tmp_path)
-
-
-def test_derivatives_and_other_datatypes_are_not_indexed(tiny_dataset):
-    tiny_dataset.add()
-    for folder in ('derivatives/qsmprep/sub-09/anat', 'sub-09/func', 'sourcedata/sub-09/anat'):
+    for folder in ('derivatives/qsmprep/sub-09/anat', 'sourcedata/sub-09/anat'):
         path = tiny_dataset.root / folder / 'sub-09_echo-1_part-phase_MEGRE.nii.gz'
         path.parent.mkdir(parents=True)
         path.touch()
-    assert open_dataset(tiny_dataset.root).get_subjects() == ['01']
+    assert open_dataset(tiny_dataset.root).participants() == ['01']
 
 
 def test_participants_with_and_without_prefix(layout):
@@ -112,14 +78,14 @@ def test_labels_cannot_climb(layout, label):
     with pytest.raises(InputError, match='is no valid label for sub-'):
         select_participants(layout, [label])
     with pytest.raises(InputError, match='is no valid label for ses-'):
-        select_sessions(layout, [label])
+        select_sessions(layout, [label], ['01', '02'])
 
 
 def test_sessions(layout):
-    assert select_sessions(layout, []) == []
-    assert select_sessions(layout, ['ses-b']) == ['b']
+    assert select_sessions(layout, [], ['01', '02']) == []
+    assert select_sessions(layout, ['ses-b'], ['01', '02']) == ['b']
     with pytest.raises(InputError, match='No session ses-z in the dataset; it has ses-a, ses-b'):
-        select_sessions(layout, ['z'])
+        select_sessions(layout, ['z'], ['01', '02'])
 
 
 def write_filters(tmp_path, content):
@@ -137,7 +103,7 @@ def test_filters_know_absence_and_presence(tmp_path):
         },
     )
     assert load_filters(path) == {
-        'megre': {'run': Query.NONE, 'acquisition': Query.ANY, 'echo': [1, 2], 'session': '1'}
+        'megre': {'run': None, 'acquisition': '*', 'echo': [1, 2], 'session': '1'}
     }
 
 

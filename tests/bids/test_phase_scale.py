@@ -1,8 +1,11 @@
 """Phase is scaled by what is known of it, and refused where that is contradicted."""
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qsmprep.bids.errors import InputError
@@ -45,7 +48,6 @@ MRAD = (-1000 * math.pi, 1000 * math.pi)
     [
         (image(-3.1, 3.14), {'Units': 'rad'}, PI),
         (image(-0.4, 0.9), {'Units': 'rad'}, PI),
-        (image(-3, 3, True), {'Units': 'rad'}, PI),
         (image(0, 6.28), {'Units': 'rad'}, PI),
         (image(0, 4095, True), {'Manufacturer': 'Siemens'}, (0, 4096)),
         (image(12, 3900, True), {'Manufacturer': 'SIEMENS', 'Units': 'arbitrary'}, (0, 4096)),
@@ -84,6 +86,8 @@ def test_all_echoes_share_one_range_which_none_need_fill():
         (image(-3, 3, True), {'Manufacturer': 'Philips'}, 'cannot be scaled'),
         (image(-180, 180), {'Units': 'Hz'}, "has the Units 'Hz'"),
         (image(0, 0, True), {'Units': 'rad'}, 'next to nothing'),
+        (image(-3, 3, True), {'Units': 'rad'}, 'are whole numbers, as radians are not'),
+        (image(0, 4095, True), {'Units': 'rad'}, 'are whole numbers, as radians are not'),
     ],
 )
 def test_contradictions_name_the_file_and_the_way_out(stored, metadata, message):
@@ -109,12 +113,51 @@ def test_the_user_has_the_first_word():
 
 @pytest.mark.parametrize(
     ('phase_range', 'message'),
-    [((0, 2000), 'do not lie in --phase-range 0 to 2000'), ((5, 5), 'LOW must be less than HIGH'),
-     ((math.nan, 1), 'LOW must be less than HIGH')],
-)  # fmt: skip
+    [((5, 5), 'LOW must be less than HIGH'), ((math.nan, 1), 'LOW must be less than HIGH')],
+)
 def test_the_user_may_be_wrong(phase_range, message):
     with pytest.raises(InputError, match=message):
         limits(image(0, 4095, True), overrides=InputOverrides(phase_range=phase_range))
+
+
+def test_values_beyond_a_turn_wrap_with_a_warning():
+    overrides = InputOverrides(phase_range=(0, 2000))
+    scale, warnings = choose_phase_scale([image(0, 4095, True)], {}, overrides)
+    assert (scale.low, scale.high) == (0, 2000)
+    assert 'from 0 to 4095 go beyond --phase-range 0 to 2000; they are wrapped' in warnings[0]
+    for stored in (image(-6.2, 6.2), image(-5.3, 1.0), image(-40.0, 90.0)):
+        scale, warnings = choose_phase_scale([stored], {'Units': 'rad'}, NONE)
+        assert (scale.low, scale.high) == PI
+        assert 'they are wrapped to +-pi' in warnings[0]
+    _, warnings = choose_phase_scale([image(-0.4, 0.9)], {'Units': 'rad'}, NONE)
+    assert 'stays between -0.4 and 0.9 rad' in warnings[0]
+
+
+@pytest.mark.parametrize('shown', [(-1.0, 1.0), (0.0, 1.0), (-180.0, 180.0), (-0.5, 0.5)])
+def test_radians_that_wrap_elsewhere_are_none_and_the_advice_works(shown):
+    values = np.random.default_rng(0).uniform(*shown, (4096, 2)).astype(np.float32)
+    stored = replace(image(*shown), sample=values)
+    with pytest.raises(InputError, match='the phase wraps between') as error:
+        limits(stored, Units='rad')
+    low, high = re.search(r'give --phase-range (\S+) (\S+);', str(error.value)).groups()
+    advised = InputOverrides(phase_range=(float(low), float(high)))
+    assert limits(stored, Units='rad', overrides=advised) == pytest.approx(
+        shown, rel=1e-3, abs=1e-3
+    )
+
+
+def test_each_echo_is_tested():
+    rng = np.random.default_rng(0)
+    echoes = [
+        replace(image(low, high), sample=rng.uniform(low, high, (4096, 2)).astype(np.float32))
+        for low, high in (PI, (-1.0, 1.0))
+    ]
+    with pytest.raises(InputError, match=r'wraps between -0\.99\d* and 0\.99'):
+        limits(*echoes, Units='rad')
+    values = rng.uniform(0, 4095, (4096, 2)).round().astype(np.float32)
+    half = replace(image(0, 4095, True), sample=values)
+    with pytest.raises(InputError, match='wraps between 0 and 4095'):
+        limits(half, image(-4096, 4094, True), Manufacturer='Siemens')
 
 
 def test_assumptions_are_told():

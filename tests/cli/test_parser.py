@@ -54,7 +54,7 @@ def test_every_flag_has_its_place_in_the_settings():
     sections = [getattr(Settings(), name) for name in Settings.__dataclass_fields__]
     known = {field for section in sections for field in section.__dataclass_fields__}
     flags = {action.dest for action in build_parser()._actions}
-    apart = {'help', 'version', 'analysis_level', 'config_file', 'notrack'}
+    apart = {'help', 'version', 'analysis_level', 'config_file', 'notrack', 'bids_database_dir'}
     assert flags - apart <= known
 
 

@@ -106,9 +106,7 @@ def test_the_source_shapes_the_graph(prior):
 def test_a_finer_map_is_written_only_where_it_is_finer(tiny_dataset, tmp_path, resolution, label):
     """The voxels of the dataset are cubes of 2 mm."""
     tiny_dataset.add()
-    found, _ = find_acquisitions(
-        open_dataset(tiny_dataset.root), '01', [], None, InputOverrides()
-    )
+    found, _ = find_acquisitions(open_dataset(tiny_dataset.root), '01', [], None, InputOverrides())
     settings = Settings()
     settings = replace(
         settings,

@@ -139,9 +139,7 @@ def test_sink_and_panel_are_there_only_with_uncertainty(
     tiny_dataset, tmp_path, with_sampler, changes, expected
 ):
     tiny_dataset.add()
-    found, _ = find_acquisitions(
-        open_dataset(tiny_dataset.root), '01', [], None, InputOverrides()
-    )
+    found, _ = find_acquisitions(open_dataset(tiny_dataset.root), '01', [], None, InputOverrides())
     settings = Settings()
     settings = replace(settings, processing=replace(settings.processing, **changes))
     settings = replace(settings, outputs=replace(settings.outputs, output_dir=tmp_path / 'out'))
