@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import nibabel as nb
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
