@@ -17,10 +17,10 @@ from qsmprep.bids.given import GivenMask
 from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.qsm.grid import Grid
+from qsmprep.reports.panels import drawable
 from qsmprep.settings import Settings
 from qsmprep.workflows.outputs import init_outputs_wf
 from qsmprep.workflows.qsm import init_qsm_wf
-from qsmprep.workflows.reports import INPUTS as PANEL_INPUTS
 from qsmprep.workflows.reports import init_reports_wf
 from qsmprep.workflows.superres import init_superres_wf
 
@@ -125,13 +125,14 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         volume_gb=volume_gb,
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
-    missing = {
-        'r2star': not relaxometry,
-        'truth': job.truth is None,
-        'uncertainty': not uncertainty,
-        'superres': resolution is None,
-    }
-    panels = tuple(panel for panel in PANEL_INPUTS if not missing.get(panel))
+    images = (
+        'chi', 'chi_mask', 'local_field', 'total_field', 'field_noise', 'brain_mask',
+        'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
+        *(('uncertainty',) if uncertainty else ()),
+    )  # fmt:skip
+    shown = (*images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_residual')
+    elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
+    panels = drawable({*shown, *(image for image, there in elsewhere.items() if there)})
     reports_wf = init_reports_wf(
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,
@@ -153,12 +154,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
         panels=panels,
     )
-    images = (
-        'chi', 'chi_mask', 'local_field', 'total_field', 'field_noise', 'brain_mask',
-        'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
-        *(('uncertainty',) if uncertainty else ()),
-    )  # fmt:skip
-    _connect_results(workflow, qsm_wf, reports_wf, outputs_wf, images, panels)
+    _connect_results(workflow, qsm_wf, reports_wf, outputs_wf, images, shown, panels)
     if resolution is not None:
         superres_wf = init_superres_wf(
             resolution=processing.sr_resolution,
@@ -186,6 +182,7 @@ def _connect_results(
     reports_wf: Workflow,
     outputs_wf: Workflow,
     images: tuple[str, ...],
+    shown: tuple[str, ...],
     panels: tuple[str, ...],
 ) -> None:
     """Hand images and records to the sinks, and images to the panels of the report."""
@@ -204,9 +201,7 @@ def _connect_results(
         ]),
         (qsm_wf, reports_wf, [
             (f'outputnode.{x}', f'inputnode.{x}')
-            for x in (*images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped',
-                      'field_residual')
-            if x not in ('t2star', 's0')
+            for x in shown if x in reports_wf.get_node('inputnode').inputs.copyable_trait_names()
         ]),
         (reports_wf, outputs_wf, [('outputnode.quality', 'inputnode.quality')]),
         (reports_wf, outputs_wf, [

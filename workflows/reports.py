@@ -7,25 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.reports import DrawPanel, MeasureQuality
-
-INPUTS = {
-    'echoes': {'magnitude': 'magnitude', 'phase': 'phase', 'brain_mask': 'brain_mask'},
-    'unwrapped': {'unwrapped': 'unwrapped', 'brain_mask': 'brain_mask'},
-    'totalfield': {'total_field': 'field', 'field_noise': 'noise', 'brain_mask': 'brain_mask'},
-    'mask': {
-        'combined_magnitude': 'magnitude',
-        'brain_mask': 'brain_mask',
-        'reliable_mask': 'reliable_mask',
-        'chi_mask': 'mask',
-    },
-    'localfield': {'local_field': 'field', 'chi_mask': 'mask'},
-    'chi': {'chi': 'chi', 'chi_mask': 'mask'},
-    'uncertainty': {'uncertainty': 'uncertainty', 'chi_mask': 'mask'},
-    'superres': {'chi': 'chi', 'chi_fine': 'chi_fine'},
-    'r2star': {'r2star': 'r2star', 'brain_mask': 'brain_mask'},
-    'truth': {'truth': 'truth', 'chi': 'chi', 'chi_mask': 'mask'},
-}
-"""Panel -> field of the input node -> input of the node that draws it."""
+from qsmprep.reports.panels import PANELS
 
 QUALITY_INPUTS = {
     'chi': 'chi',
@@ -53,7 +35,7 @@ def init_reports_wf(
     Parameters
     ----------
     panels
-        Keys of ``INPUTS``.
+        Keys of :data:`qsmprep.reports.panels.PANELS`.
     echo_times_s
         Echo times [s].
     field_strength_t
@@ -77,7 +59,8 @@ def init_reports_wf(
 
     """
     workflow = Workflow(name=name)
-    fields = sorted({field for panel in INPUTS.values() for field in panel} | set(QUALITY_INPUTS))
+    images = {image for panel in panels for image in PANELS[panel].inputs}
+    fields = sorted(images | {*QUALITY_INPUTS, 'r2star'})
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=[*panels, 'quality']), name='outputnode')
     echoes_gb = len(echo_times_s) * volume_gb
@@ -91,7 +74,7 @@ def init_reports_wf(
             mem_gb=0.3 + 4 * echoes_gb,
         )
         workflow.connect([
-            (inputnode, draw, list(INPUTS[panel].items())),
+            (inputnode, draw, [(image, image) for image in PANELS[panel].inputs]),
             (draw, outputnode, [('out_file', panel)]),
         ])  # fmt:skip
 

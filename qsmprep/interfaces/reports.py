@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
     File,
     SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
 )
+from nipype.interfaces.io import add_traits
 
 from qsmprep.interfaces import images
-
-PANELS = (
-    'echoes',
-    'unwrapped',
-    'totalfield',
-    'mask',
-    'localfield',
-    'chi',
-    'uncertainty',
-    'superres',
-    'r2star',
-    'truth',
-)
+from qsmprep.reports.panels import PANELS
 
 
-class _DrawPanelInputSpec(BaseInterfaceInputSpec):
-    panel = traits.Enum(*PANELS, mandatory=True, desc='what to draw')
-    magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
-    phase = File(exists=True, desc='wrapped phase [rad]')
-    unwrapped = File(exists=True, desc='unwrapped phase [rad]')
-    field = File(exists=True, desc='total or local field [Hz]')
-    noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
-    brain_mask = File(exists=True, desc='brain')
-    reliable_mask = File(exists=True, desc='brain voxels with reliable phase')
-    mask = File(exists=True, desc='voxels of the susceptibility map')
-    chi = File(exists=True, desc='susceptibility [ppm]')
-    chi_fine = File(exists=True, desc='susceptibility [ppm] on a finer grid')
-    uncertainty = File(exists=True, desc='standard deviation of the susceptibility [ppm]')
-    truth = File(exists=True, desc='true susceptibility [ppm]')
-    r2star = File(exists=True, desc='R2* [1/s]')
+class _DrawPanelInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
+    panel = traits.Str(mandatory=True, desc='key of qsmprep.reports.panels.PANELS')
     echo_times_s = traits.List(traits.Float, desc='echo times [s]')
     field_strength_t = traits.Float(3.0, usedefault=True, desc='field strength [T]')
 
@@ -53,81 +31,29 @@ class _DrawPanelOutputSpec(TraitedSpec):
 
 
 class DrawPanel(SimpleInterface):
-    """Draw one panel of the report."""
+    """Draw one panel of the report; its inputs are the images that the panel names."""
 
     input_spec = _DrawPanelInputSpec
     output_spec = _DrawPanelOutputSpec
 
+    def __init__(self, *, panel: str, **inputs):
+        super().__init__(panel=panel)
+        add_traits(self.inputs, PANELS[panel].inputs, File(exists=True, mandatory=True))
+        self.inputs.trait_set(**inputs)
+
     def _run_interface(self, runtime):
-        inputs = self.inputs
-        path = Path(runtime.cwd) / f'{inputs.panel}.png'
-        self._results['out_file'] = str(getattr(self, f'_draw_{inputs.panel}')(inputs, path))
+        from qsmprep.reports import reportlets
+
+        inputs, panel = self.inputs, PANELS[self.inputs.panel]
+        draw = getattr(reportlets, panel.draw)
+        scan = {name: getattr(inputs, name) for name in ('echo_times_s', 'field_strength_t')}
+        path = draw(
+            out_path=Path(runtime.cwd) / f'{inputs.panel}.png',
+            **{argument: getattr(inputs, image) for image, argument in panel.inputs.items()},
+            **{name: scan[name] for name in scan.keys() & inspect.signature(draw).parameters},
+        )
+        self._results['out_file'] = str(path)
         return runtime
-
-    def _draw_echoes(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_echoes
-
-        return plot_echoes(
-            inputs.magnitude,
-            inputs.phase,
-            path,
-            mask=inputs.brain_mask,
-            echo_times_s=inputs.echo_times_s,
-        )
-
-    def _draw_unwrapped(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_unwrapped
-
-        return plot_unwrapped(
-            inputs.unwrapped, path, mask=inputs.brain_mask, echo_times_s=inputs.echo_times_s
-        )
-
-    def _draw_totalfield(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_total_field
-
-        return plot_total_field(inputs.field, path, noise=inputs.noise, mask=inputs.brain_mask)
-
-    def _draw_mask(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_masks
-
-        masks = {
-            'Brain': inputs.brain_mask,
-            'Reliable phase': inputs.reliable_mask,
-            'Susceptibility map': inputs.mask,
-        }
-        return plot_masks(inputs.magnitude, masks, path)
-
-    def _draw_localfield(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_local_field
-
-        return plot_local_field(inputs.field, path, mask=inputs.mask, unit='Hz')
-
-    def _draw_chi(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_chi
-
-        return plot_chi(inputs.chi, path, mask=inputs.mask)
-
-    def _draw_uncertainty(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_uncertainty
-
-        return plot_uncertainty(inputs.uncertainty, path, mask=inputs.mask)
-
-    def _draw_superres(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_superres
-
-        return plot_superres(inputs.chi, inputs.chi_fine, path)
-
-    def _draw_r2star(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_r2star
-
-        return plot_r2star(
-            inputs.r2star, path, mask=inputs.brain_mask, field_strength_t=inputs.field_strength_t
-        )
-
-    def _draw_truth(self, inputs, path):
-        from qsmprep.reports.reportlets import plot_truth
-
-        return plot_truth(inputs.truth, inputs.chi, inputs.mask, path)
 
 
 class _MeasureQualityInputSpec(BaseInterfaceInputSpec):

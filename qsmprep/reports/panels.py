@@ -1,16 +1,35 @@
-"""Titles and captions of the report's pictures."""
+"""The report's pictures: title, caption, what draws them, and from which images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Title of a picture, what to look for in it, and whether each acquisition has one."""
+    """
+    A picture of the report.
+
+    Parameters
+    ----------
+    title
+        Title.
+    caption
+        What to look for.
+    draw
+        Name of the function in :mod:`qsmprep.reports.reportlets`.
+    inputs
+        Image (an output of the graph) -> argument of the function that takes its path.
+    expected
+        Whether each acquisition has this picture.
+
+    """
 
     title: str
     caption: str
+    draw: str = ''
+    inputs: dict[str, str] = field(default_factory=dict)
     expected: bool = True
 
 
@@ -21,28 +40,43 @@ PANELS = {
         'closer with the echo time. A few grey levels only, or late echoes that never reach '
         'black and white, mean a wrong phase range; stripes from slice to slice a fault of '
         'reconstruction; blurred edges or ghosts motion. Outside the head there is only noise.',
+        'plot_echoes',
+        {'magnitude': 'magnitude', 'phase': 'phase', 'brain_mask': 'mask'},
     ),
     'unwrapped': Panel(
         'Unwrapped phase',
         'Smooth within the brain, and growing with the echo time. Sharp steps between blue and '
         'red are wraps that are left; an echo with another overall colour has a wrong offset.',
+        'plot_unwrapped',
+        {'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
     ),
     'totalfield': Panel(
         'Total field and its noise',
         'Smooth apart from anatomy: strongest above the sinuses and the ear canals. The noise is '
         'low and even inside the brain and high next to air; a bright patch deep inside is a '
         'region in which susceptibility cannot be trusted.',
+        'plot_total_field',
+        {'total_field': 'field', 'field_noise': 'noise', 'brain_mask': 'mask'},
     ),
     'mask': Panel(
         'Masks',
         'The outlines follow the brain: skull inside the mask makes streaks, cortex outside is '
         'lost. Holes near sinuses and large veins are voxels of unreliable phase. The final mask '
         'lies inside the others.',
+        'plot_masks',
+        {
+            'combined_magnitude': 'magnitude',
+            'brain_mask': 'Brain',
+            'reliable_mask': 'Reliable phase',
+            'chi_mask': 'Susceptibility map',
+        },
     ),
     'localfield': Panel(
         'Local field',
         'Veins and deep grey nuclei stand out with dark and bright lobes along B0. Broad shading '
         'towards the edge is background field that is left.',
+        'plot_local_field',
+        {'local_field': 'field', 'chi_mask': 'mask'},
     ),
     'chi': Panel(
         'Susceptibility',
@@ -50,31 +84,54 @@ PANELS = {
         'substantia nigra and dentate nucleus are bright, white matter is dark. Look for streaks '
         'that leave veins at about 55\u00b0 to B0, for dark or bright rims at the edge of the '
         'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
+        'plot_chi',
+        {'chi': 'chi', 'chi_mask': 'mask'},
     ),
     'uncertainty': Panel(
         'Uncertainty of the susceptibility',
         'Standard deviation of the map. It is higher where the field is noisy, near veins and at '
         'the edge of the mask; a contrast of the map that is smaller than this is not to be '
         'trusted. What the model of the field leaves out is not in it.',
+        'plot_uncertainty',
+        {'uncertainty': 'uncertainty', 'chi_mask': 'mask'},
         expected=False,
     ),
     'superres': Panel(
         'Super-resolution',
         'The map as measured, and the finer one that agrees with it. Edges and thin veins get '
         'sharper; what only the lower row shows was not measured, but is what the prior expects.',
+        'plot_superres',
+        {'chi': 'coarse', 'chi_fine': 'fine'},
         expected=False,
     ),
     'r2star': Panel(
         'R2*',
         'Iron-rich nuclei and veins are bright. Bright regions above the sinuses come from field '
         'gradients through the slice, not from tissue.',
+        'plot_r2star',
+        {'r2star': 'r2star', 'brain_mask': 'mask'},
         expected=False,
     ),
     'truth': Panel(
         'Truth and result',
         'Simulated data: the difference shows noise only where the result is right; structures '
         'that are left show over- or underestimated susceptibility.',
+        'plot_truth',
+        {'truth': 'truth', 'chi': 'result', 'chi_mask': 'mask'},
         expected=False,
     ),
 }
-"""Key of a picture -> what the report says of it, in the order of the report."""
+"""Key of a picture -> how it is made and what the report says of it, in the order of the report."""
+
+
+def drawable(images: Collection[str]) -> tuple[str, ...]:
+    """
+    Keys of the pictures for which all images are there.
+
+    Examples
+    --------
+    >>> drawable({'chi', 'chi_mask'})
+    ('chi',)
+
+    """
+    return tuple(name for name, panel in PANELS.items() if panel.inputs.keys() <= set(images))

@@ -8,7 +8,7 @@ patient's left is on the left. Masks have to lie on the grid of the image.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -35,7 +35,6 @@ from qsmprep.reports.sheet import (
 )
 
 CHI_WINDOW_PPM = 0.1
-LOCAL_FIELD_WINDOW_PPM = 0.05
 R2STAR_WINDOW_AT_3T = 50.0
 OUTLINES = (('#56b4e9', 3.4), ('#f0e442', 2.0), ('#ff5a1f', 1.1))
 """Colours that colour-blind readers tell apart, and widths [pt]: lines that lie on one another
@@ -166,7 +165,7 @@ def plot_total_field(
     return draw_sheet(strips, out_path)
 
 
-def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: PathLikeStr) -> Path:
+def plot_masks(magnitude: Paths, out_path: PathLikeStr, **masks: PathLikeStr) -> Path:
     """
     Draw the outlines of masks over the magnitude, with their volumes.
 
@@ -174,10 +173,10 @@ def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: Pat
     ----------
     magnitude
         The first echo is shown.
-    masks
-        Names and images of at most three masks, the widest first.
     out_path
         PNG to write.
+    **masks
+        Names and images of at most three masks, the widest first.
 
     Raises
     ------
@@ -214,36 +213,26 @@ def plot_masks(magnitude: Paths, masks: Mapping[str, PathLikeStr], out_path: Pat
 
 
 def plot_local_field(
-    field: PathLikeStr,
-    out_path: PathLikeStr,
-    *,
-    mask: PathLikeStr | None = None,
-    unit: str = 'ppm',
+    field: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | None = None
 ) -> Path:
     """
-    Draw the local field.
+    Draw the local field in a symmetric window that holds 98 % of the voxels.
 
     Parameters
     ----------
     field
-        Local field; ppm are shown in a fixed window of +-0.05 ppm, Hz in a symmetric window
-        that holds 98 % of the voxels.
+        Local field [Hz].
     out_path
         PNG to write.
     mask
         Chooses the slices.
-    unit
-        ``'ppm'`` or ``'Hz'``.
 
     """
     volume = load_volume(field)
     support = support_of(volume, mask)
-    limit = LOCAL_FIELD_WINDOW_PPM
-    if unit != 'ppm':
-        limit = round_up(percentile(np.abs(volume.data), support, 98))
-    return draw_sheet(
-        [Strip('Local field', two_rows(volume, support), (-limit, limit), unit)], out_path
-    )
+    limit = round_up(percentile(np.abs(volume.data), support, 98))
+    strip = Strip('Local field', two_rows(volume, support), (-limit, limit), 'Hz')
+    return draw_sheet([strip], out_path)
 
 
 def plot_chi(chi: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | None = None) -> Path:

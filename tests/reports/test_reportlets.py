@@ -43,7 +43,7 @@ def draw_all(save, head, folder):
         'totalfield': plot_total_field(
             field, folder / 'total.png', noise=save('noise', np.abs(chi)), mask=mask_path
         ),
-        'mask': plot_masks(magnitude_path, masks, folder / 'mask.png'),
+        'mask': plot_masks(magnitude_path, folder / 'mask.png', **masks),
         'localfield': plot_local_field(chi_path, folder / 'local.png', mask=mask_path),
         'chi': plot_chi(chi_path, folder / 'chi.png', mask=mask_path),
         'uncertainty': plot_uncertainty(
@@ -149,7 +149,7 @@ def test_empty_masks_do_not_matter(save, head, tmp_path):
     empty, path = save('empty', np.zeros_like(chi)), save('chi', chi)
     assert pixels(plot_chi(path, tmp_path / 'x.png', mask=empty)).std() > 5
     assert plot_total_field(empty, tmp_path / 'y.png', noise=empty, mask=empty).is_file()
-    assert plot_masks(path, {'brain': empty, 'final': empty}, tmp_path / 'z.png').is_file()
+    assert plot_masks(path, tmp_path / 'z.png', brain=empty, final=empty).is_file()
     assert plot_truth(path, path, empty, tmp_path / 't.png').is_file()
 
 
@@ -171,7 +171,7 @@ def test_volumes_of_masks_are_told(save, head, tmp_path, monkeypatch):
     half = mask.copy()
     half[:12] = False
     masks = {'brain': save('brain', mask), 'final': save('final', half)}
-    plot_masks(save('mag', chi), masks, tmp_path / 'x.png')
+    plot_masks(save('mag', chi), tmp_path / 'x.png', **masks)
     texts = [text for _, text in drawn['legend']]
     assert texts == [
         f'brain: {mask.sum() * 3e-3:.0f} ml',
@@ -204,4 +204,4 @@ def test_images_on_other_grids_are_refused(save, head, tmp_path):
     with pytest.raises(ValueError, match='a picture needs a 3-D or 4-D image'):
         plot_chi(save('flat', np.zeros((4, 4))), tmp_path / 'x.png')
     with pytest.raises(ValueError, match='At most 3 masks'):
-        plot_masks(other, dict.fromkeys('abcd', other), tmp_path / 'x.png')
+        plot_masks(other, tmp_path / 'x.png', **dict.fromkeys('abcd', other))
