@@ -24,7 +24,6 @@ SLOW = (
     'nilearn.plotting',
     'niworkflows.interfaces.bids',
     'niworkflows.utils.spaces',
-    'qsmprep.interfaces.bids',
 )
 """Modules that take long to load, and may load one another."""
 

@@ -143,8 +143,6 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         reports_wf.inputs.inputnode.truth = str(job.truth)
     outputs_wf = init_outputs_wf(
         output_dir=settings.outputs.output_dir,
-        source_files=(*acquisition.magnitude, *acquisition.phase)
-        or (*acquisition.real, *acquisition.imaginary),
         entities=acquisition.entities,
         acquisition_metadata=job.metadata | note,
         phase_record=_phase_record(acquisition, settings),

@@ -8,8 +8,9 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
-from qsmprep.bids.derivatives import figure_entities, io_spec, output_entities
+from qsmprep.bids.derivatives import figure_entities, file_path, io_spec, output_entities
 from qsmprep.interfaces.metadata import STAGES, DescribeOutput
+from qsmprep.interfaces.sink import WriteOutput
 
 ALWAYS = (
     'chi',
@@ -27,7 +28,6 @@ RELAXATION = ('r2star', 't2star', 's0')
 def init_outputs_wf(
     *,
     output_dir: Path,
-    source_files: tuple[str, ...],
     entities: dict[str, str],
     acquisition_metadata: dict,
     phase_record: dict,
@@ -45,8 +45,6 @@ def init_outputs_wf(
     ----------
     output_dir
         Root of the derivatives dataset.
-    source_files
-        Raw images of the acquisition.
     entities
         BIDS entities of the acquisition (without echo and part).
     acquisition_metadata
@@ -76,8 +74,6 @@ def init_outputs_wf(
         One field ``figure_<panel>`` for each panel.
 
     """
-    from qsmprep.interfaces.bids import DerivativesDataSink
-
     workflow = Workflow(name=name)
     names = ALWAYS + (RELAXATION if relaxometry else ())
     names += ('uncertainty',) if uncertainty else ()
@@ -87,30 +83,22 @@ def init_outputs_wf(
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     inputnode.inputs.phase = phase_record
 
-    def sink(key: str, target: dict, metadata: dict) -> pe.Node:
+    def sink(key: str, target: dict, extension: str) -> pe.Node:
+        path = output_dir / file_path(target | {'extension': extension})
         return pe.Node(
-            DerivativesDataSink(
-                base_directory=str(output_dir),
-                source_file=list(source_files),
-                dismiss_entities=sorted(set(io_spec_entities()) - set(target)),
-                **target,
-                **metadata,
-            ),
-            name=f'sink_{key}',
-            run_without_submitting=True,
+            WriteOutput(out_file=str(path)), name=f'sink_{key}', run_without_submitting=True
         )
 
     def sink_image(key: str, target: dict, metadata: dict, stages: list[str]) -> pe.Node:
-        node = sink(key, target, metadata)
-        node.inputs.compress = True
+        node = sink(key, target, '.nii.gz')
         describe = pe.Node(
-            DescribeOutput(acquisition=acquisition_metadata),
+            DescribeOutput(acquisition=acquisition_metadata | metadata),
             name=f'describe_{key}',
             run_without_submitting=True,
         )
         workflow.connect([
             (inputnode, describe, [(stage, stage) for stage in stages]),
-            (describe, node, [('metadata', 'meta_dict')]),
+            (describe, node, [('metadata', 'metadata')]),
         ])  # fmt:skip
         return node
 
@@ -134,11 +122,6 @@ def init_outputs_wf(
         ])  # fmt:skip
 
     for panel in panels:
-        node = sink(f'figure_{panel}', figure_entities(panel, entities), {})
+        node = sink(f'figure_{panel}', figure_entities(panel, entities), '.png')
         workflow.connect(inputnode, f'figure_{panel}', node, 'in_file')
     return workflow
-
-
-def io_spec_entities() -> tuple[str, ...]:
-    """Names of all entities that an output can have."""
-    return tuple(entity['name'] for entity in io_spec()['entities'])

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import qsmprep
-from qsmprep.bids.files import read_json_object
+from qsmprep.bids.files import read_json_object, write_whole
 
 BIDS_VERSION = '1.10.0'
 CODE_URL = 'https://github.com/qsmprep/qsmprep'
@@ -141,10 +141,14 @@ def output_path(name: str, entities: dict[str, str]) -> str:
     'sub-01/ses-a/anat/sub-01_ses-a_Chimap.nii.gz'
 
     """
+    return file_path(output_entities(name, entities) | {'extension': '.nii.gz'})
+
+
+def file_path(entities: dict[str, str]) -> str:
+    """Path of an output by its entities, suffix and extension, relative to the dataset."""
     from bids.layout.writing import build_path
 
-    target = output_entities(name, entities) | {'extension': '.nii.gz'}
-    return build_path(target, io_spec()['default_path_patterns'], strict=False)
+    return build_path(entities, io_spec()['default_path_patterns'], strict=False)
 
 
 def figure_entities(panel: str, entities: dict[str, str]) -> dict[str, str]:
@@ -197,10 +201,5 @@ def write_dataset_description(
 
 def write_json(path: Path, content: dict) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
     text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
-    try:
-        partial.write_text(text, encoding='utf-8', errors='replace')
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, lambda stream: stream.write(text.encode(errors='replace')))

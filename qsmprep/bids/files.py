@@ -1,9 +1,12 @@
-"""Files that are read with care: links, pipes and devices, encodings, sizes."""
+"""Files: read with care (links, pipes and devices, encodings, sizes), written whole."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from qsmprep.bids.errors import InputError
 
@@ -95,6 +98,27 @@ def read_json_object(path: str | Path) -> dict:
             'expected; correct it.'
         )
     return content
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """
+    Write a file so that a reader sees either the old one or the whole new one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    write
+        Writes its content to a stream.
+
+    """
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with partial.open('wb') as stream:
+            write(stream)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _is_deeper(content: object, depth: int) -> bool:

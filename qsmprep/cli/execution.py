@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import logging
-import os
-import signal
 import sys
 import time
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
 from traceback import format_exception
@@ -18,6 +17,9 @@ from nipype import config as nipype_config
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
+from qsmprep.cli.process import follow_parent, guard_streams
+from qsmprep.cli.records import Outcome
+from qsmprep.cli.work_folder import seal
 from qsmprep.settings import Execution
 
 LOGGER = logging.getLogger('qsmprep')
@@ -36,6 +38,7 @@ class RobustMultiProcPlugin(MultiProcPlugin):
         super().__init__(plugin_args=plugin_args)
         self.pool.shutdown()
         self.pool = self._new_pool()
+        self.failures: list[dict] = []
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -49,10 +52,10 @@ class RobustMultiProcPlugin(MultiProcPlugin):
         self._taskid += 1
         taskid = self._taskid
         try:
-            future = self.pool.submit(run_node, node, updatehash, taskid)
+            future = self.pool.submit(_run_and_seal, node, updatehash, taskid)
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            future = self.pool.submit(run_node, node, updatehash, taskid)
+            future = self.pool.submit(_run_and_seal, node, updatehash, taskid)
         self._task_obj[taskid] = future
         future.add_done_callback(lambda done: self._store_result(taskid, done))
         return taskid
@@ -78,6 +81,27 @@ class RobustMultiProcPlugin(MultiProcPlugin):
                 'taskid': taskid,
             }
 
+    def _task_finished_cb(self, jobid, cached=False):
+        node = self.procs[jobid]
+        if node.run_without_submitting and not cached:
+            seal(Path(node.output_dir()))
+        super()._task_finished_cb(jobid, cached=cached)
+
+    def _report_crash(self, node, result=None):
+        """Write a crash file or, where that fails as on a full disk, remember the failure."""
+        try:
+            return super()._report_crash(node, result=result)
+        except Exception as error:
+            trace = ''.join((result or {}).get('traceback') or format_exception(error))
+            self.failures.append(
+                {
+                    'node': node.fullname,
+                    'message': trace.strip().rpartition('\n')[2].strip(),
+                    'traceback': trace,
+                }
+            )
+            return ''
+
 
 class Progress:
     """A line for each node: live on a terminal, log lines elsewhere."""
@@ -88,6 +112,8 @@ class Progress:
         self.live = stream.isatty()
         self.begin = time.monotonic()
         self.started: dict[str, float] = {}
+        self.finished: set[str] = set()
+        self.failed: set[str] = set()
         self.done = 0
         self._closed = Event()
         if self.live:
@@ -98,7 +124,9 @@ class Progress:
         now = time.monotonic()
         if status == 'start':
             self.started[node.fullname] = now
-        else:
+        elif node.fullname not in self.failed:
+            # nodes of the main process are said to end after they have failed
+            (self.finished if status == 'end' else self.failed).add(node.fullname)
             self.done += 1
             elapsed = now - self.started.pop(node.fullname, now)
             word = 'done' if status == 'end' else 'FAILED'
@@ -137,6 +165,7 @@ class Progress:
 def configure_nipype(execution: Execution, crash_dir: Path) -> None:
     """Set Nipype's options; graphs take them over when they are built."""
     crash_dir.mkdir(parents=True, exist_ok=True)
+    _take_percent_literally()
     nipype_config.update_config(
         {
             'execution': {
@@ -156,7 +185,7 @@ def configure_nipype(execution: Execution, crash_dir: Path) -> None:
     _set_nipype_level(max(logging.CRITICAL - 20 * execution.verbosity, logging.DEBUG))
 
 
-def run_workflow(workflow, execution: Execution) -> bool:
+def run_workflow(workflow, execution: Execution, outcome: Outcome | None = None) -> Outcome:
     """
     Run a graph to its end.
 
@@ -166,35 +195,51 @@ def run_workflow(workflow, execution: Execution) -> bool:
         The graph.
     execution
         Settings of the run.
+    outcome
+        To be filled on the way, so that it is known also of a run that is stopped.
 
     Returns
     -------
-    bool
-        Whether every node succeeded; what failed has left crash files.
+    Outcome
+        What went well; most failures have left crash files.
 
     """
+    outcome = outcome or Outcome()
     names = workflow.list_node_names()
     busy = [n for n in names if not isinstance(workflow.get_node(n).interface, IdentityInterface)]
     progress = Progress(len(busy))
-    if execution.debug:
-        plugin, arguments = 'Linear', {'status_callback': progress}
-    elif execution.plugin_file is not None:
-        plugin, arguments = read_plugin(execution.plugin_file)
-        if plugin == 'MultiProc':
-            plugin = RobustMultiProcPlugin(_plugin_args(execution, progress) | arguments)
-    else:
-        plugin, arguments = RobustMultiProcPlugin(_plugin_args(execution, progress)), {}
-    _stop_children_on_sigterm()
+    progress.finished = outcome.finished
     try:
+        plugin, arguments = _plugin(execution, progress)
+        outcome.failures = getattr(plugin, 'failures', [])
         workflow.run(plugin=plugin, plugin_args=arguments)
-    except Exception as error:
+    except Exception as problem:
         if execution.debug:
             raise
-        LOGGER.info('%s', error)
-        return False
+        LOGGER.info('%s', problem)
+        if not progress.failed:
+            outcome.error = (
+                f'The nodes could not be run: {type(problem).__name__}: {problem}; check the work '
+                'folder, its disk, and that /dev/shm can be written to, or run in one process '
+                '(--use-plugin FILE with "plugin: Linear").'
+            )
+            LOGGER.error('%s', outcome.error)
     finally:
         progress.close()
-    return True
+    outcome.ok = outcome.error is None and not progress.failed
+    return outcome
+
+
+def _plugin(execution: Execution, progress: Progress) -> tuple[object, dict]:
+    """Nipype's plugin, by name or as an object, and its arguments."""
+    if execution.debug:
+        return 'Linear', {'status_callback': progress}
+    name, arguments = 'MultiProc', {}
+    if execution.plugin_file is not None:
+        name, arguments = read_plugin(execution.plugin_file)
+    if name == 'MultiProc':
+        return RobustMultiProcPlugin(_plugin_args(execution, progress) | arguments), {}
+    return name, {'status_callback': progress} | arguments
 
 
 def read_plugin(path: Path) -> tuple[str, dict]:
@@ -245,21 +290,26 @@ def _plugin_args(execution: Execution, progress: Progress) -> dict:
 
 def _start_worker(cwd: str, level: int) -> None:
     """Set up a worker process, which knows nothing of the main one's logging."""
+    guard_streams()
+    follow_parent()
     process_initializer(cwd)
+    _take_percent_literally()
     _set_nipype_level(level)
+
+
+def _run_and_seal(node, updatehash: bool, taskid: int) -> dict:
+    """Run a node in a worker, and write down what its folder holds then."""
+    result = run_node(node, updatehash, taskid)
+    if result['traceback'] is None:
+        seal(Path(node.output_dir()))
+    return result
+
+
+def _take_percent_literally() -> None:
+    """Let paths hold a percent sign, which Nipype's configuration would read as a reference."""
+    nipype_config._config._interpolation = configparser.Interpolation()
 
 
 def _set_nipype_level(level: int) -> None:
     for name in ('nipype.workflow', 'nipype.interface', 'nipype.utils'):
         logging.getLogger(name).setLevel(level)
-
-
-def _stop_children_on_sigterm() -> None:
-    """Leave no orphans when a scheduler or ``docker stop`` ends the run."""
-
-    def stop(signum, frame):
-        for child in active_children():
-            child.terminate()
-        os._exit(128 + signum)
-
-    signal.signal(signal.SIGTERM, stop)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from pathlib import Path
 
 from qsmprep.bids.derivatives import write_json
+from qsmprep.bids.errors import InputError
 from qsmprep.cli import exit_codes
+from qsmprep.cli.records import read_record
 
 LOGGER = logging.getLogger('qsmprep')
 
@@ -69,14 +70,19 @@ def collect_quality(output_dir: Path) -> list[dict]:
     """
     rows = []
     for path in sorted((output_dir / 'logs').glob('sub-*.json')):
-        record = json.loads(path.read_text())
+        try:
+            record = read_record(output_dir, path.stem.removeprefix('sub-'))
+        except InputError as error:
+            LOGGER.error('%s', error)
+            rows.append({'participant_id': path.stem, 'acquisition': 'n/a', 'status': 'unreadable'})
+            continue
         for acquisition in record['acquisitions']:
             rows.append(
                 {
+                    **acquisition.get('quality', {}),
                     'acquisition': acquisition['stem'],
-                    'participant_id': f'sub-{record["participant"]}',
+                    'participant_id': path.stem,
                     'status': acquisition['status'],
-                    **acquisition['quality'],
                 }
             )
     return rows

@@ -36,7 +36,9 @@ from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
 from qsmprep.cli.folders import make_folder
+from qsmprep.cli.process import Stopped
 from qsmprep.cli.records import (
+    Outcome,
     acquisition_record,
     finish_record,
     keep_earlier,
@@ -45,6 +47,8 @@ from qsmprep.cli.records import (
     rejected_record,
     write_record,
 )
+from qsmprep.cli.work_folder import drop_damaged, lock, participant_folder
+from qsmprep.reports.measures import quality_warnings
 from qsmprep.settings import Settings
 
 LOGGER = logging.getLogger('qsmprep')
@@ -96,10 +100,16 @@ def run_participants(settings: Settings, command: str) -> int:
     if not settings.inputs.skip_bids_validation:
         _validate(settings.inputs.bids_dir)
 
+    try:
+        reserved = [] if _is_rehearsal(settings) else _take_work_folder(settings, participants)
+    except (InputError, OSError) as error:
+        LOGGER.error('%s', error)
+        return exit_codes.FAILURE
+
     run_uuid = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}'
     logs = output_dir / 'logs'
     logs.mkdir(parents=True, exist_ok=True)
-    (logs / f'{run_uuid}.toml').write_text(settings.to_toml())
+    (logs / f'{run_uuid}.toml').write_text(settings.to_toml(), encoding='utf-8')
     write_dataset_description(output_dir, settings.inputs.bids_dir, settings.inputs.derivatives)
 
     jobs, records = [], {}
@@ -117,7 +127,22 @@ def run_participants(settings: Settings, command: str) -> int:
             keep_earlier(output_dir, record)
             write_record(output_dir, record)
         records[participant] = record
-    return _run_jobs(jobs, records, settings, device, run_uuid)
+    code = _run_jobs(jobs, records, settings, device, run_uuid)
+    for stream in reserved:
+        stream.close()
+    return code
+
+
+def _take_work_folder(settings: Settings, participants: list[str]) -> list:
+    """Reserve the work folder, and take out what is not wanted or damaged."""
+    execution = settings.execution
+    reserved = lock(execution.work_dir, participants)
+    for participant in participants:
+        folder = participant_folder(execution.work_dir, participant)
+        if execution.clean_workdir:
+            shutil.rmtree(folder, ignore_errors=True)
+        drop_damaged(folder)
+    return reserved
 
 
 def _collect_jobs(
@@ -148,6 +173,8 @@ def _collect_jobs(
             names.add(name)
             jobs.append(job)
             record['acquisitions'].append(acquisition_record(job.acquisition))
+            for warning in job.acquisition.warnings:
+                LOGGER.warning('%s: %s', acquisition.stem, warning)
     for item in rejected:
         LOGGER.error('%s', item.error)
         record['acquisitions'].append(rejected_record(item))
@@ -171,14 +198,17 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
     """Build and run the graph, then write what is known in the records and the reports."""
     output_dir = settings.outputs.output_dir
     crash_dir = output_dir / 'logs' / f'crash_{run_uuid}'
-    code = exit_codes.OK
+    outcome, code = Outcome(), exit_codes.OK
     try:
         if jobs:
-            code = _run_graph(jobs, settings, device, crash_dir)
+            code = _run_graph(jobs, settings, device, crash_dir, outcome)
+    except Stopped as stopped:
+        outcome.error = f'The run was {stopped}.'
+        raise
     finally:
         if not _is_rehearsal(settings):
             for record in records.values():
-                finish_record(output_dir, record, crash_dir)
+                code = max(code, _finish(output_dir, record, crash_dir, outcome))
         if crash_dir.is_dir() and not any(crash_dir.iterdir()):
             crash_dir.rmdir()
     if code == exit_codes.NO_WORKFLOW:
@@ -198,7 +228,28 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
     return code
 
 
-def _run_graph(jobs: list, settings: Settings, device: str, crash_dir: Path) -> int:
+def _finish(output_dir: Path, record: dict, crash_dir: Path, outcome: Outcome) -> int:
+    """Complete and save the record of a participant, and tell what is unexpected in it."""
+    label, code = record['participant'], exit_codes.OK
+    try:
+        finish_record(output_dir, record, crash_dir, outcome)
+    except OSError as error:
+        LOGGER.error('The record of sub-%s could not be written: %s.', label, error)
+        code = exit_codes.FAILURE
+    for acquisition in record['acquisitions']:
+        stem = acquisition['stem']
+        if acquisition['status'] == 'failed':
+            LOGGER.error('%s: %s', stem, acquisition['error'])
+        for sentence in quality_warnings(acquisition['quality']):
+            LOGGER.warning('%s: %s', stem, sentence)
+        for sentence in acquisition.get('implausible', ()):
+            LOGGER.error('%s: %s', stem, sentence)
+    return code
+
+
+def _run_graph(
+    jobs: list, settings: Settings, device: str, crash_dir: Path, outcome: Outcome
+) -> int:
     """Build the graph, write its methods text and, unless this is a rehearsal, run it."""
     from qsmprep.cli.execution import configure_nipype, run_workflow
     from qsmprep.workflows.base import init_qsmprep_wf
@@ -207,22 +258,25 @@ def _run_graph(jobs: list, settings: Settings, device: str, crash_dir: Path) -> 
     configure_nipype(execution, crash_dir)
     try:
         workflow = init_qsmprep_wf(jobs=jobs, settings=settings, device=device)
-    except Exception:
+    except Exception as error:
         LOGGER.exception('The graph could not be built.')
+        outcome.error = f'The graph could not be built: {type(error).__name__}: {error}'
         return exit_codes.NO_WORKFLOW
     write_boilerplate(output_dir, workflow.visit_desc(), settings)
     if execution.write_graph:
         graph = output_dir / 'logs' / 'graph'
         workflow.write_graph(graph2use='colored', format='svg', dotfilename=str(graph))
-    if _is_rehearsal(settings) or run_workflow(workflow, execution):
+    if _is_rehearsal(settings):
         return exit_codes.OK
-    return exit_codes.FAILURE
+    run_workflow(workflow, execution, outcome)
+    return exit_codes.OK if outcome.ok else exit_codes.FAILURE
 
 
 def _went_wrong(record: dict, expected: str) -> bool:
-    """Whether a participant has an error, or an acquisition of another status than expected."""
+    """Whether a participant has an error, or an acquisition that is not as expected."""
     return bool(record['errors']) or any(
-        acquisition['status'] != expected for acquisition in record['acquisitions']
+        acquisition['status'] != expected or acquisition.get('implausible')
+        for acquisition in record['acquisitions']
     )
 
 
@@ -247,8 +301,6 @@ def _assemble_reports(settings: Settings, participants: list[str]) -> int:
 
 def _prepare_folders(settings: Settings) -> None:
     work_dir = settings.execution.work_dir
-    if settings.execution.clean_workdir and work_dir.is_dir():
-        shutil.rmtree(work_dir / 'qsmprep_wf', ignore_errors=True)
     make_folder(settings.outputs.output_dir, 'OUTPUT_DIR')
     make_folder(work_dir, '--work-dir')
 

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qsmprep
 from qsmprep.bids.derivatives import bids_uri, node_name, output_path, write_json
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import check_path, read_json_object
 from qsmprep.qsm.grid import Grid
+from qsmprep.reports.measures import implausible
 
 if TYPE_CHECKING:
     from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition
+
+LOGGER = logging.getLogger('qsmprep')
+CHI_SINK = 'outputs_wf.sink_chi'
+"""The node that writes the susceptibility map of an acquisition."""
+
+
+@dataclass
+class Outcome:
+    """
+    How a graph has ended.
+
+    Parameters
+    ----------
+    finished
+        Full names of the nodes that ended well in this run, cached ones among them.
+    failures
+        Node, message and traceback of each failure that could leave no crash file.
+    error
+        What ended the run beside its nodes.
+    ok
+        Whether every node succeeded.
+
+    """
+
+    finished: set[str] = field(default_factory=set)
+    failures: list[dict] = field(default_factory=list)
+    error: str | None = None
+    ok: bool = False
 
 
 def participant_record(participant: str, run_uuid: str, command: str) -> dict:
@@ -81,40 +113,76 @@ def keep_earlier(output_dir: Path, record: dict) -> None:
     if not path.is_file():
         return
     stems = {acquisition['stem'] for acquisition in record['acquisitions']}
+    try:
+        earlier = read_record(output_dir, record['participant'])
+    except InputError as error:
+        LOGGER.warning('%s What earlier runs did is not taken over.', error)
+        return
     record['acquisitions'] += [
         acquisition
-        for acquisition in json.loads(path.read_text())['acquisitions']
+        for acquisition in earlier['acquisitions']
         if acquisition['stem'] not in stems and acquisition['status'] == 'completed'
     ]
     record['acquisitions'].sort(key=lambda acquisition: acquisition['stem'])
 
 
-def finish_record(output_dir: Path, record: dict, crash_dir: Path) -> None:
-    """Enter the end of the run: errors from crash files, results from sidecars; and save it."""
+def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outcome) -> None:
+    """
+    Enter the end of the run: errors from crash files, results from sidecars; and save it.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives dataset.
+    record
+        Record of a participant, as it was when the run began.
+    crash_dir
+        Folder of the crash files of this run.
+    outcome
+        How the graph has ended.
+
+    """
     label = record['participant']
     subject_node = f'.sub_{node_name(label)}_wf.'
     crashes = [read_crash(path) for path in sorted(crash_dir.glob('crash-*.txt'))]
+    known = {crash['node'] for crash in crashes if crash['traceback']}
+    crashes = [crash for crash in crashes if crash['node'] in known]
+    crashes += [failure for failure in outcome.failures if failure['node'] not in known]
     crashes = [crash for crash in crashes if subject_node in f'.{crash["node"]}']
     record['errors'] += crashes
-    for acquisition in record['acquisitions']:
-        if acquisition['status'] != 'pending':
-            continue
+    pending = [x for x in record['acquisitions'] if x['status'] == 'pending']
+    if outcome.error and pending:
+        record['errors'].append({'node': 'run', 'message': outcome.error, 'traceback': ''})
+    for acquisition in pending:
         stem = acquisition['stem'].removeprefix(f'sub-{label}_')
         branch = f'{subject_node}{node_name(stem)}_wf.'
         own = [crash for crash in crashes if branch in f'.{crash["node"]}']
-        chi = output_dir / acquisition['outputs']['chi']
-        sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
+        written = any(f'.{name}'.endswith(f'{branch}{CHI_SINK}') for name in outcome.finished)
         if own:
             acquisition['status'], acquisition['error'] = 'failed', own[0]['message']
-        elif not chi.is_file():
+        elif not written:
             acquisition['status'] = 'failed'
-            acquisition['error'] = 'The run ended before the susceptibility map was written.'
+            acquisition['error'] = (
+                outcome.error or 'The run ended before the susceptibility map was written.'
+            )
         else:
-            acquisition['status'] = 'completed'
-            content = json.loads(sidecar.read_text())
-            acquisition['quality'] = content.get('QualityMeasures', {})
+            _complete(output_dir, acquisition)
     record['finished'] = _now()
     write_record(output_dir, record)
+
+
+def _complete(output_dir: Path, acquisition: dict) -> None:
+    """Enter the quality measures of a map that was written."""
+    chi = output_dir / acquisition['outputs']['chi']
+    sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
+    try:
+        quality = read_json_object(sidecar).get('QualityMeasures', {})
+        check_path(chi)
+    except InputError as error:
+        acquisition['status'], acquisition['error'] = 'failed', str(error)
+        return
+    acquisition['status'], acquisition['quality'] = 'completed', quality
+    acquisition['implausible'] = implausible(quality)
 
 
 def read_crash(path: Path) -> dict:
@@ -127,12 +195,16 @@ def read_crash(path: Path) -> dict:
         A crash file in text form.
 
     """
-    text = path.read_text(errors='replace')
+    try:
+        text = path.read_text(errors='replace')
+    except OSError as error:
+        text = f'{path.name} cannot be read: {error.strerror}'
     node = next((x[6:].strip() for x in text.splitlines() if x.startswith('Node: ')), path.name)
     traceback = text[text.find('Traceback') :] if 'Traceback' in text else text
     # Nipype nests the node's own traceback, indented by a tab, in that of its runner.
     raised = re.findall(r'^\t?([A-Za-z_][\w.]*: \S.*)$', traceback, flags=re.M)
-    message = raised[-1] if raised else traceback.strip().splitlines()[-1]
+    lines = traceback.strip().splitlines() or ['The crash file is empty.']
+    message = raised[-1] if raised else lines[-1]
     return {'node': node, 'message': message, 'traceback': traceback.strip()}
 
 
@@ -154,16 +226,28 @@ def read_record(output_dir: Path, participant: str) -> dict:
 
     Raises
     ------
-    FileNotFoundError
-        If the participant has not been processed yet.
+    InputError
+        If the participant has not been processed yet, or the record is not as it was written.
 
     """
     path = record_path(output_dir, participant)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise InputError(
             f'{path} does not exist: sub-{participant} has not been processed into {output_dir}.'
         )
-    return json.loads(path.read_text())
+    record = read_json_object(path)
+    acquisitions = record.get('acquisitions')
+    if not isinstance(acquisitions, list) or not all(
+        isinstance(x, dict)
+        and all(isinstance(x.get(key), str) for key in ('stem', 'status'))
+        and isinstance(x.get('quality', {}), dict)
+        for x in acquisitions
+    ):
+        raise InputError(
+            f'{path} is not as qsmprep writes it (its acquisitions have no stem, status and '
+            f'quality); process sub-{participant} again.'
+        )
+    return record
 
 
 def _now() -> str:

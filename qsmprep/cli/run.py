@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 
-from qsmprep.cli.parser import parse_args
+from qsmprep.cli import exit_codes
+from qsmprep.cli.process import Stopped, ensure_home, guard_streams, stop_on_signals
 
 LOGGER = logging.getLogger('qsmprep')
 
@@ -24,11 +26,33 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0: all done; 1: something failed (and is in the report); 70: the graph could not be
-        built; 127: an external command is missing. Arguments that cannot be used end with 2.
+        built; 127: an external command is missing; 128 and its number: a signal stopped the run.
+        Arguments that cannot be used end with 2.
 
     """
-    analysis_level, settings = parse_args(argv)
+    if argv is None:
+        guard_streams()
+        stop_on_signals()
+        ensure_home()
     logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except Stopped as stopped:
+        LOGGER.error('The run was %s; the same command goes on from where it was.', stopped)
+        logging.shutdown()
+        if argv is None:
+            os._exit(stopped.exit_code)
+        return stopped.exit_code
+    except OSError as error:
+        LOGGER.error('%s; check the disk and the rights of that folder.', error)
+        LOGGER.info('', exc_info=True)
+        return exit_codes.FAILURE
+
+
+def _run(argv: list[str]) -> int:
+    from qsmprep.cli.parser import parse_args
+
+    analysis_level, settings = parse_args(argv)
     LOGGER.setLevel(max(25 - 5 * settings.execution.verbosity, logging.DEBUG))
     if analysis_level == 'group':
         from qsmprep.cli.group import run_group
@@ -37,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from qsmprep.cli.participant import run_participants
 
-    return run_participants(settings, _command(sys.argv[1:] if argv is None else argv))
+    return run_participants(settings, _command(argv))
 
 
 def _command(argv: list[str]) -> str:

@@ -30,6 +30,9 @@ class Measure:
         to catch wrong units, masks and methods, not to grade scans. None where nothing is known.
     advice
         What to look at when the value is outside.
+    bound
+        Value beyond which no map can be right, whatever was scanned; the run then counts as
+        failed.
 
     """
 
@@ -40,6 +43,7 @@ class Measure:
     low: float | None = None
     high: float | None = None
     advice: str = ''
+    bound: float = math.inf
 
     @property
     def band(self) -> str:
@@ -85,6 +89,7 @@ MEASURES = (
         None,
         15.0,
         'Look for brain regions that the mask lacks, and at the phase of the later echoes.',
+        bound=95.0,
     ),
     Measure(
         'lost_to_background_percent',
@@ -94,6 +99,7 @@ MEASURES = (
         None,
         30.0,
         'Cortex near the edge may be missing; holes in the mask make the loss larger.',
+        bound=95.0,
     ),
     Measure(
         'map_volume_ml',
@@ -112,6 +118,7 @@ MEASURES = (
         None,
         5.0,
         'Look at the magnitude of the echoes and at the noise map.',
+        bound=100.0,
     ),
     Measure(
         'echo_fit_residual_rad',
@@ -123,6 +130,7 @@ MEASURES = (
         0.6,
         'Phase offsets, bipolar read-out, motion or wrong echo times make the echoes disagree; '
         'look at the unwrapped phase.',
+        bound=1.2,
     ),
     Measure(
         'total_field_sd_hz',
@@ -132,6 +140,18 @@ MEASURES = (
         2.0,
         150.0,
         'Look for wraps that are left in the total field.',
+        bound=1000.0,
+    ),
+    Measure(
+        'total_field_max_ppm',
+        'Largest total field',
+        'ppm',
+        'Largest distance of the total field from its median over the map.',
+        None,
+        10.0,
+        'Air beside tissue explains up to 6 ppm; more comes from wraps that are left, from metal, '
+        'or from a wrong scale of the phase or unit of the echo times.',
+        bound=50.0,
     ),
     Measure(
         'local_field_sd_ppb',
@@ -142,6 +162,7 @@ MEASURES = (
         40.0,
         'A wide spread comes from background field that is left near the edge, a narrow one '
         'from a wrong scale of the phase.',
+        bound=500.0,
     ),
     Measure(
         'data_consistency',
@@ -152,6 +173,7 @@ MEASURES = (
         None,
         0.7,
         'The map explains little of the field: look at the mask and for background field.',
+        bound=1.5,
     ),
     Measure(
         'chi_sd_ppb',
@@ -162,6 +184,7 @@ MEASURES = (
         120.0,
         'Factors of 6.28 or of the field strength show here: compare deep grey nuclei with '
         'published values (pallidum about 0.12 ppm above white matter).',
+        bound=1000.0,
     ),
     Measure(
         'chi_beyond_1ppm_percent',
@@ -171,6 +194,17 @@ MEASURES = (
         None,
         1.0,
         'Look for streaks around voxels of poor phase.',
+        bound=25.0,
+    ),
+    Measure(
+        'chi_max_ppm',
+        'Largest susceptibility',
+        'ppm',
+        'Largest magnitude of susceptibility over the map.',
+        None,
+        6.0,
+        'Calcification and blood reach about 3 ppm; more comes from voxels of poor phase or metal.',
+        bound=100.0,
     ),
     Measure(
         'chi_rim_to_core_sd',
@@ -205,6 +239,30 @@ MEASURES = (
     ),
 )
 """All measures, in the order of the report."""
+
+
+def implausible(quality: Mapping[str, float]) -> list[str]:
+    """
+    Sentences on measures beyond what any map can have.
+
+    Parameters
+    ----------
+    quality
+        Values by key of :data:`MEASURES`; others are passed over.
+
+    Examples
+    --------
+    >>> implausible({'chi_max_ppm': 480.0, 'chi_sd_ppb': 30.0})
+    ['Largest susceptibility: 480 ppm, beyond 100 ppm, which no map can have.']
+
+    """
+    return [
+        f'{measure.label}: {value:.3g} {measure.unit}'.rstrip()
+        + f', beyond {measure.bound:g} {measure.unit}'.rstrip()
+        + ', which no map can have.'
+        for measure in MEASURES
+        if isinstance(value := quality.get(measure.key), int | float) and value > measure.bound
+    ]
 
 
 def quality_warnings(quality: Mapping[str, float]) -> list[str]:

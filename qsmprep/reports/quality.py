@@ -73,6 +73,7 @@ def measure_quality(
         chi = np.asarray(chi_ppm, dtype=np.float64)
         found['chi_sd_ppb'] = 1000 * np.std(chi[inside])
         found['chi_beyond_1ppm_percent'] = 100 * np.mean(np.abs(chi[inside]) > 1)
+        found['chi_max_ppm'] = np.abs(chi[inside]).max()
         found['chi_rim_to_core_sd'] = rim_to_core_sd(chi, inside, grid)
         found['chi_cone_power_ratio'] = cone_power_ratio(chi, inside, grid)
         for key, image in (
@@ -83,7 +84,10 @@ def measure_quality(
             if image is not None:
                 found[key] = np.median(image[inside])
         if total_field_hz is not None:
-            found['total_field_sd_hz'] = np.std(total_field_hz[inside], dtype=np.float64)
+            total = np.asarray(total_field_hz[inside], dtype=np.float64)
+            found['total_field_sd_hz'] = np.std(total)
+            largest_hz = np.abs(total - np.median(total)).max()
+            found['total_field_max_ppm'] = hz_to_ppm(largest_hz, field_strength_t)
         if local_field_hz is not None:
             spread_hz = np.std(local_field_hz[inside], dtype=np.float64)
             found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
@@ -91,7 +95,8 @@ def measure_quality(
                 found['data_consistency'] = relative_residual(
                     model_field_hz, local_field_hz, inside, weights
                 )
-    known = {key: float(value) for key, value in found.items() if np.isfinite(value)}
+    # the last digits depend on the number of threads
+    known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
 
 

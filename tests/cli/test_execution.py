@@ -40,7 +40,9 @@ def test_a_dying_node_is_noticed_and_the_others_go_on(tmp_path, how):
     survivor.inputs.path = str(tmp_path)
     workflow.add_nodes([dying, survivor])
 
-    assert run_workflow(workflow, execution) is False
+    outcome = run_workflow(workflow, execution)
+    assert not outcome.ok
+    assert outcome.finished == {'wf.survivor'}
     crashes = [read_crash(path) for path in crash_dir.glob('crash-*.txt')]
     (crash,) = [crash for crash in crashes if crash['node'] == 'wf.dying']
     expected = 'made to fail' if how == 'raise' else 'was killed'

@@ -2,7 +2,7 @@
 
 import json
 
-from qsmprep.cli.records import finish_record, keep_earlier, read_crash, write_record
+from qsmprep.cli.records import Outcome, finish_record, keep_earlier, read_crash, write_record
 
 CRASH = """Node: qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.qsm_wf.inversion_wf.invert_dipole
 Working directory: /w
@@ -57,14 +57,15 @@ def test_a_crash_fails_its_own_acquisition_only(tmp_path):
     for session in 'ab':
         _write_map(out, session)
     record = _record('a', 'b', 'c')
-    finish_record(out, record, crash_dir)
+    sinks = {f'qsmprep_wf.sub_01_wf.ses_{x}_MEGRE_wf.outputs_wf.sink_chi' for x in 'ab'}
+    finish_record(out, record, crash_dir, Outcome(sinks))
     status = {a['stem']: a['status'] for a in record['acquisitions']}
     assert list(status.values()) == ['failed', 'completed', 'failed']
     assert 'broken' in record['acquisitions'][0]['error']
     assert record['acquisitions'][1]['quality'] == {'chi_sd_ppb': 30.0}
     assert 'before the susceptibility map' in record['acquisitions'][2]['error']
     other = _record('a') | {'participant': '0'}
-    finish_record(out, other, crash_dir)
+    finish_record(out, other, crash_dir, Outcome())
     assert other['errors'] == []
 
 
