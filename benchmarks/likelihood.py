@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from qsmprep.qsm.dipole import Dipole
-from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import bounding_box, invert
+from qsmprep.qsm.grid import Grid, bounding_box
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.likelihood import INCOHERENT
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
 from qsmprep.qsm.simulate import simulate_local_field

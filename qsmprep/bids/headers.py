@@ -165,11 +165,16 @@ def read_header(path: Path) -> nb.Nifti1Header:
 
 
 def scanner_affine(header: nb.Nifti1Header) -> np.ndarray:
+    """Affine (4 x 4) of :func:`scanner_transform`."""
+    return scanner_transform(header)[0]
+
+
+def scanner_transform(header: nb.Nifti1Header) -> tuple[np.ndarray, int]:
     """
-    Affine (4 x 4) from voxel indices to scanner mm, whose third row tells where B0 points.
+    Affine (4 x 4) from voxel indices to scanner mm, and its code; its third row points along B0.
 
     Of sform and qform it is the one whose code says scanner (1); where both or none say so, the
-    sform, if there is one.
+    sform, if there is one. Code 0 means that the header has neither.
 
     Parameters
     ----------
@@ -180,8 +185,9 @@ def scanner_affine(header: nb.Nifti1Header) -> np.ndarray:
     sform, sform_code = header.get_sform(coded=True)
     qform, qform_code = header.get_qform(coded=True)
     if qform_code and (not sform_code or qform_code == SCANNER != sform_code):
-        return np.asarray(qform, dtype=np.float64)
-    return np.asarray(sform if sform_code else header.get_best_affine(), dtype=np.float64)
+        return np.asarray(qform, dtype=np.float64), int(qform_code)
+    affine = sform if sform_code else header.get_best_affine()
+    return np.asarray(affine, dtype=np.float64), int(sform_code)
 
 
 def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, int, int]:

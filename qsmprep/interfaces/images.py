@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
-from qsmprep.bids.headers import scanner_affine
+from qsmprep.bids.headers import SCANNER, scanner_affine, scanner_transform
 from qsmprep.qsm.grid import Grid
 
 
@@ -36,15 +36,17 @@ def affine_of(path: str | Path) -> np.ndarray:
 def save(
     data: np.ndarray, reference: str | Path, path: str | Path, affine: np.ndarray | None = None
 ) -> None:
-    """Save voxels on the grid of ``reference``, or with an affine of their own.
+    """Save voxels on the grid of ``reference``, or with an affine of their own to its space.
 
-    Masks are saved as uint8, all else as float32.
+    Masks are saved as uint8, all else as float32; sform and qform have the code of the transform
+    of ``reference`` that leads to the scanner.
     """
     kind = np.uint8 if data.dtype == bool else np.float32
-    affine = affine_of(reference) if affine is None else affine
+    own, code = scanner_transform(nb.load(reference).header)
+    affine = own if affine is None else affine
     image = nb.Nifti1Image(np.asarray(data, dtype=kind), affine)
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
+    image.set_sform(affine, code or SCANNER)
+    image.set_qform(affine, code or SCANNER)
     image.header.set_xyzt_units('mm')
     image.to_filename(path)
 

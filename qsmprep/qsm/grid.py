@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
@@ -89,6 +90,33 @@ class Grid:
     def voxel_volume_ml(self) -> float:
         """Volume of a voxel [ml]."""
         return float(np.prod(self.voxel_size)) / 1000.0
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """Smallest box that holds a mask, which must not be empty.
+
+    Examples
+    --------
+    >>> bounding_box(np.pad(np.ones((1, 2, 3)), 1))
+    (slice(1, 2, None), slice(1, 3, None), slice(1, 4, None))
+
+    """
+    corners = [np.flatnonzero(np.any(mask, axis=tuple({0, 1, 2} - {a}))) for a in range(3)]
+    first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in corners)
+    return first, second, third
+
+
+def depth_mm(mask: np.ndarray, voxel_size: tuple[float, float, float]) -> np.ndarray:
+    """Distance to the nearest voxel outside a mask [mm]; beyond the image is outside.
+
+    Examples
+    --------
+    >>> depth_mm(np.ones((1, 3, 3)), (9, 1, 1))[0, 1]
+    array([1., 2., 1.])
+
+    """
+    padded = np.pad(np.asarray(mask, dtype=bool), 1)
+    return distance_transform_edt(padded, sampling=voxel_size)[1:-1, 1:-1, 1:-1]
 
 
 def hz_to_ppm(field_hz: np.ndarray | float, field_strength_t: float) -> np.ndarray | float:

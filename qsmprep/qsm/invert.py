@@ -13,7 +13,8 @@ from torch import Tensor
 
 from qsmprep.methods import choose
 from qsmprep.qsm.dipole import Dipole
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.grid import Grid, bounding_box
+from qsmprep.qsm.metrics import nrmse
 
 LEAST_EXPLAINED = 0.02
 NOISE_ALLOWANCE = 0.12
@@ -47,19 +48,6 @@ class Inversion:
     sd_ppm: np.ndarray | None = None
     function: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     explained: float | None = None
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
-    """Smallest box that holds a mask.
-
-    Examples
-    --------
-    >>> bounding_box(np.pad(np.ones((1, 2, 3)), 1))
-    (slice(1, 2, None), slice(1, 3, None), slice(1, 4, None))
-
-    """
-    corners = [np.flatnonzero(np.any(mask, axis=tuple({0, 1, 2} - {a}))) for a in range(3)]
-    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in corners)
 
 
 def invert(
@@ -149,8 +137,9 @@ def invert(
 def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> float:
     """Share of the power of a field that a map explains, 1 - ||D x - f||^2 / ||f||^2 in the mask.
 
-    In vivo and at an SNR of 10 it is about 0.8. It is zero for an empty map, and below that where
-    the field of the map is farther from the measured one than none at all.
+    The means of D x and f in the mask are taken off: no map explains a constant field. In vivo and
+    at an SNR of 10 it is about 0.8. It is zero for an empty map and for a constant field, and below
+    that where the field of the map is farther from the measured one than none at all.
 
     Parameters
     ----------
@@ -165,8 +154,10 @@ def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> flo
 
     """
     dipole = Dipole(grid, device=field.device, dtype=field.dtype)
-    misfit = (dipole.forward(chi) - field)[mask]
-    return 1 - float(misfit.norm() / field[mask].norm()) ** 2
+    if field[mask].min() == field[mask].max():
+        return 0.0
+    images = (image.cpu().numpy() for image in (dipole.forward(chi), field, mask))
+    return 1 - (nrmse(*images) / 100) ** 2
 
 
 def noise_share(field: Tensor, mask: Tensor) -> float:

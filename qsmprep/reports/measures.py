@@ -169,7 +169,7 @@ MEASURES = (
         'Unexplained field',
         '',
         'Norm of the difference between the local field and the field of the susceptibility map, '
-        'over the norm of the local field, both weighted as in the inversion.',
+        'over the norm of the local field, their means over the map taken off.',
         None,
         0.7,
         'The map explains little of the field: look at the mask and for background field.',

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
-from qsmprep.qsm.grid import Grid, hz_to_ppm
+from qsmprep.qsm.grid import Grid, depth_mm, hz_to_ppm
+from qsmprep.qsm.metrics import nrmse
 from qsmprep.reports.measures import MEASURES, RIM_MM
 
 
@@ -24,7 +24,6 @@ def measure_quality(
     echo_residual_rad: np.ndarray | None = None,
     local_field_hz: np.ndarray | None = None,
     model_field_hz: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
     r2star_hz: np.ndarray | None = None,
 ) -> dict[str, float]:
     """
@@ -48,8 +47,6 @@ def measure_quality(
         RMS misfit of the echoes' phase [rad].
     local_field_hz, model_field_hz
         Local field, and field of the susceptibility map (dipole model) [Hz].
-    weights
-        Of the inversion; uniform if None.
     r2star_hz
         R2* [1/s].
 
@@ -92,9 +89,7 @@ def measure_quality(
             spread_hz = np.std(local_field_hz[inside], dtype=np.float64)
             found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
             if model_field_hz is not None:
-                found['data_consistency'] = relative_residual(
-                    model_field_hz, local_field_hz, inside, weights
-                )
+                found['data_consistency'] = nrmse(model_field_hz, local_field_hz, inside) / 100
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
@@ -113,32 +108,6 @@ def lost_percent(before: np.ndarray, after: np.ndarray) -> float:
     size = np.count_nonzero(before)
     kept = np.count_nonzero(np.logical_and(before, after))
     return float(100 * (size - kept) / size) if size else math.nan
-
-
-def relative_residual(
-    model: np.ndarray, measured: np.ndarray, mask: np.ndarray, weights: np.ndarray | None = None
-) -> float:
-    """
-    Norm of w (model - measured) over that of w measured, in a mask.
-
-    Parameters
-    ----------
-    model, measured
-        Fields of one unit.
-    mask
-        Where they are compared. A constant difference is not counted: no map explains it.
-    weights
-        Uniform if None.
-
-    """
-    inside = np.asarray(mask, dtype=bool)
-    weight = np.ones(inside.sum()) if weights is None else weights[inside].astype(np.float64)
-    field = measured[inside].astype(np.float64)
-    difference = model[inside] - field
-    if weight.any():
-        difference = difference - np.average(difference, weights=weight**2)
-    norm = np.linalg.norm(weight * field)
-    return float(np.linalg.norm(weight * difference) / norm) if norm else math.nan
 
 
 def rim_to_core_sd(chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
@@ -160,8 +129,7 @@ def rim_to_core_sd(chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
         Ratio; NaN where nothing lies deeper than 4 mm.
 
     """
-    depth = distance_transform_edt(np.pad(mask, 1), sampling=grid.voxel_size)[1:-1, 1:-1, 1:-1]
-    core = depth > RIM_MM
+    core = depth_mm(mask, grid.voxel_size) > RIM_MM
     rim = mask & ~core
     spread = np.std(chi_ppm[core]) if core.any() else 0.0
     return float(np.std(chi_ppm[rim]) / spread) if spread and rim.any() else math.nan

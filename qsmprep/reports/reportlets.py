@@ -28,10 +28,10 @@ from qsmprep.reports.sheet import (
     Paths,
     Strip,
     Volume,
-    bounding_box,
     draw_sheet,
     load_volume,
     positions,
+    slice_ranges,
 )
 
 CHI_WINDOW_PPM = 0.1
@@ -120,7 +120,7 @@ def plot_unwrapped(
     support = support_of(volume, mask)
     volume = volume.masked(support if mask else None)
     limit = round_up(max(percentile(np.abs(volume.data), support, 99), math.pi))
-    rows = echo_rows(volume, support, echo_times_s, bounding_box(support))
+    rows = echo_rows(volume, support, echo_times_s, slice_ranges(support))
     return draw_sheet([Strip('Unwrapped phase', rows, (-limit, limit), 'rad', 'RdBu_r')], out_path)
 
 
@@ -203,7 +203,7 @@ def plot_masks(magnitude: Paths, out_path: PathLikeStr, **masks: PathLikeStr) ->
         share = f' ({100 * size / first:.1f} %)' if legend and first else ''
         legend.append((colour, f'{name}: {size:.0f} ml{share}' if size else f'{name}: empty'))
     window = (0.0, percentile(volume.data, support, 99.5))
-    box = bounding_box(support, margin=8)
+    box = slice_ranges(support, margin=8)
     rows = two_rows(volume, support, box=box, outlines=outlines)
     return draw_sheet(
         [Strip('Masks over the magnitude', rows, window, 'a.u.', ticks=ZERO_TICK)],
@@ -251,7 +251,7 @@ def plot_chi(chi: PathLikeStr, out_path: PathLikeStr, *, mask: PathLikeStr | Non
     """
     volume = load_volume(chi)
     support = support_of(volume, mask)
-    box, tight = bounding_box(support), bounding_box(support, margin=0)
+    box, tight = slice_ranges(support), slice_ranges(support, margin=0)
     axial = positions(tight[2], 14)
     rows = [
         one_row(volume, box, {'axial': axial[:7]}),
@@ -302,12 +302,12 @@ def plot_superres(coarse: PathLikeStr, fine: PathLikeStr, out_path: PathLikeStr)
     for title, path in (('As measured', coarse), ('Super-resolved', fine)):
         volume = load_volume(path)
         support = volume.data != 0
-        tight = bounding_box(support, margin=0)
+        tight = slice_ranges(support, margin=0)
         few = {
             plane: positions(tight[PLANES[plane][2]], 2, INNER[plane])
             for plane in ('axial', 'coronal', 'sagittal')
         }
-        row = one_row(volume, bounding_box(support, margin=0), few)
+        row = one_row(volume, slice_ranges(support, margin=0), few)
         strips.append(Strip(title, [row], (-CHI_WINDOW_PPM, CHI_WINDOW_PPM), 'ppm'))
     return draw_sheet(strips, out_path)
 
@@ -367,7 +367,7 @@ def plot_truth(
     norm = float(np.linalg.norm(maps[0]))
     error = f'NRMSE {100 * float(np.linalg.norm(difference)) / norm:.1f} %' if norm else 'truth 0'
     window = (-CHI_WINDOW_PPM, CHI_WINDOW_PPM)
-    tight = bounding_box(inside, margin=0)
+    tight = slice_ranges(inside, margin=0)
     few = {
         'axial': positions(tight[2], 4),
         'coronal': positions(tight[1], 2),
@@ -376,6 +376,6 @@ def plot_truth(
     titles = ('Truth', 'Result', f'Result \u2212 truth, {error} (means taken off)')
     strips = []
     for title, data in zip(titles, (*maps, difference), strict=True):
-        row = one_row(Volume(data, expected.affine), bounding_box(inside), few)
+        row = one_row(Volume(data, expected.affine), slice_ranges(inside), few)
         strips.append(Strip(title, [row], window, 'ppm'))
     return draw_sheet(strips, out_path)

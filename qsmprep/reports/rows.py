@@ -8,7 +8,7 @@ from os import PathLike
 
 import numpy as np
 
-from qsmprep.reports.sheet import PLANES, Tile, Volume, bounding_box, cut, load_volume, positions
+from qsmprep.reports.sheet import PLANES, Tile, Volume, cut, load_volume, positions, slice_ranges
 
 MAX_ECHOES = 8
 INNER = {'axial': (0.14, 0.9), 'coronal': (0.2, 0.82), 'sagittal': (0.22, 0.8)}
@@ -64,8 +64,8 @@ def two_rows(
     outlines: Sequence[tuple[np.ndarray, str, float]] = (),
 ) -> list[list[Tile]]:
     """A row of axial slices, and one of coronal and sagittal slices."""
-    tight = bounding_box(support, margin=0)
-    box = box or bounding_box(support)
+    tight = slice_ranges(support, margin=0)
+    box = box or slice_ranges(support)
     counts = ({'axial': 7}, {'coronal': 4, 'sagittal': 3})
     return [
         one_row(
@@ -87,7 +87,7 @@ def echo_rows(
     """Middle slices of each echo: three planes for a few echoes, two rows of planes for many."""
     count = volume.data.shape[3] if volume.data.ndim == 4 else 1
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_ECHOES)).round().astype(int))
-    tight = bounding_box(support, margin=0)
+    tight = slice_ranges(support, margin=0)
     box = box or tuple((0, size) for size in support.shape)
     planes = (('axial', 'coronal', 'sagittal'),) if count <= 3 else (('axial',), ('coronal',))
     rows = []

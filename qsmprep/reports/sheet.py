@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qsmprep.qsm.grid import bounding_box
+
 PLANES = {'axial': (0, 1, 2), 'coronal': (0, 2, 1), 'sagittal': (1, 2, 0)}
 """Of each plane: the axis (R, A, S) to the right, the axis upwards and the axis through it."""
 
@@ -122,7 +124,7 @@ class Strip:
     ticks: dict[float, str] = field(default_factory=dict)
 
 
-def bounding_box(support: np.ndarray, margin: int = 3) -> tuple[tuple[int, int], ...]:
+def slice_ranges(support: np.ndarray, margin: int = 3) -> tuple[tuple[int, int], ...]:
     """
     First and last-plus-one index of a mask along each axis, widened by a margin.
 
@@ -137,18 +139,15 @@ def bounding_box(support: np.ndarray, margin: int = 3) -> tuple[tuple[int, int],
     --------
     >>> support = np.zeros((9, 9, 9), bool)
     >>> support[4, 2:5, 8] = True
-    >>> bounding_box(support, margin=1)
+    >>> slice_ranges(support, margin=1)
     ((3, 6), (1, 6), (7, 9))
 
     """
-    if not support.any():
-        support = np.ones_like(support)
-    box = []
-    for axis, size in enumerate(support.shape):
-        others = tuple(a for a in range(3) if a != axis)
-        found = np.flatnonzero(support.any(axis=others))
-        box.append((max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, size)))
-    return tuple(box)
+    box = bounding_box(support if support.any() else np.ones_like(support))
+    return tuple(
+        (max(side.start - margin, 0), min(side.stop + margin, size))
+        for side, size in zip(box, support.shape, strict=True)
+    )
 
 
 def positions(
@@ -199,7 +198,7 @@ def cut(
     index
         Of the slice.
     box
-        From :func:`bounding_box`.
+        From :func:`slice_ranges`.
     title
         Text above the slice.
     marked

@@ -100,6 +100,15 @@ def test_bad_arguments_end_with_code_2_and_a_reason(folders, capsys, arguments, 
     assert message in capsys.readouterr().err
 
 
+def test_settings_that_are_not_utf_8_are_refused(folders, tmp_path, capsys):
+    file = tmp_path / 'latin.toml'
+    file.write_bytes('# Z\xfcrich'.encode('latin-1'))
+    with pytest.raises(SystemExit) as ended:
+        parse_args([*folders, 'participant', '--config-file', str(file)])
+    assert ended.value.code == 2
+    assert 'latin.toml is no text in UTF-8' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('output', ['.', 'sub-01', 'derivatives'])
 def test_output_inside_the_input_is_refused(tmp_path, capsys, output):
     with pytest.raises(SystemExit) as ended:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from qsmprep.qsm.grid import Grid, hz_to_ppm, ppm_to_hz
+from qsmprep.qsm.grid import Grid, bounding_box, hz_to_ppm, ppm_to_hz
 
 
 def test_axial_image_has_b0_along_its_third_axis():
@@ -60,3 +60,9 @@ def test_field_units_invert_each_other():
     assert hz_to_ppm(42.577478518 * 7, 7) == pytest.approx(1)
     field = np.array([-12.5, 0.0, 80.0])
     np.testing.assert_allclose(ppm_to_hz(hz_to_ppm(field, 3), 3), field)
+
+
+def test_bounding_box_holds_the_mask():
+    mask = np.zeros((6, 7, 8), dtype=bool)
+    mask[1, 2, 3] = mask[4, 5, 6] = True
+    assert bounding_box(mask) == (slice(1, 5), slice(2, 6), slice(3, 7))
