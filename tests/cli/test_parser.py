@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -129,22 +128,17 @@ def test_work_inside_the_input_is_refused(tmp_path, capsys):
     assert 'work folder' in capsys.readouterr().err
 
 
-def test_help_answers_quickly_and_loads_nothing_heavy():
+def test_help_loads_nothing_heavy_and_few_modules():
     code = (
         'import sys\n'
         'from qsmprep.cli.run import main\n'
         'try: main(["--help"])\n'
         'except SystemExit: pass\n'
         'heavy = {"torch", "numpy", "nipype", "nilearn", "nibabel", "niworkflows", "bids"}\n'
-        'print("LOADED", sorted(heavy & set(sys.modules)))\n'
+        'print("LOADED", sorted(heavy & set(sys.modules)), len(sys.modules) < 220)\n'
     )
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-        times.append(time.perf_counter() - begin)
-    assert done.stdout.splitlines()[-1] == 'LOADED []'
-    assert min(times) < 0.5
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == 'LOADED [] True'
 
 
 def test_an_error_is_not_hidden_behind_all_options(folders, capsys):
