@@ -198,7 +198,7 @@ BACKGROUNDS = _table(
         citation='lbv',
     ),
 )
-"""Background removal: ``method(total_field, mask, grid) -> (local field, mask)``."""
+"""Background removal: ``method(total_field, mask, grid, tissue) -> (local field, tissue kept)``."""
 
 INVERSIONS = _table(
     Method(

@@ -54,6 +54,7 @@ def test_a_real_scan_is_processed(philips):
     images = {
         f'{anat}_Chimap', f'{anat}_R2starmap', f'{anat}_T2starmap', f'{anat}_S0map',
         f'{anat}_desc-brain_mask', f'{anat}_desc-quality_mask', f'{anat}_desc-chi_mask',
+        f'{anat}_desc-estimated_mask',
         f'{anat}_echo-1_part-phase_desc-unwrapped_MEGRE',
         f'{anat}_echo-2_part-phase_desc-unwrapped_MEGRE',
         f'{fmap}_desc-total_fieldmap', f'{fmap}_desc-noise_fieldmap',

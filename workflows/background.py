@@ -39,6 +39,8 @@ def init_background_wf(
         Standard deviation of its noise [Hz].
     mask
         Voxels with reliable phase.
+    brain_mask
+        The brain: tissue, though its phase be unreliable.
 
     Outputs
     -------
@@ -46,6 +48,8 @@ def init_background_wf(
         Local field [Hz].
     mask
         Voxels that have a local field.
+    tissue
+        Those, and tissue whose local field is unknown.
     noise
         Standard deviation of the local field [Hz].
     parameters
@@ -53,13 +57,16 @@ def init_background_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = f'Background fields were removed with {BACKGROUNDS[method].sentence}. '
+    workflow.__desc__ = (
+        f'Background fields were removed with {BACKGROUNDS[method].sentence}. The brain mask was '
+        'taken to hold no background source, even where its phase was unreliable. '
+    )
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'noise', 'mask']),
+        niu.IdentityInterface(fields=['field', 'noise', 'mask', 'brain_mask']),
         name='inputnode',
     )
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'mask', 'noise', 'parameters']),
+        niu.IdentityInterface(fields=['field', 'mask', 'tissue', 'noise', 'parameters']),
         name='outputnode',
     )
     remove_background = pe.Node(
@@ -68,10 +75,16 @@ def init_background_wf(
         mem_gb=0.5 + 25 * mem_gb,
     )
     workflow.connect([
-        (inputnode, remove_background, [('field', 'field'), ('noise', 'noise'), ('mask', 'mask')]),
+        (inputnode, remove_background, [
+            ('field', 'field'),
+            ('noise', 'noise'),
+            ('mask', 'mask'),
+            ('brain_mask', 'brain'),
+        ]),
         (remove_background, outputnode, [
             ('field', 'field'),
             ('mask', 'mask'),
+            ('tissue', 'tissue'),
             ('noise', 'noise'),
             ('parameters', 'parameters'),
         ]),

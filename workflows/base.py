@@ -126,11 +126,14 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
     images = (
-        'chi', 'chi_mask', 'local_field', 'total_field', 'field_noise', 'brain_mask',
-        'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
+        'chi', 'chi_mask', 'estimated_mask', 'local_field', 'total_field', 'field_noise',
+        'brain_mask', 'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
         *(('uncertainty',) if uncertainty else ()),
     )  # fmt:skip
-    shown = (*images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_residual')
+    shown = (
+        *images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_residual',
+        'field_mask',
+    )  # fmt:skip
     elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
     panels = drawable({*shown, *(image for image, there in elsewhere.items() if there)})
     reports_wf = init_reports_wf(
@@ -225,6 +228,7 @@ def _connect_superres(
         (qsm_wf, superres_wf, [
             ('outputnode.chi', 'inputnode.chi'),
             ('outputnode.chi_mask', 'inputnode.mask'),
+            ('outputnode.field_mask', 'inputnode.field_mask'),
             ('outputnode.local_field', 'inputnode.field'),
             ('outputnode.local_noise', 'inputnode.noise'),
         ]),

@@ -58,13 +58,19 @@ def init_inversion_wf(
         Combined magnitude.
     mask
         Voxels that have a local field.
+    tissue
+        Voxels of the map, where it goes beyond the mask.
     reference_mask, reference_placement
         Mask of the reference region.
 
     Outputs
     -------
     chi
-        Susceptibility [ppm], zero outside the mask.
+        Susceptibility [ppm], zero outside its mask.
+    mask
+        Voxels of the map.
+    estimated
+        Those of them that have no local field of their own.
     uncertainty
         Its standard deviation [ppm], from methods that know it.
     inversion_parameters, reference_parameters
@@ -72,7 +78,10 @@ def init_inversion_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = f'Susceptibility was computed with {INVERSIONS[method].sentence}. '
+    workflow.__desc__ = (
+        f'Susceptibility was computed with {INVERSIONS[method].sentence}. In tissue without a '
+        'reliable field of its own it was estimated from the field around. '
+    )
     workflow.__desc__ += {
         'brain': 'Its mean over the brain is the reference (zero). ',
         'none': 'It is not referenced to any region. ',
@@ -80,13 +89,28 @@ def init_inversion_wf(
 
     inputnode = pe.Node(
         niu.IdentityInterface(
-            fields=['field', 'noise', 'magnitude', 'mask', 'reference_mask', 'reference_placement']
+            fields=[
+                'field',
+                'noise',
+                'magnitude',
+                'mask',
+                'tissue',
+                'reference_mask',
+                'reference_placement',
+            ]
         ),
         name='inputnode',
     )
     outputnode = pe.Node(
         niu.IdentityInterface(
-            fields=['chi', 'uncertainty', 'inversion_parameters', 'reference_parameters']
+            fields=[
+                'chi',
+                'mask',
+                'estimated',
+                'uncertainty',
+                'inversion_parameters',
+                'reference_parameters',
+            ]
         ),
         name='outputnode',
     )
@@ -111,12 +135,14 @@ def init_inversion_wf(
             ('noise', 'noise'),
             ('magnitude', 'magnitude'),
             ('mask', 'mask'),
+            ('tissue', 'tissue'),
         ]),
-        (invert_dipole, reference_chi, [('chi', 'chi')]),
-        (inputnode, reference_chi, [('mask', 'mask')]),
+        (invert_dipole, reference_chi, [('chi', 'chi'), ('mask', 'mask')]),
         (invert_dipole, outputnode, [
             ('parameters', 'inversion_parameters'),
             ('uncertainty', 'uncertainty'),
+            ('mask', 'mask'),
+            ('estimated', 'estimated'),
         ]),
         (reference_chi, outputnode, [('chi', 'chi'), ('parameters', 'reference_parameters')]),
     ])  # fmt:skip

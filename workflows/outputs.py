@@ -15,6 +15,7 @@ from qsmprep.interfaces.sink import WriteOutput
 ALWAYS = (
     'chi',
     'chi_mask',
+    'estimated_mask',
     'local_field',
     'total_field',
     'field_noise',

@@ -18,6 +18,7 @@ QUALITY_INPUTS = {
     'brain_mask': 'brain_mask',
     'reliable_mask': 'reliable_mask',
     'chi_mask': 'mask',
+    'estimated_mask': 'estimated',
 }
 
 

@@ -60,8 +60,9 @@ def init_superres_wf(
         Susceptibility [ppm].
     mask
         Its voxels.
-    field, noise
-        Local field and the standard deviation of its noise [Hz]; used with the source ``'field'``.
+    field, field_mask, noise
+        Local field [Hz], its voxels, and the standard deviation of its noise [Hz]; used with the
+        source ``'field'``.
 
     Outputs
     -------
@@ -78,7 +79,8 @@ def init_superres_wf(
         '[@edm] were drawn under the model of a scanner that measures the central part of k-space. '
     )
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['chi', 'mask', 'field', 'noise']), name='inputnode'
+        niu.IdentityInterface(fields=['chi', 'mask', 'field', 'field_mask', 'noise']),
+        name='inputnode',
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=['chi', 'parameters']), name='outputnode')
     super_resolve = pe.Node(
@@ -96,7 +98,9 @@ def init_superres_wf(
     )
     if prior is not None:
         super_resolve.inputs.prior = str(prior)
-    images = ('chi', 'mask') if source == 'map' else ('chi', 'mask', 'field', 'noise')
+    images = ('chi', 'mask')
+    if source == 'field':
+        images += ('field', 'field_mask', 'noise')
     workflow.connect([
         (inputnode, super_resolve, [(image, image) for image in images]),
         (super_resolve, outputnode, [('chi', 'chi'), ('parameters', 'parameters')]),

@@ -17,6 +17,7 @@ from qsmprep.interfaces import images
 class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):
     field = File(exists=True, mandatory=True, desc='total field [Hz]')
     mask = File(exists=True, mandatory=True, desc='voxels with reliable phase')
+    brain = File(exists=True, desc='brain mask: tissue, though its phase be unreliable')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
     method = traits.Str('pdf', usedefault=True, desc='key of qsmprep.methods.BACKGROUNDS')
     method_parameters = traits.Dict(desc='parameters that differ from their defaults')
@@ -25,6 +26,7 @@ class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):
 class _RemoveBackgroundOutputSpec(TraitedSpec):
     field = File(exists=True, desc='local field [Hz], zero outside its mask')
     mask = File(exists=True, desc='voxels that have a local field')
+    tissue = File(exists=True, desc='those, and tissue whose local field is unknown')
     noise = File(desc='standard deviation of the local field [Hz], if the noise was given')
     parameters = traits.Dict(desc='method and every parameter')
 
@@ -45,6 +47,7 @@ class RemoveBackground(SimpleInterface):
             images.read_grid(inputs.field),
             inputs.method,
             noise=images.read(inputs.noise) if isdefined(inputs.noise) else None,
+            tissue=images.read(inputs.brain, bool) if isdefined(inputs.brain) else None,
             **(inputs.method_parameters if isdefined(inputs.method_parameters) else {}),
         )
         if not removal.mask.any():
@@ -56,6 +59,7 @@ class RemoveBackground(SimpleInterface):
             removal.local_field, inputs.field, runtime.cwd, 'local'
         )
         self._results['mask'] = images.write(removal.mask, inputs.field, runtime.cwd, 'mask')
+        self._results['tissue'] = images.write(removal.tissue, inputs.field, runtime.cwd, 'tissue')
         if removal.noise is not None:
             self._results['noise'] = images.write(removal.noise, inputs.field, runtime.cwd, 'noise')
         parameters = dict(removal.parameters)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
     field = File(exists=True, mandatory=True, desc='local field [Hz]')
     mask = File(exists=True, mandatory=True, desc='voxels that have a local field')
+    tissue = File(exists=True, desc='voxels of the map, where it goes beyond the mask')
     magnitude = File(exists=True, desc='combined magnitude, for voxel weights')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
@@ -39,7 +40,9 @@ class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
 
 
 class _InvertDipoleOutputSpec(TraitedSpec):
-    chi = File(exists=True, desc='susceptibility [ppm], zero outside the mask')
+    chi = File(exists=True, desc='susceptibility [ppm], zero outside its mask')
+    mask = File(exists=True, desc='voxels of the map')
+    estimated = File(exists=True, desc='those of them that have no field of their own')
     uncertainty = File(exists=True, desc='its standard deviation [ppm], where the method knows it')
     parameters = traits.Dict(desc='method, every parameter, seed and device')
 
@@ -55,7 +58,7 @@ class InvertDipole(SimpleInterface):
 
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)
-        given = {key: getattr(inputs, key) for key in ('magnitude', 'noise')}
+        given = {key: getattr(inputs, key) for key in ('tissue', 'magnitude', 'noise')}
         inversion = invert_image(
             inputs.field,
             inputs.mask,
@@ -66,7 +69,13 @@ class InvertDipole(SimpleInterface):
             device=inputs.device,
             parameters=inputs.method_parameters if isdefined(inputs.method_parameters) else None,
         )
-        self._results['chi'] = images.write(inversion.chi_ppm, inputs.field, runtime.cwd, 'chi')
+        written = {
+            'chi': inversion.chi_ppm,
+            'mask': images.read(inputs.mask, bool) | inversion.estimated,
+            'estimated': inversion.estimated,
+        }
+        for name, data in written.items():
+            self._results[name] = images.write(data, inputs.field, runtime.cwd, name)
         if inversion.sd_ppm is not None:
             self._results['uncertainty'] = images.write(
                 inversion.sd_ppm, inputs.field, runtime.cwd, 'uncertainty'
@@ -84,6 +93,7 @@ def invert_image(
     *,
     field_strength_t: float | None = None,
     b0_direction: tuple[float, float, float] | None = None,
+    tissue: str | Path | None = None,
     magnitude: str | Path | None = None,
     noise: str | Path | None = None,
     seed: int = 0,
@@ -106,6 +116,8 @@ def invert_image(
         Field strength [T] of a field in Hz; None for a field in ppm.
     b0_direction
         Direction of B0 in the voxel frame; that of the affine by default.
+    tissue
+        Voxels of the map, where it goes beyond the mask and its holes.
     magnitude, noise
         Images for voxel weights; the noise has the unit of the field.
     seed, device, parameters, progress
@@ -126,7 +138,7 @@ def invert_image(
     grid = images.read_grid(field)
     if b0_direction is not None:
         grid = replace(grid, b0_direction=b0_direction)
-    for path in (mask, magnitude, noise):
+    for path in (mask, tissue, magnitude, noise):
         if path is not None and images.read_grid(path).shape != grid.shape:
             raise ValueError(
                 f'{path} has the shape {images.read_grid(path).shape}, but the field {field} has '
@@ -137,6 +149,7 @@ def invert_image(
         images.read(mask, bool),
         grid,
         method,
+        tissue=None if tissue is None else images.read(tissue, bool),
         magnitude=None if magnitude is None else images.read(magnitude),
         noise_ppm=None if noise is None else in_ppm(noise),
         seed=seed,
@@ -153,6 +166,7 @@ def describe_inversion(method: str, inversion: Inversion, seed: int, device: str
         parameters['prior'] = Path(parameters['prior']).name
     record = {'Method': method, **parameters, 'RandomSeed': seed, 'Device': device}
     record['ExplainedFieldPower'] = inversion.explained
+    record['VoxelsEstimatedWithoutField'] = int(np.count_nonzero(inversion.estimated))
     if inversion.sd_ppm is not None:
         record['Uncertainty'] = (
             f'standard deviation over {parameters["samples"]} posterior samples'

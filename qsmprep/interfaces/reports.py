@@ -65,6 +65,7 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     brain_mask = File(exists=True, mandatory=True, desc='brain')
     reliable_mask = File(exists=True, mandatory=True, desc='brain voxels with reliable phase')
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
+    estimated = File(exists=True, mandatory=True, desc='those without a field of their own')
     r2star = File(exists=True, desc='R2* [1/s]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
 
@@ -97,6 +98,7 @@ class MeasureQuality(SimpleInterface):
             inputs.field_strength_t,
             chi_ppm,
             mask,
+            estimated=images.read(inputs.estimated, bool),
             brain_mask=images.read(inputs.brain_mask, bool),
             reliable_mask=images.read(inputs.reliable_mask, bool),
             total_field_hz=images.read(inputs.total_field),

@@ -21,6 +21,7 @@ from qsmprep.qsm.grid import hz_to_ppm
 class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     chi = File(exists=True, mandatory=True, desc='susceptibility [ppm]')
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
+    field_mask = File(exists=True, desc='voxels of the field')
     field = File(exists=True, desc='local field [Hz], to start from instead of the map')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
     field_strength_t = traits.Float(desc='field strength [T], for a field')
@@ -88,6 +89,8 @@ class SuperResolve(SimpleInterface):
             noise = images.read(inputs.noise)
             options['noise_ppm'] = hz_to_ppm(noise, inputs.field_strength_t)
         field = hz_to_ppm(images.read(inputs.field), inputs.field_strength_t)
+        if isdefined(inputs.field_mask):
+            mask = images.read(inputs.field_mask, bool)
         result = super_resolve_field(field, mask, grid, resolution, **options)
         if result is not None:
             shift = chi[mask].mean() - result.chi_ppm[result.mask].mean()

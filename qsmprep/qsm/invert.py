@@ -28,7 +28,9 @@ class Inversion:
     Parameters
     ----------
     chi_ppm
-        Susceptibility [ppm], float32, zero outside the mask.
+        Susceptibility [ppm], float32, zero outside the tissue.
+    estimated
+        Tissue without a field of its own, whose susceptibility comes from the field around it.
     parameters
         Every parameter of the method: given, default, or chosen on the scan.
     sd_ppm
@@ -44,6 +46,7 @@ class Inversion:
     """
 
     chi_ppm: np.ndarray
+    estimated: np.ndarray
     parameters: dict[str, Any] = field(default_factory=dict)
     sd_ppm: np.ndarray | None = None
     function: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
@@ -56,6 +59,7 @@ def invert(
     grid: Grid,
     method: str = 'tv',
     *,
+    tissue: np.ndarray | None = None,
     magnitude: np.ndarray | None = None,
     noise_ppm: np.ndarray | None = None,
     seed: int = 0,
@@ -65,9 +69,10 @@ def invert(
 ) -> Inversion:
     """Susceptibility map of a local field.
 
-    Work is done on the bounding box of the mask: outside it there is neither field nor
+    Work is done on the bounding box of the tissue: outside it there is neither field nor
     susceptibility, and the operator pads by itself. Holes that the mask encloses are tissue
-    whose field is unknown: methods with voxel weights reckon with sources in them.
+    whose field is unknown: methods with voxel weights reckon with sources in them, and the map of
+    all methods goes on there.
 
     Parameters
     ----------
@@ -79,6 +84,8 @@ def invert(
         Shape, voxel size and direction of B0.
     method
         Key of :data:`qsmprep.methods.INVERSIONS`.
+    tissue
+        Voxels of the map beyond the mask and its holes, if any.
     magnitude
         Magnitude [arbitrary] for voxel weights, for methods that use them.
     noise_ppm
@@ -104,7 +111,9 @@ def invert(
     settings = chosen.complete(parameters)
     target = _torch_device(device)
     inside = _check_mask(mask, grid)
-    box = bounding_box(inside)
+    whole = inside if tissue is None else inside | _check_mask(tissue, grid)
+    whole = binary_fill_holes(whole)
+    box = bounding_box(whole)
     images = {'field': field_ppm, 'magnitude': magnitude, 'noise': noise_ppm}
     tensors = {
         name: None if image is None else _cropped(name, image, inside, box).to(target)
@@ -117,21 +126,20 @@ def invert(
             raise ValueError(f'The {name} is nowhere above zero in the mask; check its file.')
     scan = {**tensors, 'progress': progress, 'seed': seed}
     measured = torch.from_numpy(inside[box]).to(target)
-    region = measured
-    if 'noise' in chosen.needs:
-        region = torch.from_numpy(binary_fill_holes(inside[box])).to(target)
-        if noise_ppm is None and magnitude is None and not region.equal(measured):
-            scan['magnitude'] = measured.to(torch.float32)
+    region = torch.from_numpy(whole[box]).to(target)
+    if noise_ppm is None and magnitude is None and not region.equal(measured):
+        scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
     estimate = chosen.run(tensors['field'], region, cropped, scan=scan, **settings)
     explained = _check_map(method, estimate.chi.detach(), tensors['field'], measured, cropped)
-    chi = _uncropped(estimate.chi * measured, grid, box)
-    sd = None if estimate.sd is None else _uncropped(estimate.sd * measured, grid, box)
+    chi = _uncropped(estimate.chi * region, grid, box)
+    sd = None if estimate.sd is None else _uncropped(estimate.sd * region, grid, box)
     function = None
     if estimate.function is not None:
         corner = [side.start for side in box]
         function = _from_corner(estimate.function, corner, target)
-    return Inversion(chi, {**settings, **estimate.chosen}, sd, function, explained)
+    parameters = {**settings, **estimate.chosen}
+    return Inversion(chi, whole & ~inside, parameters, sd, function, explained)
 
 
 def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> float:

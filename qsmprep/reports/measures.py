@@ -111,6 +111,18 @@ MEASURES = (
         'Look at the outline of the final mask.',
     ),
     Measure(
+        'map_estimated_ml',
+        'Estimated without a field',
+        'ml',
+        'Volume of the map whose voxels have no reliable field of their own, such as dephased '
+        'lesions: their susceptibility was estimated from the field around them. '
+        'desc-estimated_mask shows where.',
+        None,
+        10.0,
+        'Susceptibility there is less certain than elsewhere: look at the magnitude of the echoes '
+        'and at the outline of the brain mask.',
+    ),
+    Measure(
         'field_noise_median_hz',
         'Noise of the field',
         'Hz',

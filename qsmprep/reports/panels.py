@@ -61,14 +61,16 @@ PANELS = {
     'mask': Panel(
         'Masks',
         'The outlines follow the brain: skull inside the mask makes streaks, cortex outside is '
-        'lost. Holes near sinuses and large veins are voxels of unreliable phase. The final mask '
-        'lies inside the others.',
+        'lost. Holes near sinuses and large veins are voxels of unreliable phase: there, '
+        'susceptibility is estimated from the field around. The final mask lies inside that of '
+        'the brain.',
         'plot_masks',
         {
             'combined_magnitude': 'magnitude',
             'brain_mask': 'Brain',
             'reliable_mask': 'Reliable phase',
             'chi_mask': 'Susceptibility map',
+            'estimated_mask': 'Estimated without a field',
         },
     ),
     'localfield': Panel(
@@ -76,7 +78,7 @@ PANELS = {
         'Veins and deep grey nuclei stand out with dark and bright lobes along B0. Broad shading '
         'towards the edge is background field that is left.',
         'plot_local_field',
-        {'local_field': 'field', 'chi_mask': 'mask'},
+        {'local_field': 'field', 'field_mask': 'mask'},
     ),
     'chi': Panel(
         'Susceptibility',

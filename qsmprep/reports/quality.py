@@ -17,6 +17,7 @@ def measure_quality(
     chi_ppm: np.ndarray,
     map_mask: np.ndarray,
     *,
+    estimated: np.ndarray | None = None,
     brain_mask: np.ndarray | None = None,
     reliable_mask: np.ndarray | None = None,
     total_field_hz: np.ndarray | None = None,
@@ -39,6 +40,8 @@ def measure_quality(
         Susceptibility (X, Y, Z) [ppm].
     map_mask
         Where susceptibility is given; all values are taken there.
+    estimated
+        Voxels of the map without a field of their own: what is said of fields leaves them out.
     brain_mask, reliable_mask
         Masks of earlier steps.
     total_field_hz, field_noise_hz
@@ -66,7 +69,11 @@ def measure_quality(
             found['lost_to_phase_quality_percent'] = lost_percent(brain_mask, reliable_mask)
     if steps:
         found['lost_to_background_percent'] = lost_percent(steps[-1], inside)
-    if inside.any():
+    measured = inside
+    if estimated is not None:
+        measured = inside & ~estimated
+        found['map_estimated_ml'] = np.count_nonzero(inside & estimated) * grid.voxel_volume_ml
+    if measured.any():
         chi = np.asarray(chi_ppm, dtype=np.float64)
         found['chi_sd_ppb'] = 1000 * np.std(chi[inside])
         found['chi_beyond_1ppm_percent'] = 100 * np.mean(np.abs(chi[inside]) > 1)
@@ -79,17 +86,17 @@ def measure_quality(
             ('r2star_median_hz', r2star_hz),
         ):
             if image is not None:
-                found[key] = np.median(image[inside])
+                found[key] = np.median(image[measured])
         if total_field_hz is not None:
-            total = np.asarray(total_field_hz[inside], dtype=np.float64)
+            total = np.asarray(total_field_hz[measured], dtype=np.float64)
             found['total_field_sd_hz'] = np.std(total)
             largest_hz = np.abs(total - np.median(total)).max()
             found['total_field_max_ppm'] = hz_to_ppm(largest_hz, field_strength_t)
         if local_field_hz is not None:
-            spread_hz = np.std(local_field_hz[inside], dtype=np.float64)
+            spread_hz = np.std(local_field_hz[measured], dtype=np.float64)
             found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
             if model_field_hz is not None:
-                found['data_consistency'] = nrmse(model_field_hz, local_field_hz, inside) / 100
+                found['data_consistency'] = nrmse(model_field_hz, local_field_hz, measured) / 100
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}

@@ -36,7 +36,7 @@ from qsmprep.reports.sheet import (
 
 CHI_WINDOW_PPM = 0.1
 R2STAR_WINDOW_AT_3T = 50.0
-OUTLINES = (('#56b4e9', 3.4), ('#f0e442', 2.0), ('#ff5a1f', 1.1))
+OUTLINES = (('#56b4e9', 3.4), ('#f0e442', 2.0), ('#ff5a1f', 1.1), ('#cc79a7', 1.1))
 """Colours that colour-blind readers tell apart, and widths [pt]: lines that lie on one another
 stay visible as stripes."""
 ZERO_TICK = {0.0: '0'}
@@ -176,12 +176,12 @@ def plot_masks(magnitude: Paths, out_path: PathLikeStr, **masks: PathLikeStr) ->
     out_path
         PNG to write.
     **masks
-        Names and images of at most three masks, the widest first.
+        Names and images of at most four masks, the widest first.
 
     Raises
     ------
     ValueError
-        If there are more than three masks.
+        If there are more than four masks.
 
     """
     if len(masks) > len(OUTLINES):

@@ -16,12 +16,18 @@ def dipole_field(moment, position_mm, points_mm, direction):
     return moment * (3 * along**2 - 1) / distance**3
 
 
+def points_mm(grid):
+    """Positions of the voxels from the middle of the grid."""
+    sides = zip(grid.shape, grid.voxel_size, strict=True)
+    centres = [(np.arange(n) - (n - 1) / 2) * v for n, v in sides]
+    return np.stack(np.meshgrid(*centres, indexing='ij'))
+
+
 def phantom(voxel_size, b0_direction):
     """A sphere of 26 mm: dipoles inside are local, strong ones close outside are background."""
     shape = tuple(int(np.ceil(64 / v)) for v in voxel_size)
     grid = Grid(shape, voxel_size, b0_direction)
-    centres = [(np.arange(n) - (n - 1) / 2) * v for n, v in zip(shape, voxel_size, strict=True)]
-    points = np.stack(np.meshgrid(*centres, indexing='ij'))
+    points = points_mm(grid)
     mask = (points**2).sum(0) < 26**2
     rng = np.random.default_rng(0)
     local = np.zeros(shape)
@@ -56,6 +62,30 @@ def test_local_field_is_recovered(head, method):
     assert result.local_field.dtype == np.float32
     error = (result.local_field - local)[kept]
     assert np.std(error) < LIMITS[method] * np.std(local[kept])
+
+
+@pytest.mark.parametrize('method', BACKGROUNDS)
+@pytest.mark.parametrize('opens', [False, True], ids=['enclosed', 'open to the outside'])
+def test_field_of_a_source_in_tissue_without_phase_is_local(head, method, opens):
+    grid, tissue, local, background = head
+    points = points_mm(grid)
+    at = np.array([3.0, -2.0, 5.0]).reshape(3, 1, 1, 1)
+    hole = ((points - at) ** 2).sum(0) < 4.5**2
+    strong = np.where(hole, 0, dipole_field(1500.0, at, points, grid.b0_direction))
+    if opens:
+        x, y, z = points - at
+        hole |= (x**2 + y**2 < 2.5**2) & (z > 0)
+    mask = tissue & ~hole
+    result = remove_background(local + strong + background, mask, grid, method, tissue=tissue)
+    np.testing.assert_array_equal(result.mask, result.tissue & mask)
+    assert result.tissue[tissue & hole & (points[2] < 16)].all()
+    assert not result.local_field[~result.mask].any()
+    near = result.mask & (((points - at) ** 2).sum(0) < 10**2)
+    error = (result.local_field - local - strong)[near]
+    assert np.std(error) < 0.3 * np.std((local + strong)[near])
+    if not opens:
+        again = remove_background(local + strong + background, mask, grid, method)
+        np.testing.assert_array_equal(again.local_field, result.local_field)
 
 
 @pytest.mark.parametrize('voxel_size', [(1, 1, 1), (0.8, 0.8, 2.0), (1, 1, 3)])

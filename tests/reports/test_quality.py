@@ -43,20 +43,25 @@ def test_known_values_come_out():
     local = np.where(brain, RNG.choice([-1.0, 1.0], brain.shape), 0)
     chi = np.where(final, RNG.choice([-0.03, 0.03], brain.shape), 0)
     chi[30:32, 30:32, 36] = 1.5
+    estimated = np.zeros_like(brain)
+    estimated[30:32, 30:32, 30:35] = True
+    local[estimated] = 1000
     found = measure_quality(
         grid,
         3.0,
         chi,
         final,
+        estimated=estimated,
         brain_mask=brain,
         reliable_mask=reliable,
         total_field_hz=10 * local,
         field_noise_hz=np.full(brain.shape, 0.7),
         echo_residual_rad=np.full(brain.shape, 0.1),
         local_field_hz=local,
-        model_field_hz=0.6 * local + 3,
+        model_field_hz=np.where(estimated, 0, 0.6 * local) + 3,
         r2star_hz=np.full(brain.shape, 22.0),
     )
+    assert found['map_estimated_ml'] == pytest.approx(20 * 0.002)
     assert list(found) == [measure.key for measure in MEASURES]
     assert all(type(value) is float for value in found.values())
     assert found['brain_volume_ml'] == pytest.approx(brain.sum() * 0.002)

@@ -1,8 +1,12 @@
 """Background field removal: V-SHARP, PDF, LBV, and PDF followed by V-SHARP.
 
 Fields may be in any one unit; the local field comes out in the unit that went in, float32, zero
-outside the mask that is returned with it. A method keeps only voxels that it can treat, so the
-returned mask may be smaller than the mask given.
+outside the mask that is returned with it.
+
+Where a field was measured and where tissue lies are two things. A strong source dephases its own
+voxels and is a hole in the mask of measured voxels; yet its field is local. No method looks for
+background sources in tissue, and each returns, beside the local field, the tissue that it kept: a
+method keeps only what it can treat.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from qsmprep.methods import choose
 from qsmprep.qsm.background.pdf import pdf, rim_error
@@ -27,6 +32,8 @@ class BackgroundRemoval:
         Local field in the unit of the total field, zero outside the mask.
     mask
         Voxels where the local field is valid.
+    tissue
+        The mask and tissue whose field is unknown: all that may hold sources of the local field.
     parameters
         Method and every numeric parameter, defaults included.
     noise
@@ -37,6 +44,7 @@ class BackgroundRemoval:
 
     local_field: np.ndarray
     mask: np.ndarray
+    tissue: np.ndarray
     parameters: dict[str, object]
     noise: np.ndarray | None = None
 
@@ -45,6 +53,7 @@ def pdf_vsharp(
     total_field: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
+    tissue: np.ndarray,
     noise: np.ndarray | None = None,
     iterations: int = 15,
     coarsest_iterations: int = 60,
@@ -60,8 +69,10 @@ def pdf_vsharp(
     mixed with that of sources one voxel outside, and drops the rim. Parameters are those of
     :func:`pdf` and :func:`vsharp`.
     """
-    local, kept = pdf(total_field, mask, grid, noise, iterations, coarsest_iterations, margin_mm)
-    return vsharp(local, kept, grid, max_radius_mm, min_radius_mm, threshold)
+    local, kept = pdf(
+        total_field, mask, grid, tissue, noise, iterations, coarsest_iterations, margin_mm
+    )
+    return vsharp(local, mask, grid, kept, max_radius_mm, min_radius_mm, threshold)
 
 
 def remove_background(
@@ -70,6 +81,7 @@ def remove_background(
     grid: Grid,
     method: str = 'pdf',
     noise: np.ndarray | None = None,
+    tissue: np.ndarray | None = None,
     **parameters: float,
 ) -> BackgroundRemoval:
     """Remove the background by any method.
@@ -82,6 +94,9 @@ def remove_background(
         Key of :data:`qsmprep.methods.BACKGROUNDS`.
     noise
         Standard deviation of the field in its unit; used by the methods that weight voxels.
+    tissue
+        Tissue whose field may be unknown, such as the brain mask. What the mask encloses is tissue
+        in any case.
     **parameters
         Parameters of the method.
 
@@ -101,9 +116,15 @@ def remove_background(
         )
     if not mask.any():
         raise ValueError('The mask is empty: there is no field to separate.')
-    local_field, kept = chosen.run(total_field, mask, grid, scan={'noise': noise}, **settings)
+    whole = mask if tissue is None else mask | (np.asarray(tissue) > 0)
+    whole = ndimage.binary_fill_holes(whole)
+    local_field, kept = chosen.run(
+        total_field, mask, grid, whole, scan={'noise': noise}, **settings
+    )
+    valid = kept & mask
+    local_field *= valid
     if noise is not None:
-        noise = noise * kept
+        noise = noise * valid
         if 'rim noise' in chosen.gives:
-            noise = np.hypot(noise, rim_error(local_field, kept, grid))
-    return BackgroundRemoval(local_field, kept, {'method': method, **settings}, noise)
+            noise = np.hypot(noise, rim_error(local_field, valid, kept, grid))
+    return BackgroundRemoval(local_field, valid, kept, {'method': method, **settings}, noise)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-from qsmprep.qsm.background.box import bounding_box, depth_mm, paste
+from qsmprep.qsm.background.box import bounding_box, depth_mm, fill_in, paste
 from qsmprep.qsm.grid import Grid
 
 
@@ -14,19 +14,21 @@ def lbv(
     total_field: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
+    tissue: np.ndarray,
     erosion_mm: float = 1.0,
     sweeps: int = 600,
     tolerance: float = 1e-3,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Laplacian boundary value method (LBV).
 
-    The background is the solution of Laplace's equation inside the mask that equals the total
-    field on the mask's outermost voxels, found by successive over-relaxation in red-black order.
-    The local field is taken to vanish there, and errors at the boundary spread inwards.
+    The background is the solution of Laplace's equation inside the tissue that equals the total
+    field on its outermost voxels, found by successive over-relaxation in red-black order. The
+    local field is taken to vanish there, and errors at the boundary spread inwards. The field is
+    needed on that boundary alone; where it is unknown it is filled in from around.
 
     Parameters
     ----------
-    total_field, mask, grid
+    total_field, mask, grid, tissue
         As for :func:`~qsmprep.qsm.background.sharp.vsharp`.
     erosion_mm
         Rim to drop before its next voxels serve as the boundary [mm].
@@ -39,14 +41,15 @@ def lbv(
     Zhou D et al., NMR Biomed 27 (2014) 312, 10.1002/nbm.3064.
 
     """
-    box = bounding_box(mask)
-    domain = np.pad(depth_mm(mask[box], grid.voxel_size) > erosion_mm, 1)
+    box = bounding_box(tissue)
+    domain = np.pad(depth_mm(tissue[box], grid.voxel_size) > erosion_mm, 1)
     interior = ndimage.binary_erosion(domain)
     if not interior.any():
         raise ValueError(
             f'Nothing of the mask is left {erosion_mm} mm inside its edge; LBV needs a larger mask.'
         )
-    field = np.where(domain, np.pad(total_field[box], 1), 0).astype(np.float64)
+    complete = fill_in(total_field[box], mask[box], tissue[box], grid.voxel_size)
+    field = np.where(domain, np.pad(complete, 1), 0).astype(np.float64)
     background = np.where(interior, 0, field)
     weights = np.array([1 / size**2 for size in grid.voxel_size])
     longest = max(interior.shape)

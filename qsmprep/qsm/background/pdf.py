@@ -20,6 +20,7 @@ def pdf(
     total_field: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
+    tissue: np.ndarray,
     noise: np.ndarray | None = None,
     iterations: int = 15,
     coarsest_iterations: int = 60,
@@ -27,11 +28,11 @@ def pdf(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Projection onto dipole fields (PDF).
 
-    Sources outside the mask are fitted to the field inside by conjugate gradients on the normal
-    equations, and their field is subtracted. To this fit the local field is noise, and coloured:
-    the power of the residual counts by 1 / (1 + D(k)^2 (k0 / \\|k\\|)^3), the inverse of a white
-    part plus the field of susceptibility as smooth as that of heads, with k0 = 1/6 cycles/mm. Low
-    frequencies of the local field so do not pass for background. A voxel counts by
+    Sources outside the tissue are fitted to the field in the mask by conjugate gradients on the
+    normal equations, and their field is subtracted. To this fit the local field is noise, and
+    coloured: the power of the residual counts by 1 / (1 + D(k)^2 (k0 / \\|k\\|)^3), the inverse
+    of a white part plus the field of susceptibility as smooth as that of heads, with k0 = 1/6
+    cycles/mm. Low frequencies of the local field so do not pass for background. A voxel counts by
     1 / (1 + noise^2 / variance of the local field), which is estimated by V-SHARP.
 
     The fit starts on coarse voxels, their short edges doubled as often as they stay below 4.5 mm;
@@ -39,7 +40,7 @@ def pdf(
 
     Parameters
     ----------
-    total_field, mask, grid
+    total_field, mask, grid, tissue
         As for :func:`~qsmprep.qsm.background.sharp.vsharp`.
     noise
         Standard deviation of the field in its unit; none when None.
@@ -55,7 +56,7 @@ def pdf(
     Liu T et al., NMR Biomed 24 (2011) 1129, 10.1002/nbm.1670; there the weights are white.
 
     """
-    box = bounding_box(mask)
+    box = bounding_box(tissue)
     inside = np.asarray(mask[box], dtype=bool)
     shape = padded_shape(
         inside.shape, grid.voxel_size, 2 * margin_mm, _largest_block(grid.voxel_size)
@@ -63,12 +64,14 @@ def pdf(
     crop = tuple(slice(0, n) for n in inside.shape)
     field, weight = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     field[crop] = np.where(inside, total_field[box], 0)
-    scale = _local_scale(field[crop], inside, grid)
+    scale = _local_scale(field[crop], inside, grid, tissue[box])
     weight[crop] = inside if noise is None else inside / (1 + (noise[box] / scale) ** 2)
     padded = Grid(shape, grid.voxel_size, grid.b0_direction)
-    sources = _fit_sources(field, weight, padded, iterations, coarsest_iterations)
+    outside = np.ones(shape, dtype=bool)
+    outside[crop] = ~tissue[box]
+    sources = _fit_sources(field, weight, outside, padded, iterations, coarsest_iterations)
     local = field - _filtered(sources, _dipole(padded))
-    return paste(np.where(inside, local[crop], 0), box, mask.shape), np.array(mask, dtype=bool)
+    return paste(np.where(inside, local[crop], 0), box, mask.shape), np.array(tissue, dtype=bool)
 
 
 def _block(voxel_size: tuple[float, ...]) -> tuple[int, ...]:
@@ -91,27 +94,28 @@ def _largest_block(voxel_size: tuple[float, ...]) -> tuple[int, ...]:
 def _fit_sources(
     field: np.ndarray,
     weight: np.ndarray,
+    outside: np.ndarray,
     grid: Grid,
     iterations: int,
     coarsest_iterations: int,
 ) -> np.ndarray:
-    """Sources where the weight is zero whose dipole fields are closest to a field elsewhere."""
-    outside = weight == 0
+    """Sources outside the tissue whose dipole fields are closest to a field inside."""
     block = _block(grid.voxel_size)
     if max(block) == 1:
         iterations, sources = coarsest_iterations, np.zeros_like(field)
     else:
-        within, total, sum_ = (
-            _mean_of_blocks(image, block) for image in (~outside, weight, weight * field)
+        beyond, total, sum_ = (
+            _mean_of_blocks(image, block) for image in (outside, weight, weight * field)
         )
-        total[within < 0.5] = 0
+        beyond = beyond > 0.5
+        total[beyond] = 0
         coarse = Grid(
             total.shape,
             tuple(b * size for b, size in zip(block, grid.voxel_size, strict=True)),
             grid.b0_direction,
         )
         mean = np.divide(sum_, total, out=np.zeros_like(sum_), where=total > 0)
-        sources = _fit_sources(mean, total, coarse, iterations, coarsest_iterations)
+        sources = _fit_sources(mean, total, beyond, coarse, iterations, coarsest_iterations)
         for axis, n in enumerate(block):
             sources = sources.repeat(n, axis)
         sources *= outside
@@ -150,11 +154,15 @@ def _filtered(image: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     return fft.irfftn(transformed, image.shape)
 
 
-def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid) -> float:
+def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid, tissue: np.ndarray) -> float:
     """Robust standard deviation of the local field, by V-SHARP."""
-    local, kept = vsharp(field, inside, grid)
-    values = local[kept]
-    return float(np.median(np.abs(values - np.median(values)))) / 0.6745 + 1e-30
+    local, kept = vsharp(field, inside, grid, tissue)
+    return robust_sd(local[kept & inside]) + 1e-30
+
+
+def robust_sd(values: np.ndarray) -> float:
+    """Standard deviation of a normal distribution with the same median absolute deviation."""
+    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
 
 
 def _wave_vector(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -186,14 +194,17 @@ def _penalty(grid: Grid) -> np.ndarray:
     return 1 / power
 
 
-def rim_error(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """Standard deviation of what PDF leaves at the rim of a mask, in the unit of the field.
+def rim_error(
+    local_field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, grid: Grid
+) -> np.ndarray:
+    """Standard deviation of what PDF leaves at the rim of the tissue, in the unit of the field.
 
     Sources a voxel outside cannot be told from those inside. The error is taken as four times the
-    standard deviation of the local field deeper than 6 mm, falling by e every millimetre. That is
-    more than it is, for it is correlated; on simulated heads it serves the inversion best.
+    robust standard deviation of the local field deeper than 6 mm, which a strong source leaves as
+    it is, falling by e every millimetre. That is more than it is, for it is correlated; on
+    simulated heads it serves the inversion best.
     """
-    depth = depth_mm(mask, grid.voxel_size)
-    deep = depth > min(DEEP_MM, depth.max() / 2)
-    scale = RIM_ERROR * local_field[deep].std()
+    depth = depth_mm(tissue, grid.voxel_size)
+    deep = mask & (depth > min(DEEP_MM, depth[mask].max() / 2))
+    scale = RIM_ERROR * robust_sd(local_field[deep])
     return (mask * scale * np.exp(-depth / RIM_MM)).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from qsmprep.qsm.background.box import bounding_box, depth_mm, padded_shape, paste
+from qsmprep.qsm.background.box import bounding_box, depth_mm, fill_in, padded_shape, paste
 from qsmprep.qsm.grid import Grid
 
 
@@ -13,6 +13,7 @@ def vsharp(
     total_field: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
+    tissue: np.ndarray,
     max_radius_mm: float = 12.0,
     min_radius_mm: float = 2.0,
     threshold: float = 0.05,
@@ -20,10 +21,12 @@ def vsharp(
     """Variable-kernel sophisticated harmonic artifact reduction (V-SHARP).
 
     A harmonic field equals its mean over any sphere. From each voxel the mean over the largest
-    sphere inside the mask is subtracted, which cancels the background, and the filter of the
+    sphere inside the tissue is subtracted, which cancels the background, and the filter of the
     largest sphere is then undone by truncated division. The weights of a sphere's voxels are
     corrected so that, on anisotropic grids too, all harmonic polynomials up to degree five cancel
-    exactly; sampled spheres of a few voxels otherwise let steep fields leak through.
+    exactly; sampled spheres of a few voxels otherwise let steep fields leak through. Spheres reach
+    across tissue of unknown field, which is filled in from around: around a hole, the field of
+    what lies in it is harmonic too, and would otherwise go with the background.
 
     Parameters
     ----------
@@ -33,6 +36,8 @@ def vsharp(
         Voxels with a valid field.
     grid
         The grid of both.
+    tissue
+        The mask, and tissue whose field is unknown: no background source lies there.
     max_radius_mm, min_radius_mm
         Radii [mm], in steps of a voxel but at least 1 mm. Voxels closer to the edge of the mask
         than the smallest radius are dropped. The smallest radius is at least the longest edge of
@@ -56,12 +61,12 @@ def vsharp(
             f'V-SHARP needs 0 < smallest radius <= largest radius, '
             f'not {smallest} mm and {max_radius_mm} mm.'
         )
-    box = bounding_box(mask)
-    inside = np.asarray(mask[box], dtype=bool)
+    box = bounding_box(tissue)
+    inside = np.asarray(tissue[box], dtype=bool)
     shape = padded_shape(inside.shape, grid.voxel_size, max_radius_mm)
     crop = tuple(slice(0, n) for n in inside.shape)
     depth = depth_mm(inside, grid.voxel_size)
-    field = np.where(inside, total_field[box], 0).astype(np.float32)
+    field = fill_in(total_field[box], mask[box], inside, grid.voxel_size).astype(np.float32)
     spectrum = fft.rfftn(field, shape)
 
     step = max(1.0, min(grid.voxel_size))
