@@ -221,18 +221,18 @@ def test_holes_in_the_mask_hold_sources_of_unknown_field(head, method):
     assert error(mask) < 1.06 * error(head.mask)
 
 
-@pytest.mark.parametrize('method', ['tikhonov', 'tv', 'wiener'])
+@pytest.mark.parametrize('method', ['tv', 'wiener'])
 @pytest.mark.parametrize('opens', [False, True], ids=['enclosed', 'open to the outside'])
 def test_a_strong_source_without_a_field_of_its_own_stays_in_the_map(head, method, opens):
     centre = np.argwhere(head.mask).mean(axis=0)
     x, y, z = np.indices(head.mask.shape) - centre[:, None, None, None]
-    ball = (x**2 + y**2 + z**2 < 3**2) & head.mask
+    ball = (x**2 + y**2 + z**2 < 1.8**2) & head.mask
     measured = head.mask & ~ball
     if opens:
-        measured &= ~((x**2 + y**2 < 2**2) & (z > 0))
-    chi = np.where(ball, -2.0, head.chi).astype(np.float32)
+        measured &= ~((y**2 + z**2 < 1) & (x > 0))
+    chi = np.where(ball, -1.0, head.chi).astype(np.float32)
     field = Dipole(head.grid).forward(torch.from_numpy(chi)).numpy()
     found = invert(field, measured, head.grid, method, noise_ppm=head.noise_ppm, tissue=head.mask)
     np.testing.assert_array_equal(found.estimated, binary_fill_holes(head.mask) & ~measured)
-    assert found.chi_ppm[ball].mean() == pytest.approx(-2, rel=0.4)
-    assert nrmse(found.chi_ppm, chi, measured) < 110
+    assert found.chi_ppm[ball].mean() == pytest.approx(-1, rel=0.3)
+    assert nrmse(found.chi_ppm, chi, measured) < 65
