@@ -203,5 +203,5 @@ def test_images_on_other_grids_are_refused(save, head, tmp_path):
         plot_chi(save('chi', head[0]), tmp_path / 'x.png', mask=other)
     with pytest.raises(ValueError, match='a picture needs a 3-D or 4-D image'):
         plot_chi(save('flat', np.zeros((4, 4))), tmp_path / 'x.png')
-    with pytest.raises(ValueError, match='At most 3 masks'):
-        plot_masks(other, tmp_path / 'x.png', **dict.fromkeys('abcd', other))
+    with pytest.raises(ValueError, match='At most 4 masks'):
+        plot_masks(other, tmp_path / 'x.png', **dict.fromkeys('abcde', other))
