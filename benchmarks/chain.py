@@ -114,7 +114,8 @@ def prepare(bench: Bench) -> tuple[dict, list[float]]:
         f'{part}_files': sorted(map(str, (bench.work / 'bids').rglob(f'*part-{key}*.nii.gz')))
         for part, key in (('magnitude', 'mag'), ('phase', 'phase'))
     }
-    return {**parts, 'phase_range': (-np.pi, np.pi)}, list(bench.scan.echo_times_s)
+    times = list(bench.scan.echo_times_s)
+    return {**parts, 'phase_range': (-np.pi, np.pi), 'echo_times_s': times}, times
 
 
 def map_field(bench: Bench, table: Table) -> dict[str, str]:

@@ -148,7 +148,6 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         output_dir=settings.outputs.output_dir,
         entities=acquisition.entities,
         acquisition_metadata=job.metadata | note,
-        phase_record=_phase_record(acquisition, settings),
         relaxometry=relaxometry,
         uncertainty=uncertainty,
         resolution=resolution,
@@ -156,6 +155,16 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         panels=panels,
     )
     _connect_results(workflow, qsm_wf, reports_wf, outputs_wf, images, shown, panels)
+    phase_record = pe.Node(
+        niu.Function(function=_add_readout, output_names=['record']),
+        name='phase_record',
+        run_without_submitting=True,
+    )
+    phase_record.inputs.fieldmap = _phase_record(acquisition, settings)
+    workflow.connect([
+        (qsm_wf, phase_record, [('outputnode.readout_parameters', 'readout')]),
+        (phase_record, outputs_wf, [('record', 'inputnode.phase')]),
+    ])  # fmt:skip
     if resolution is not None:
         superres_wf = init_superres_wf(
             resolution=processing.sr_resolution,
@@ -244,6 +253,10 @@ def _merge_records(brain, reliable):
     return {'BrainExtraction': brain, 'PhaseQuality': reliable}
 
 
+def _add_readout(fieldmap, readout):
+    return {**fieldmap, **readout}
+
+
 def _inversion(settings: Settings) -> tuple[str, dict]:
     """Inversion of a run and its parameters."""
     processing = settings.processing
@@ -326,7 +339,6 @@ def _phase_record(acquisition: Acquisition, settings: Settings) -> dict:
     return {
         'PhaseScaling': scale.rule,
         'PhaseSign': scale.sign,
-        'AlternateSlicesCorrected': scale.alternate_slices,
         'OffsetRemoval': 'MCPC-3D-S' if offset else 'none',
         'Unwrapping': settings.processing.unwrapping,
         'UnwrappingSoftware': f'niimath {niimath.__version__}',

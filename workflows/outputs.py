@@ -31,7 +31,6 @@ def init_outputs_wf(
     output_dir: Path,
     entities: dict[str, str],
     acquisition_metadata: dict,
-    phase_record: dict,
     relaxometry: bool,
     uncertainty: bool = False,
     resolution: tuple[str, str] | None = None,
@@ -50,8 +49,6 @@ def init_outputs_wf(
         BIDS entities of the acquisition (without echo and part).
     acquisition_metadata
         What every sidecar says.
-    phase_record
-        Record of the field map, known before the run.
     relaxometry
         Write R2*, T2* and S0.
     uncertainty
@@ -82,7 +79,6 @@ def init_outputs_wf(
     spec = io_spec()['derivatives']
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
-    inputnode.inputs.phase = phase_record
 
     def sink(key: str, target: dict, extension: str) -> pe.Node:
         path = output_dir / file_path(target | {'extension': extension})

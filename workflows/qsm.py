@@ -17,6 +17,7 @@ OUTPUTS = {
     'magnitude': ('prepare_echoes', 'magnitude'),
     'phase': ('prepare_echoes', 'phase'),
     'combined_magnitude': ('prepare_echoes', 'combined_magnitude'),
+    'readout_parameters': ('prepare_echoes', 'parameters'),
     'total_field': ('fieldmap_wf', 'outputnode.field'),
     'field_noise': ('fieldmap_wf', 'outputnode.noise'),
     'field_residual': ('fieldmap_wf', 'outputnode.residual'),
@@ -86,7 +87,8 @@ def init_qsm_wf(
     phase_sign
         -1 for scanners whose phase falls where the field is higher.
     alternate_slices
-        Add pi to every second slice (some GE scans).
+        Slices are known to alternate by pi (some GE scans); else that is found where the phase
+        shows it.
     remove_offset
         Remove the phase at an echo time of zero (MCPC-3D-S).
     unwrapping
@@ -154,7 +156,11 @@ def init_qsm_wf(
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=list(OUTPUTS)), name='outputnode')
     prepare_echoes = pe.Node(
-        PrepareEchoes(phase_sign=phase_sign, alternate_slices=alternate_slices),
+        PrepareEchoes(
+            echo_times_s=list(echo_times_s),
+            phase_sign=phase_sign,
+            alternate_slices=alternate_slices,
+        ),
         name='prepare_echoes',
         mem_gb=6 * echoes_gb,
     )

@@ -50,7 +50,7 @@ class InputOverrides:
     phase_sign
         -1 inverts the phase.
     fix_ge_slices
-        Add pi to every second slice of images that are not of another manufacturer.
+        Slices alternate by pi in images that are not of another manufacturer.
 
     """
 
@@ -75,7 +75,7 @@ class PhaseScale:
     sign
         Factor of the phase, 1 or -1.
     alternate_slices
-        Whether pi is added to every second slice.
+        Whether slices are known to alternate by pi.
     rule
         A sentence on how this was chosen.
 

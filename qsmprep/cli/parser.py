@@ -123,7 +123,7 @@ def _add_phase(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--fix-ge-slices',
         action='store_true',
-        help='add pi to every second slice, for GE scans that need it',
+        help='slices of a GE scan alternate by pi, should that not be found in the phase',
     )
 
 

@@ -172,16 +172,19 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
 
 
 def _complete(output_dir: Path, acquisition: dict) -> None:
-    """Enter the quality measures of a map that was written."""
+    """Enter what the sidecar of a map that was written says: quality, and warnings of the stages."""
     chi = output_dir / acquisition['outputs']['chi']
     sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
     try:
-        quality = read_json_object(sidecar).get('QualityMeasures', {})
+        content = read_json_object(sidecar)
         check_path(chi)
     except InputError as error:
         acquisition['status'], acquisition['error'] = 'failed', str(error)
         return
+    quality = content.get('QualityMeasures', {})
     acquisition['status'], acquisition['quality'] = 'completed', quality
+    stages = [record for record in content.values() if isinstance(record, dict)]
+    acquisition['warnings'] += [text for record in stages for text in record.get('Warnings', [])]
     acquisition['implausible'] = implausible(quality)
 
 

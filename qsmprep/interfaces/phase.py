@@ -28,49 +28,88 @@ class _PrepareEchoesInputSpec(BaseInterfaceInputSpec):
         traits.Float, traits.Float, desc='stored values that stand for -pi and pi'
     )
     phase_sign = traits.Enum(1, -1, usedefault=True, desc='-1 inverts the phase')
-    alternate_slices = traits.Bool(False, usedefault=True, desc='add pi to every second slice')
+    echo_times_s = traits.List(traits.Float, mandatory=True, desc='echo times [s]')
+    alternate_slices = traits.Bool(
+        False, usedefault=True, desc='pi must be added to every second slice, along some axis'
+    )
 
 
 class _PrepareEchoesOutputSpec(TraitedSpec):
     magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
     phase = File(exists=True, desc='wrapped phase [rad], echoes along the fourth axis')
     combined_magnitude = File(exists=True, desc='root of the sum of squares over the echoes')
+    parameters = traits.Dict(desc='what the readout did to the phase, and what was undone')
 
 
 class PrepareEchoes(SimpleInterface):
-    """Stack the echoes and scale their phase to radians."""
+    """Stack the echoes, scale their phase to radians, and undo what the readout did to it."""
 
     input_spec = _PrepareEchoesInputSpec
     output_spec = _PrepareEchoesOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm import phase as numerics
+        from qsmprep.qsm.phase import scale_phase
+        from qsmprep.qsm.readout import correct_readout
 
         inputs = self.inputs
         if isdefined(inputs.phase_files):
             reference = inputs.phase_files[0]
-            magnitude = np.stack([images.read(f) for f in inputs.magnitude_files], axis=-1)
-            low, high = inputs.phase_range
-            scaled = [
-                numerics.scale_phase(images.read(f, np.float64), low, high, sign=inputs.phase_sign)
-                for f in inputs.phase_files
-            ]
-            phase = np.stack(scaled, axis=-1)
+            magnitude = _stack(images.read(f) for f in inputs.magnitude_files)
+            limits = (*inputs.phase_range, inputs.phase_sign)
+            phase = _stack(scale_phase(images.read(f), *limits) for f in inputs.phase_files)
         else:
             reference = inputs.real_files[0]
-            real = np.stack([images.read(f) for f in inputs.real_files], axis=-1)
-            imaginary = np.stack([images.read(f) for f in inputs.imaginary_files], axis=-1)
+            real = _stack(images.read(f) for f in inputs.real_files)
+            imaginary = _stack(images.read(f) for f in inputs.imaginary_files)
             magnitude = np.hypot(real, imaginary)
             phase = inputs.phase_sign * np.arctan2(imaginary, real)
-        if inputs.alternate_slices:
-            phase = numerics.correct_alternate_slices(phase)
-        combined = np.sqrt(np.sum(np.square(magnitude, dtype=np.float64), axis=-1))
-        self._results['magnitude'] = images.write(magnitude, reference, runtime.cwd, 'magnitude')
-        self._results['phase'] = images.write(phase, reference, runtime.cwd, 'phase')
-        self._results['combined_magnitude'] = images.write(
-            combined, reference, runtime.cwd, 'combined'
+        phase, readout = correct_readout(
+            phase, magnitude, inputs.echo_times_s, inputs.alternate_slices
         )
+        combined = np.sqrt(np.einsum('...e,...e->...', magnitude, magnitude))
+        for name, data in {
+            'magnitude': magnitude, 'phase': phase, 'combined_magnitude': combined
+        }.items():  # fmt: skip
+            self._results[name] = images.write(data, reference, runtime.cwd, name)
+        self._results['parameters'] = _readout_record(readout)
         return runtime
+
+
+def _stack(echoes) -> np.ndarray:
+    """Stack echoes along the fourth axis, each contiguous, as NIfTI stores them."""
+    volumes = list(echoes)
+    stacked = np.empty((*volumes[0].shape, len(volumes)), dtype=np.float32, order='F')
+    for echo, volume in enumerate(volumes):
+        stacked[..., echo] = volume
+    return stacked
+
+
+def _readout_record(readout) -> dict:
+    """What a sidecar says of the readout; axes as letters of the array."""
+    record: dict = {'AlternatingSlices': 'none', 'BipolarReadout': 'none found'}
+    if readout.alternating is not None:
+        record['AlternatingSlices'] = f'pi, axis {"ijk"[readout.alternating]}, corrected'
+    if readout.stepping is not None:
+        axis, step = readout.stepping
+        record['SliceSteps'] = {
+            'Axis': 'ijk'[axis],
+            'StepInRad': round(step, 4),
+            'SharedByEchoes': readout.shared,
+        }
+    if readout.ramp is not None:
+        ramp = readout.ramp
+        record['BipolarReadout'] = {
+            'Axis': 'ijk'[ramp.axis],
+            'SlopeInRadPerVoxel': round(ramp.slope_rad, 6),
+            'ConstantInRad': round(ramp.constant_rad, 4),
+            'AcrossObjectInRad': round(ramp.span_rad, 3),
+            'Confidence': round(ramp.confidence, 1),
+        }
+    elif readout.echoes < 3:
+        record['BipolarReadout'] = 'unknown: three echoes or more tell'
+    if readout.warnings:
+        record['Warnings'] = readout.warnings
+    return record
 
 
 class _EchoesInputSpec(BaseInterfaceInputSpec):

@@ -20,12 +20,14 @@ def test_both_forms_of_complex_data_give_the_same_echoes(save, echoes):
         magnitude_files=_files(save, magnitude, 'm'),
         phase_files=_files(save, phase / np.pi * 2048 + 2048, 'p'),
         phase_range=(0.0, 4096.0),
+        echo_times_s=list(ECHO_TIMES_S),
     ).run()
     polar_phase = images.read_echoes(polar.outputs.phase)
     np.testing.assert_allclose(np.exp(1j * polar_phase), np.exp(1j * phase), atol=1e-4)
     cartesian = PrepareEchoes(
         real_files=_files(save, magnitude * np.cos(phase), 're'),
         imaginary_files=_files(save, magnitude * np.sin(phase), 'im'),
+        echo_times_s=list(ECHO_TIMES_S),
     ).run()
     np.testing.assert_allclose(
         np.exp(1j * images.read_echoes(cartesian.outputs.phase)), np.exp(1j * phase), atol=1e-4
@@ -76,3 +78,21 @@ def test_echoes_are_split_in_order(save, echoes):
     files = SplitEchoes(in_file=save(echoes['phase'], 'phase')).run().outputs.out_files
     assert len(files) == 3
     np.testing.assert_allclose(images.read(files[1]), echoes['phase'][..., 1], atol=1e-6)
+
+
+def test_the_sidecar_tells_a_bipolar_ramp_and_the_phase_has_lost_it(save, echoes):
+    ramp = 2.5 * np.linspace(-0.5, 0.5, 32)[:, None, None]
+    phase = echoes['phase'].copy()
+    phase[..., 1] = np.angle(np.exp(1j * (phase[..., 1] + ramp)))
+    outputs = PrepareEchoes(
+        magnitude_files=_files(save, echoes['magnitude'], 'm'),
+        phase_files=_files(save, phase, 'p'),
+        phase_range=(-np.pi, np.pi),
+        echo_times_s=list(ECHO_TIMES_S),
+    ).run().outputs  # fmt: skip
+    record = outputs.parameters['BipolarReadout']
+    assert record['Axis'] == 'i'
+    assert record['SlopeInRadPerVoxel'] == pytest.approx(2.5 / 31, rel=0.02)
+    assert 'bipolar' in outputs.parameters['Warnings'][0]
+    error = np.angle(np.exp(1j * (images.read_echoes(outputs.phase) - echoes['phase'])))
+    assert np.abs(error[echoes['ball']]).max() < 0.05

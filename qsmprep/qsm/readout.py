@@ -1,0 +1,372 @@
+"""Readouts that turn the phase: bipolar gradients, and slices with an offset of their own.
+
+Phase is in radians and echo times are in seconds throughout; arrays are ``(X, Y, Z, E)``. What is
+found here is found on a sample of voxels with signal, so that it costs little on any matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qsmprep.qsm.phase import check_echo_times, correct_alternate_slices, slice_steps, wrap
+
+SAMPLE = 60_000
+"""Voxels that an estimate is made of."""
+BLOCKS = 5
+"""Parts of each axis: a ramp is believed where it is the same in all parts of the object."""
+LEAST_CONFIDENCE = 6.0
+"""Slope of a ramp over its standard error, above which the readout is taken for bipolar."""
+LEAST_RAMP_RAD = 0.1
+"""Ramp across the object below which it does not matter."""
+ALTERNATING = -0.5
+"""Mean cosine of the phase step between slices below which they alternate by pi."""
+SLICE_STEP_RAD = 0.3
+"""Root mean square of the change of the phase step from slice to slice that is named."""
+
+
+@dataclass(frozen=True)
+class BipolarRamp:
+    """Phase that every second echo has beyond the others.
+
+    Parameters
+    ----------
+    axis
+        Readout axis of the array.
+    slope_rad
+        Slope [rad / voxel].
+    constant_rad
+        Phase in the middle of the array [rad].
+    span_rad
+        Phase from one end of the object to the other [rad].
+    confidence
+        Slope over its standard error, from parts of the object.
+
+    """
+
+    axis: int
+    slope_rad: float
+    constant_rad: float
+    span_rad: float
+    confidence: float
+
+    def remove(self, phase: np.ndarray) -> np.ndarray:
+        """Phase of all echoes as in a monopolar readout, ``(X, Y, Z, E)`` [rad], wrapped."""
+        count = phase.shape[self.axis]
+        ramp = self.constant_rad + self.slope_rad * (np.arange(count) - (count - 1) / 2)
+        ramp = np.expand_dims(ramp, [a for a in range(4) if a != self.axis]).astype(np.float32)
+        corrected = phase.copy()
+        corrected[..., 1::2] = wrap(phase[..., 1::2] - ramp)
+        return corrected
+
+
+def find_bipolar_ramp(
+    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
+) -> BipolarRamp | None:
+    """Find the ramp that a bipolar readout adds to every second echo.
+
+    Offset and field explain a phase that is linear in the echo time. Of the alternation (0, 1, 0,
+    1, ...) what is left after both, weighted by the squared magnitude, is a contrast c with
+    sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
+    second difference. Its slope is the median over pairs of neighbours along each axis of the
+    contrast of their wrapped phase differences, which needs no unwrapping.
+
+    Parameters
+    ----------
+    phase, magnitude
+        All echoes, phase wrapped [rad], ``(X, Y, Z, E)``.
+    echo_times_s
+        Echo times [s].
+
+    Returns
+    -------
+    ramp
+        The ramp; None where no axis has one, or there are fewer than three echoes.
+
+    References
+    ----------
+    Li J et al., Magn Reson Med 74 (2015) 1594 (10.1002/mrm.25567), for three evenly spaced echoes.
+
+    """
+    times = check_echo_times(echo_times_s, phase)
+    if len(times) < 3:
+        return None
+    signal = _Sample.of(magnitude)
+    if signal is None:
+        return None
+    contrast = alternation_contrast(times, signal.power)
+    found = []
+    for axis in range(3):
+        slopes = _block_slopes(phase, signal, contrast, axis)
+        if len(slopes) > 3:
+            error = max(np.std(slopes, ddof=1) / np.sqrt(len(slopes)), 1e-7)
+            found.append((abs(np.mean(slopes)) / error, axis, float(np.mean(slopes))))
+    extent = np.ptp(signal.index, axis=0) + 1
+    found = [
+        f for f in found if f[0] > LEAST_CONFIDENCE and abs(f[2]) * extent[f[1]] > LEAST_RAMP_RAD
+    ]
+    if not found:
+        return None
+    confidence, axis, slope = max(found, key=lambda f: abs(f[2]) * extent[f[1]])
+    slope, constant = _refine(phase, magnitude, times, signal, contrast, axis, slope)
+    return BipolarRamp(
+        axis=axis,
+        slope_rad=slope,
+        constant_rad=constant,
+        span_rad=slope * float(extent[axis]),
+        confidence=float(confidence),
+    )
+
+
+def alternation_contrast(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Contrast of the echoes that sees every second echo's phase, blind to offset and field.
+
+    Examples
+    --------
+    >>> alternation_contrast(np.array([4.0, 9.0, 14.0]), np.ones(3)).round(3).tolist()
+    [-0.5, 1.0, -0.5]
+
+    """
+    alternation = (np.arange(len(times)) % 2).astype(np.float64)
+    design = np.stack([np.ones_like(times), times - times.mean()], axis=1)
+    weighted = weights[:, np.newaxis] * design
+    fitted = design @ np.linalg.solve(design.T @ weighted, weighted.T @ alternation)
+    contrast = weights * (alternation - fitted)
+    return contrast / (contrast @ alternation)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Voxels with signal in the last echo, and the mean squared magnitude of each echo there."""
+
+    index: np.ndarray
+    strong: np.ndarray
+    power: np.ndarray
+
+    @classmethod
+    def of(cls, magnitude: np.ndarray) -> _Sample | None:
+        last = magnitude[..., -1]
+        bright = np.percentile(last[::3, ::3, ::3], 98)
+        strong = last > 0.3 * bright
+        where = np.flatnonzero(strong)
+        if bright <= 0 or where.size < 1000:
+            return None
+        # a step that has no factor in common with the matrix, or lines would be missed
+        where = np.random.default_rng(0).choice(where, min(SAMPLE, where.size), replace=False)
+        index = np.stack(np.unravel_index(np.sort(where), last.shape), axis=1)
+        power = np.mean(magnitude[tuple(index.T)].astype(np.float64) ** 2, axis=0)
+        return cls(index, strong, power)
+
+
+def _block_slopes(
+    phase: np.ndarray, signal: _Sample, contrast: np.ndarray, axis: int
+) -> np.ndarray:
+    """Median slope of the contrast along an axis in each part of the object [rad / voxel]."""
+    index = signal.index[signal.index[:, axis] + 1 < phase.shape[axis]]
+    neighbour = index + np.eye(3, dtype=int)[axis]
+    both = signal.strong[tuple(neighbour.T)]
+    index, neighbour = index[both], neighbour[both]
+    steps = phase[tuple(neighbour.T)] - phase[tuple(index.T)]
+    slope = wrap(steps - steps[:, :1]) @ contrast.astype(np.float32)
+    low, high = index.min(axis=0), index.max(axis=0) + 1
+    part = (index - low) * BLOCKS // (high - low)
+    block = np.ravel_multi_index(tuple(part.T), (BLOCKS,) * 3)
+    counts = np.bincount(block, minlength=BLOCKS**3)
+    order = np.argsort(block, kind='stable')
+    members = np.split(slope[order], np.cumsum(counts)[:-1])
+    return np.array([np.median(m) for m in members if m.size >= 30])
+
+
+def _refine(
+    phase: np.ndarray,
+    magnitude: np.ndarray,
+    times: np.ndarray,
+    signal: _Sample,
+    contrast: np.ndarray,
+    axis: int,
+    slope: float,
+) -> tuple[float, float]:
+    """Slope and constant of the ramp, from the misfit of each voxel of the sample to one field.
+
+    The constant is the one for which all echoes fit best; where several fit alike (evenly spaced
+    echoes cannot tell pi in every second echo from a constant field), the smallest.
+    """
+    index = signal.index[:: max(1, len(signal.index) // 20_000)]
+    place = index[:, axis] - (phase.shape[axis] - 1) / 2
+    samples = phase[tuple(index.T)].astype(np.float64)
+    weights = magnitude[tuple(index.T)].astype(np.float64) ** 2
+    shortest, span = np.diff(times).min(), times[-1] - times[0]
+    fields = np.arange(-0.5 / shortest, 0.5 / shortest, 1 / (8 * span))
+    turned = np.exp(-2j * np.pi * np.outer(times, fields))
+    signals = weights * np.exp(1j * samples)
+    one, other = signals[:, ::2] @ turned[::2], signals[:, 1::2] @ turned[1::2]
+
+    few = slice(None, None, max(1, len(index) // 1000))
+    constants = np.arange(-32, 32) * np.pi / 32
+    level = other[few] * np.exp(-1j * slope * place[few])[:, np.newaxis]
+    fit = [np.abs(one[few] + np.exp(-1j * c) * level).max(axis=1).sum() for c in constants]
+    alike = constants[np.array(fit) > max(fit) - 0.02 * (max(fit) - min(fit))]
+    constant = float(alike[np.argmin(np.abs(alike))])
+    for _ in range(3):
+        ramp = constant + slope * place
+        together = np.abs(one + np.exp(-1j * ramp)[:, np.newaxis] * other)
+        misfit = samples - 2 * np.pi * np.outer(fields[np.argmax(together, axis=1)], times)
+        misfit[:, 1::2] -= ramp[:, np.newaxis]
+        rest = wrap(misfit - misfit[:, :1]).astype(np.float64) @ contrast
+        away = np.abs(rest - np.median(rest))
+        near = away <= 4 * np.median(away)
+        step, shift = np.polyfit(place[near], rest[near], 1)
+        slope, constant = slope + float(step), constant + float(shift)
+    return slope, float(wrap(np.float64(constant)))
+
+
+def alternating_axis(signal: np.ndarray, sure: bool = False) -> int | None:
+    """Axis along which slices alternate by pi, as some GE scanners export them; None without one.
+
+    Parameters
+    ----------
+    signal
+        Complex signal of one echo, ``(X, Y, Z)``.
+    sure
+        That there is one is known: take the likeliest.
+
+    """
+    cosines = [np.average(np.cos(step), weights=weight + 1e-30)
+               for step, weight in (slice_steps(signal, axis) for axis in range(3))]  # fmt: skip
+    axis = int(np.argmin(cosines))
+    return axis if sure or cosines[axis] < ALTERNATING else None
+
+
+def stepping_axis(signal: np.ndarray) -> tuple[int, float] | None:
+    """Axis along which the phase steps from slice to slice, and by how much.
+
+    Parameters
+    ----------
+    signal
+        Complex signal, ``(X, Y, Z)``.
+
+    Returns
+    -------
+    axis, step_rad
+        The axis, and the root mean square of the change of the step from one slice to the next;
+        None where that is small or no larger than along the other axes.
+
+    """
+    changes = []
+    for axis in range(3):
+        step, weight = slice_steps(signal, axis)
+        both = np.minimum(weight[1:], weight[:-1])
+        kept = both > 0.05 * weight.max(initial=0)
+        change = wrap(np.diff(step))[kept]
+        changes.append(float(np.sqrt(np.mean(change**2))) if kept.any() else 0.0)
+    axis = int(np.argmax(changes))
+    others = max(c for a, c in enumerate(changes) if a != axis)
+    if changes[axis] < max(SLICE_STEP_RAD, 3 * others):
+        return None
+    return axis, changes[axis]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What the phase tells of the readout.
+
+    Parameters
+    ----------
+    echoes
+        Their number.
+    alternating
+        Axis along which slices alternated by pi (corrected), or None.
+    stepping
+        Axis along which the phase steps from slice to slice, and its step [rad], or None.
+    shared
+        Whether all echoes share these steps: then they are in the phase offset, not in the field.
+    ramp
+        That of a bipolar readout (corrected), or None.
+
+    """
+
+    echoes: int
+    alternating: int | None = None
+    stepping: tuple[int, float] | None = None
+    shared: bool = True
+    ramp: BipolarRamp | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on what a user should know."""
+        found = []
+        if self.alternating is not None:
+            found.append(
+                f'The phase alternated by pi between slices along axis {self.alternating + 1}, as '
+                'in some GE exports; it was corrected.'
+            )
+        if self.stepping is not None:
+            axis, step = self.stepping
+            fate = 'all echoes share it, so that it went with the phase offset.'
+            if self.echoes == 1:
+                fate = 'one echo cannot tell it from the field, in which it stays.'
+            elif not self.shared:
+                fate = 'the echoes do not share it, and it stays in the field.'
+            found.append(
+                f'The phase steps by {step:.2g} rad from slice to slice along axis {axis + 1}: '
+                f'{fate}'
+            )
+        if self.ramp is not None:
+            found.append(
+                f'The readout is bipolar: every second echo had a phase ramp of '
+                f'{self.ramp.span_rad:.2f} rad across the object along axis {self.ramp.axis + 1}; '
+                'it was corrected.'
+            )
+        elif self.echoes == 2:
+            found.append(
+                'There are two echoes: a phase ramp of a bipolar readout could not be told from a '
+                'linear field, and was not corrected.'
+            )
+        return found
+
+
+def correct_readout(
+    phase: np.ndarray,
+    magnitude: np.ndarray,
+    echo_times_s: tuple[float, ...],
+    alternate_slices: bool = False,
+) -> tuple[np.ndarray, Readout]:
+    """Find what the readout did to the phase, and undo what can be undone.
+
+    Parameters
+    ----------
+    phase, magnitude
+        All echoes, phase wrapped [rad], ``(X, Y, Z, E)``.
+    echo_times_s
+        Echo times [s].
+    alternate_slices
+        That slices alternate by pi is known; else it is found where the phase shows it.
+
+    Returns
+    -------
+    phase
+        Wrapped phase [rad]: slices that alternate by pi and the ramp of a bipolar readout undone.
+    readout
+        What was found.
+
+    """
+    first = _signal(phase, magnitude, 0)
+    alternating = alternating_axis(first, sure=alternate_slices)
+    if alternating is not None:
+        phase = correct_alternate_slices(phase, alternating)
+        first = _signal(phase, magnitude, 0)
+    stepping, shared = stepping_axis(first), True
+    if phase.shape[3] > 1:
+        between = _signal(phase, magnitude, 1) * first.conj()
+        apart = stepping_axis(between)
+        shared = apart is None
+        stepping = apart or stepping
+    ramp = find_bipolar_ramp(phase, magnitude, echo_times_s)
+    if ramp is not None:
+        phase = ramp.remove(phase)
+    return phase, Readout(phase.shape[3], alternating, stepping, shared, ramp)
+
+
+def _signal(phase: np.ndarray, magnitude: np.ndarray, echo: int) -> np.ndarray:
+    return magnitude[..., echo] * np.exp(1j * phase[..., echo])
