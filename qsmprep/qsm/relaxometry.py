@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy.special import hyp1f1
 
 T2STAR_MAX_S = 0.5
 """Longest T2* told apart from no decay [s]; R2* is bounded by its inverse from below."""
 
 ITERATIONS = 30
 TOLERANCE = 1e-6
+LEAST_SIGNAL = 0.5
+"""Signal of the second echo, in units of the noise, up to which rates can be told apart."""
+TABLE_END, TABLE_STEP = 20.0, 0.02
+"""Signals, in units of the noise, at which the mean magnitude is tabulated."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,20 @@ class Relaxometry:
 
 
 def fit_r2star(
-    magnitude: np.ndarray, echo_times_s: tuple[float, ...], mask: np.ndarray
+    magnitude: np.ndarray,
+    echo_times_s: tuple[float, ...],
+    mask: np.ndarray,
+    noise_sd: float = 0.0,
+    coils: int = 1,
 ) -> Relaxometry:
-    """Fit S0 exp(-R2* TE) to the magnitudes of each voxel by nonlinear least squares.
+    """Fit a decay S0 exp(-R2* TE) and its noise floor to the magnitudes of each voxel.
 
-    S0 is eliminated (it is linear), which leaves one unknown per voxel; its Gauss-Newton
-    iteration starts at the log-linear fit, weighted by the squared magnitude, and is held within
-    [1 / 0.5 s, 20 / (TE_last - TE_first)]. Two echoes are met exactly.
+    A magnitude does not fall to zero with its signal: its mean is that of a noncentral chi
+    distribution (:func:`mean_magnitude`). That mean is fitted to the magnitudes by nonlinear least
+    squares (Levenberg-Marquardt), with any echo times, from a start that is log-linear in the
+    signals freed of their noise in the mean square. R2* is held within
+    [1 / 0.5 s, 20 / (TE_last - TE_first)], and below the rate at which the second echo falls to
+    half of the noise: faster decays cannot be told apart. Two echoes are met exactly within that.
 
     Parameters
     ----------
@@ -51,11 +63,21 @@ def fit_r2star(
         Echo times [s].
     mask
         Voxels to fit.
+    noise_sd
+        Noise of the real or imaginary part of one coil, in units of the magnitude; 0 for a
+        magnitude without floor.
+    coils
+        Coils whose sum of squares the magnitude is the root of; 1 for images that the scanner
+        combined.
 
     Raises
     ------
     ValueError
         If there are fewer than two echoes, or the echo times do not match them or do not increase.
+
+    References
+    ----------
+    Feng Y et al., Magn Reson Med 70 (2013) 1765, 10.1002/mrm.24607.
 
     """
     times = np.atleast_1d(np.asarray(echo_times_s, dtype=np.float64))
@@ -70,8 +92,9 @@ def fit_r2star(
         )
     inside = np.asarray(mask, dtype=bool)
     samples = np.maximum(np.nan_to_num(magnitude[inside].astype(np.float64)), 0)
-    fitted = _fit_decay(samples, times, 1 / T2STAR_MAX_S, 20 / (times[-1] - times[0]))
-    r2star, s0 = fitted.T
+    table = mean_magnitude(np.arange(0, TABLE_END + TABLE_STEP, TABLE_STEP), coils)
+    limits = (1 / T2STAR_MAX_S, 20 / (times[-1] - times[0]))
+    r2star, s0 = _fit_decay(samples, times, *limits, float(noise_sd), float(coils), table).T
     t2star = np.divide(1, r2star, out=np.zeros_like(r2star), where=r2star > 0)
     maps = []
     for values in (r2star, t2star, s0):
@@ -81,75 +104,104 @@ def fit_r2star(
     return Relaxometry(*maps)
 
 
+def mean_magnitude(signal: np.ndarray, coils: int = 1) -> np.ndarray:
+    """Mean of a magnitude, both in units of the noise's SD: noncentral chi, Rician for one coil.
+
+    Examples
+    --------
+    >>> mean_magnitude(np.array([0.0, 10.0])).round(3).tolist()
+    [1.253, 10.05]
+
+    """
+    floor = np.sqrt(np.pi / 2) * np.prod((2 * np.arange(1, coils) + 1) / (2 * np.arange(1, coils)))
+    return floor * hyp1f1(-0.5, coils, -(np.asarray(signal, dtype=np.float64) ** 2) / 2)
+
+
 @njit(cache=True)
-def _fit_decay(samples, times, low, high):  # pragma: no cover (compiled)
+def _fit_decay(samples, times, low, high, noise, coils, table):  # pragma: no cover (compiled)
     fitted = np.zeros((samples.shape[0], 2))
     for voxel in range(samples.shape[0]):
         s = samples[voxel]
         if s.max() <= 0:
             continue
-        rate = min(max(_log_linear(s, times), low), high)
-        amplitude, cost = _profile(s, times, rate)
+        top = high
+        if noise > 0:
+            signal = np.sqrt(max(s[0] * s[0] - 2 * coils * noise * noise, 0.0))
+            known = np.log(max(signal / (LEAST_SIGNAL * noise), np.e)) / (times[1] - times[0])
+            top = max(low, min(high, known))
+        first, rate = _start(s, times, low, top, 2 * coils * noise * noise)
+        aa, ar, rr, ga, gr, cost = _normal(s, times, first, rate, noise, coils, table)
+        damping = 1e-3
         for _ in range(ITERATIONS):
-            step = _gauss_newton_step(s, times, rate, amplitude)
-            trial = rate
-            while abs(step) > TOLERANCE * rate:
-                trial = min(max(rate + step, low), high)
-                trial_amplitude, trial_cost = _profile(s, times, trial)
-                if trial_cost <= cost:
-                    break
-                trial = rate
-                step *= 0.5
-            if trial == rate:
+            pa, pr = aa * (1 + damping), rr * (1 + damping)
+            determinant = pa * pr - ar * ar
+            bound = (rate <= low and gr < 0) or (rate >= top and gr > 0)
+            if bound or determinant <= 0:
+                da, dr = (ga / pa if pa > 0 else 0.0), 0.0
+            else:
+                da = (pr * ga - ar * gr) / determinant
+                dr = (pa * gr - ar * ga) / determinant
+            trial_first = max(first + da, 0.0)
+            trial_rate = min(max(rate + dr, low), top)
+            step = abs(trial_first - first) / (first + 1e-30) + abs(trial_rate - rate) / rate
+            if step < TOLERANCE:
                 break
-            rate, amplitude, cost = trial, trial_amplitude, trial_cost
+            trial = _normal(s, times, trial_first, trial_rate, noise, coils, table)
+            if trial[5] <= cost:
+                first, rate = trial_first, trial_rate
+                aa, ar, rr, ga, gr, cost = trial
+                damping *= 0.1
+            else:
+                damping *= 10
         fitted[voxel, 0] = rate
-        fitted[voxel, 1] = amplitude
+        fitted[voxel, 1] = first * np.exp(rate * times[0])
     return fitted
 
 
 @njit(cache=True)
-def _log_linear(s, times):  # pragma: no cover (compiled)
+def _start(s, times, low, high, floor):  # pragma: no cover (compiled)
+    """Signal of the first echo and rate, log-linear in the signals without their noise."""
     w = wt = wtt = wy = wty = 0.0
     for e in range(times.size):
-        if s[e] > 0:
-            weight = s[e] * s[e]
-            y = np.log(s[e])
-            w += weight
-            wt += weight * times[e]
-            wtt += weight * times[e] ** 2
-            wy += weight * y
-            wty += weight * times[e] * y
+        square = s[e] * s[e] - floor
+        if square > 0:
+            t, y = times[e] - times[0], 0.5 * np.log(square)
+            w += square
+            wt += square * t
+            wtt += square * t * t
+            wy += square * y
+            wty += square * t * y
     determinant = w * wtt - wt * wt
     if determinant <= 1e-12 * w * wtt:
-        return 1e9
-    return -(w * wty - wt * wy) / determinant
+        return s[0], high
+    rate = min(max(-(w * wty - wt * wy) / determinant, low), high)
+    return np.exp((wy + rate * wt) / w), rate
 
 
 @njit(cache=True)
-def _profile(s, times, rate):  # pragma: no cover (compiled)
-    se = ee = ss = 0.0
+def _normal(s, times, first, rate, noise, coils, table):  # pragma: no cover (compiled)
+    """Normal equations of signal and rate, and the sum of squared misfits."""
+    aa = ar = rr = ga = gr = cost = 0.0
     for e in range(times.size):
-        decay = np.exp(-rate * (times[e] - times[0]))
-        se += s[e] * decay
-        ee += decay * decay
-        ss += s[e] * s[e]
-    return se / ee * np.exp(rate * times[0]), ss - se * se / ee
-
-
-@njit(cache=True)
-def _gauss_newton_step(s, times, rate, amplitude):  # pragma: no cover (compiled)
-    aa = ar = rr = ay = ry = 0.0
-    for e in range(times.size):
-        decay = np.exp(-rate * times[e])
-        slope = -amplitude * times[e] * decay
-        residual = s[e] - amplitude * decay
-        aa += decay * decay
-        ar += decay * slope
-        rr += slope * slope
-        ay += decay * residual
-        ry += slope * residual
-    determinant = aa * rr - ar * ar
-    if determinant <= 0:
-        return 0.0
-    return (aa * ry - ar * ay) / determinant
+        t = times[e] - times[0]
+        decay = np.exp(-rate * t)
+        signal = first * decay
+        mean, slope = signal, 1.0
+        if noise > 0:
+            place = signal / (noise * TABLE_STEP)
+            if place < table.size - 1:
+                i = int(place)
+                slope = (table[i + 1] - table[i]) / TABLE_STEP
+                mean = noise * (table[i] + (place - i) * TABLE_STEP * slope)
+            else:
+                mean = np.sqrt(signal * signal + (2 * coils - 1) * noise * noise)
+                slope = signal / mean
+        by_first, by_rate = slope * decay, -slope * signal * t
+        misfit = s[e] - mean
+        aa += by_first * by_first
+        ar += by_first * by_rate
+        rr += by_rate * by_rate
+        ga += by_first * misfit
+        gr += by_rate * misfit
+        cost += misfit * misfit
+    return aa, ar, rr, ga, gr, cost
