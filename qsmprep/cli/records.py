@@ -172,7 +172,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
 
 
 def _complete(output_dir: Path, acquisition: dict) -> None:
-    """Enter what the sidecar of a map that was written says: quality, and warnings of the stages."""
+    """Enter what the sidecar of a map that was written says: its quality, the stages' warnings."""
     chi = output_dir / acquisition['outputs']['chi']
     sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
     try:
