@@ -18,6 +18,11 @@ Traceback:
 \t    raise ValueError('it is broken')
 \tValueError: it is broken: badly
 """
+CONTENT = {
+    'QualityMeasures': {'chi_sd_ppb': 30.0},
+    'PhaseProcessing': {'Warnings': ['The readout is bipolar.']},
+    'Units': 'ppm',
+}
 
 
 def _record(*sessions):
@@ -27,6 +32,7 @@ def _record(*sessions):
             'status': 'pending',
             'error': None,
             'quality': {},
+            'warnings': ['seen'],
             'outputs': {'chi': f'sub-01/ses-{session}/anat/sub-01_ses-{session}_Chimap.nii.gz'},
         }
         for session in sessions
@@ -39,7 +45,7 @@ def _write_map(out, session):
     chi.parent.mkdir(parents=True)
     chi.touch()
     sidecar = chi.with_name(chi.name.replace('.nii.gz', '.json'))
-    sidecar.write_text(json.dumps({'QualityMeasures': {'chi_sd_ppb': 30.0}}))
+    sidecar.write_text(json.dumps(CONTENT))
 
 
 def test_the_nodes_own_message_is_found_in_a_crash_file(tmp_path):
@@ -63,6 +69,7 @@ def test_a_crash_fails_its_own_acquisition_only(tmp_path):
     assert list(status.values()) == ['failed', 'completed', 'failed']
     assert 'broken' in record['acquisitions'][0]['error']
     assert record['acquisitions'][1]['quality'] == {'chi_sd_ppb': 30.0}
+    assert record['acquisitions'][1]['warnings'] == ['seen', 'The readout is bipolar.']
     assert 'before the susceptibility map' in record['acquisitions'][2]['error']
     other = _record('a') | {'participant': '0'}
     finish_record(out, other, crash_dir, Outcome())
