@@ -1,0 +1,28 @@
+"""What is imported is declared, what is declared is imported, and each has a reason."""
+
+import ast
+import configparser
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODULES = {'pillow': 'PIL', 'pybids': 'bids', 'pyyaml': 'yaml'}
+"""Package -> module, where they differ."""
+
+
+def test_imports_are_declared_and_have_a_reason():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    declared = re.findall(r'^([\w-]+)', setup['options']['install_requires'], flags=re.MULTILINE)
+    imported = set()
+    for path in [*(ROOT / 'qsmprep').rglob('*.py'), *(ROOT / 'workflows').glob('*.py')]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.partition('.')[0])
+    needed = imported - set(sys.stdlib_module_names) - {'qsmprep'}
+    assert needed == {MODULES.get(package, package) for package in declared}
+    reasons = (ROOT / 'docs' / 'dependencies.md').read_text()
+    assert all(f'`{package}`' in reasons for package in declared)
