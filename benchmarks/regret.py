@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Iterable
 from itertools import groupby
+from math import exp, log
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,6 +29,7 @@ import torch
 from hard_cases import VALUES, Sources, draw_names, make_case, parse_name
 from inversion import Case
 from measure import Table
+from scipy.optimize import minimize_scalar
 
 from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.dipole import Dipole
@@ -49,8 +51,7 @@ COLUMNS = (
 )
 SUMMARY = ('method', 'cases', 'median', '90 %', 'worst', 'XSIM, median', 'XSIM, worst', 'refused')
 WORST = ('method', 'regret', 'NRMSE [%]', 'best [%]', 'XSIM', 'best', 'case')
-WEIGHTS = np.geomspace(1e-5, 30, 27)
-STEPS = 9
+WEIGHTS = np.geomspace(1e-5, 30, 11)
 WORST_SHOWN = 10
 
 
@@ -83,10 +84,16 @@ def best_tikhonov(case: Case) -> tuple[float, np.ndarray]:
     def error(weight: float) -> float:
         return nrmse(map_with(weight), case.truth, case.mask)
 
-    near = min(WEIGHTS, key=error)
-    step = WEIGHTS[1] / WEIGHTS[0]
-    best = min(np.geomspace(near / step, near * step, STEPS), key=error)
-    return float(best), map_with(best)
+    near = log(min(WEIGHTS, key=error))
+    step = log(WEIGHTS[1] / WEIGHTS[0])
+    found = minimize_scalar(
+        lambda x: error(exp(x)),
+        bounds=(near - step, near + step),
+        method='bounded',
+        options={'xatol': 0.02},
+    )
+    best = exp(found.x)
+    return best, map_with(best)
 
 
 def run_scan(work: tuple[list[tuple[str, list[str]]], Sources]) -> Iterable[list]:
