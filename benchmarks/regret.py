@@ -18,8 +18,6 @@ import argparse
 import csv
 import os
 import time
-from collections.abc import Iterable
-from itertools import groupby
 from math import exp, log
 from multiprocessing import get_context
 from pathlib import Path
@@ -96,18 +94,14 @@ def best_tikhonov(case: Case) -> tuple[float, np.ndarray]:
     return best, map_with(best)
 
 
-def run_scan(work: tuple[list[tuple[str, list[str]]], Sources]) -> Iterable[list]:
-    """Rows of the cases of one scan."""
-    torch.set_num_threads(1)
-    names, sources = work
-    return [row for name, methods in names for row in run_case(name, methods, sources)]
-
-
-def run_case(name: str, methods: list[str], sources: Sources) -> Iterable[list]:
+def run_case(work: tuple[str, list[str], Sources]) -> list[list]:
     """Rows of one case, one for each method."""
+    torch.set_num_threads(1)
+    name, methods, sources = work
     case = make_case(name, sources)
     weight, best = best_tikhonov(case)
     reference = [f(best, case.truth, case.mask) for f in (nrmse, xsim)]
+    rows = []
     for method in methods:
         start, refused = time.perf_counter(), ''
         try:
@@ -116,7 +110,9 @@ def run_case(name: str, methods: list[str], sources: Sources) -> Iterable[list]:
             chi, refused = np.zeros_like(case.truth), str(error)
         wall = time.perf_counter() - start
         numbers = [f(chi, case.truth, case.mask) for f in (nrmse, xsim, slope)]
-        yield [name, method, numbers[0] - reference[0], *numbers, *reference, weight, wall, refused]
+        regret = numbers[0] - reference[0]
+        rows.append([name, method, regret, *numbers, *reference, weight, wall, refused])
+    return rows
 
 
 def read_rows(path: Path) -> list[list]:
@@ -129,19 +125,18 @@ def read_rows(path: Path) -> list[list]:
 
 
 def fill(path: Path, names: list[str], methods: list[str], sources: Sources, jobs: int) -> None:
-    """Make the rows that a table lacks."""
+    """Make the rows that a table lacks, scan by scan."""
     done = {tuple(row[:2]) for row in read_rows(path)}
-    todo = [(name, [m for m in methods if (name, m) not in done]) for name in names]
-    todo = sorted((item for item in todo if item[1]), key=lambda item: _scan_key(item[0]))
-    groups = [(list(group), sources) for _, group in groupby(todo, lambda i: _scan_key(i[0]))]
+    todo = [(name, [m for m in methods if (name, m) not in done], sources) for name in names]
+    todo = sorted((work for work in todo if work[1]), key=lambda work: _scan_key(work[0]))
     if not path.exists():
         with path.open('w', newline='') as stream:
             csv.writer(stream).writerow(COLUMNS)
     with get_context('spawn').Pool(jobs) as pool:
-        for rows in pool.imap_unordered(run_scan, groups, chunksize=1):
-            for row in rows:
+        for rows in pool.imap(run_case, todo):
+            for name, method, *numbers in rows:
                 print(
-                    f'{row[1]:10s} {row[2]:+7.2f} {row[3]:7.2f} {row[4]:6.3f}  {row[0]}', flush=True
+                    f'{method:10s} {numbers[0]:+7.2f} {numbers[1]:7.2f} {numbers[2]:6.3f}  {name}'
                 )
             with path.open('a', newline='') as stream:
                 csv.writer(stream).writerows(rows)
