@@ -1,0 +1,75 @@
+"""A simulated head with noise around it, as scanners give it, to alter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from qsmprep.cli.simulate import main as simulate
+
+
+class Head:
+    """A copy of the simulated dataset: four echoes, magnitude and phase in radians."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.truth = root / 'derivatives' / 'simulation'
+
+    def image(self, echo: int, part: str) -> Path:
+        return self.root / 'sub-01' / 'anat' / f'sub-01_echo-{echo}_part-{part}_MEGRE.nii.gz'
+
+    @property
+    def brain(self) -> nb.Nifti1Image:
+        return nb.load(self.truth / 'sub-01' / 'anat' / 'sub-01_desc-brain_mask.nii.gz')
+
+    def load(self, echo: int, part: str) -> np.ndarray:
+        return np.asarray(nb.load(self.image(echo, part)).dataobj, dtype=np.float64)
+
+    def store(self, echo: int, part: str, data, dtype=np.float32, slope=None, inter=0.0) -> None:
+        affine = self.brain.affine
+        save(self.image(echo, part), np.asarray(data).astype(dtype), affine, slope, inter)
+
+    def sidecar(self, echo: int, part: str, drop=(), **changes) -> None:
+        path = Path(str(self.image(echo, part)).replace('.nii.gz', '.json'))
+        content = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({k: v for k, v in content.items() if k not in drop}))
+
+    def each(self, part: str, change, dtype=np.float32, drop=(), **sidecar) -> None:
+        """Store change(values) for all echoes of a part, and edit their sidecars."""
+        for echo in (1, 2, 3, 4):
+            self.store(echo, part, change(self.load(echo, part)), dtype)
+            self.sidecar(echo, part, drop, **sidecar)
+
+    def give_mask(self, data, affine=None, name='sub-01_desc-brain_mask', folder='sub-01/anat'):
+        """Write a mask into a derivatives dataset of its own; return its path."""
+        path = self.root.parent / 'masks' / folder / f'{name}.nii.gz'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path, np.asarray(data), self.brain.affine if affine is None else affine)
+        return path
+
+
+def save(path, data, affine, slope=None, inter=0.0) -> None:
+    """Write an image whose transforms both lead to the scanner."""
+    image = nb.Nifti1Image(data.astype(np.uint8) if data.dtype == bool else data, affine)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    if slope is not None:
+        image.header.set_slope_inter(slope, inter)
+    image.to_filename(path)
+
+
+@pytest.fixture(scope='session')
+def simulated(tmp_path_factory):
+    root = tmp_path_factory.mktemp('simulated') / 'head'
+    simulate([str(root), '--voxel', '6'])
+    return root
+
+
+@pytest.fixture
+def head(simulated, tmp_path):
+    return Head(Path(shutil.copytree(simulated, tmp_path / 'head')))
