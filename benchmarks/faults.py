@@ -1,0 +1,356 @@
+"""
+Faults injected into the real program: what it says, how it ends, and what the next run makes of it.
+
+    python benchmarks/faults.py WORK [NAME ...]
+
+Each row of the table is one fault: the exit code, the seconds until the program had ended, what was
+left half-written, whether it said anything, and whether the same command, given again without the
+fault, ended with the outputs of a run that was never disturbed, bit for bit. A simulated head of
+5 mm is processed. Faults that need a file system of their own are left out where it cannot be
+mounted (they need root).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LIMIT_S = 600.0
+PYTHON = sys.executable
+
+
+@dataclass
+class Case:
+    """One run of the program on a simulated head, in folders of its own."""
+
+    folder: Path
+    data: Path
+    flags: tuple[str, ...] = ('--sloppy', '--nprocs', '2', '--omp-nthreads', '1')
+    out: Path | None = None
+    work: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.out = self.out or self.folder / 'out'
+        self.work = self.work or self.folder / 'work'
+
+    @property
+    def command(self) -> list[str]:
+        fixed = ['participant', '-w', self.work, '--skip-bids-validation', '--device', 'cpu']
+        return [PYTHON, '-m', 'qsmprep.cli.run', self.data, self.out, *fixed, *self.flags]
+
+    def start(self, prefix: str = '', **keywords) -> subprocess.Popen:
+        """Start the program; a prefix is a line of shell that ends in ``exec "$@"``."""
+        command = [str(part) for part in self.command]
+        if prefix:
+            command = ['bash', '-c', prefix, 'bash', *command]
+        # standard error goes to a file: a pipe that nobody reads would be a fault of its own
+        keywords = {
+            'stdout': (self.folder / 'said').open('w'),
+            'stderr': subprocess.STDOUT,
+        } | keywords
+        environment = os.environ | {'OMP_NUM_THREADS': '1'} | self.environment
+        return subprocess.Popen(command, env=environment, start_new_session=True, **keywords)
+
+    def said(self) -> str:
+        return (self.folder / 'said').read_text(errors='replace')
+
+    def outputs(self) -> dict[str, str]:
+        """Checksums of all results; records and logs hold times."""
+        return {
+            path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.out.glob('sub-*/**/*'))
+            if path.is_file()
+        }
+
+    def leftovers(self) -> list[str]:
+        """Files that were not brought under their final names."""
+        return [
+            path.name
+            for path in self.out.rglob('.*')
+            if path.is_file() and path.name != '.bidsignore'
+        ]
+
+
+def wait(process: subprocess.Popen, limit_s: float = LIMIT_S) -> int | str:
+    """Exit code, or ``'hangs'`` after a limit, when all is killed."""
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return 'hangs'
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Process numbers and command lines below a process."""
+    parents, names = {}, {}
+    for entry in Path('/proc').iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / 'stat').read_text().rpartition(')')[2].split()
+                names[int(entry.name)] = (entry / 'cmdline').read_text().replace('\0', ' ')
+                parents[int(entry.name)] = int(fields[1])
+            except OSError:
+                continue
+    found, level = {}, {pid}
+    while level:
+        level = {child for child, parent in parents.items() if parent in level}
+        found |= {child: names.get(child, '') for child in level}
+    return found
+
+
+def until(condition: Callable[[], object], limit_s: float = 120.0):
+    """Wait for something, and return it."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise TimeoutError('what was waited for did not happen')
+
+
+def reached(case: Case, node: str) -> Callable[[], bool]:
+    """Whether the folder of a node is there."""
+    return lambda: any(case.work.glob(f'qsmprep_wf/**/{node}'))
+
+
+def after_signal(number: int, seconds: float):
+    def inject(case: Case) -> int | str:
+        process = case.start()
+        time.sleep(seconds)
+        process.send_signal(number)
+        return wait(process)
+
+    return inject
+
+
+def kill_below(node: str, wanted: str):
+    """SIGKILL a process below the main one, when a node has begun."""
+
+    def inject(case: Case) -> int | str:
+        process = case.start()
+
+        def victims():
+            everybody = descendants(process.pid)
+            return reached(case, node)() and [p for p, name in everybody.items() if wanted in name]
+
+        os.kill(until(victims)[-1], signal.SIGKILL)
+        return wait(process)
+
+    return inject
+
+
+def kill_main(node: str):
+    def inject(case: Case) -> int | str:
+        process = case.start()
+        until(reached(case, node))
+        helpers = list(descendants(process.pid))
+        process.kill()
+        code = wait(process)
+        time.sleep(3)
+        alive = [p for p in helpers if _is_alive(p)]
+        return f'{code}, {len(alive)} helpers left' if alive else code
+
+    return inject
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+def shell(prefix: str, **environment: str):
+    """Run below a line of shell."""
+
+    def inject(case: Case) -> int | str:
+        case.environment = environment
+        code = wait(case.start(f'{prefix} exec "$@"'))
+        case.environment = {}
+        return code
+
+    return inject
+
+
+def pipe(redirection: str):
+    """Run with standard streams that lead elsewhere."""
+
+    def inject(case: Case) -> int | str:
+        return wait(case.start(f'"$@" {redirection}'))
+
+    return inject
+
+
+def full_disk(which: str, megabytes: float):
+    """Run with the work or the output folder on a disk that is too small."""
+
+    def inject(case: Case) -> int | str:
+        folder = getattr(case, which)
+        folder.mkdir(parents=True)
+        size = f'size={int(megabytes * 1024)}k'
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', size, 'tmpfs', folder], check=True)
+        try:
+            code = wait(case.start())
+            kept = case.folder / f'{which}-kept'
+            shutil.copytree(folder, kept, symlinks=True)
+        finally:
+            subprocess.run(['umount', folder], check=True)
+        shutil.rmtree(folder)
+        kept.rename(folder)
+        return code
+
+    return inject
+
+
+def damage(pattern: str, change: Callable[[Path], object]):
+    """Run, damage a file of the work folder, and run again."""
+
+    def inject(case: Case) -> int | str:
+        wait(case.start())
+        change(next(case.work.glob(pattern)))
+        return wait(case.start())
+
+    return inject
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(bytes(content))
+
+
+def change_input(node: str, change: Callable[[Path], object], pattern: str):
+    """Damage an input when a node has begun; it is restored for the next run."""
+
+    def inject(case: Case) -> int | str:
+        process = case.start()
+        path = next(case.data.glob(pattern))
+        content = path.read_bytes()
+        until(reached(case, node))
+        change(path)
+        code = wait(process)
+        path.write_bytes(content)
+        return code
+
+    return inject
+
+
+def twice(one_work_folder: bool):
+    def inject(case: Case) -> str:
+        first = case.start()
+        until(reached(case, 'prepare_echoes'))
+        other = Case(case.folder, case.data, out=case.out)
+        other.work = case.work if one_work_folder else case.folder / 'work2'
+        second = other.start(stdout=(case.folder / 'said-2').open('w'))
+        return f'{wait(second)} and {wait(first)}'
+
+    return inject
+
+
+def faults() -> dict[str, Callable[[Case], int | str]]:
+    """All faults by name."""
+    nodes = ('prepare_echoes', 'remove_background', 'draw_chi')
+    found: dict[str, Callable] = {}
+    for node in nodes:
+        found[f'worker killed in {node}'] = kill_below(node, 'forkserver')
+        found[f'main process killed in {node}'] = kill_main(node)
+    found['niimath killed'] = kill_below('romeo', 'niimath')
+    for seconds in (0.5, 1, 2, 4, 8, 12, 16, 20, 30, 40):
+        found[f'SIGTERM after {seconds} s'] = after_signal(signal.SIGTERM, seconds)
+        found[f'SIGINT after {seconds} s'] = after_signal(signal.SIGINT, seconds)
+    found['output and error to a broken pipe'] = pipe('2>&1 | head -1 >/dev/null')
+    found['output and error to a full device'] = pipe('>/dev/full 2>&1')
+    found['output and error closed'] = pipe('>&- 2>&-')
+    found['input, output and error closed'] = pipe('<&- >&- 2>&-')
+    found['HOME that cannot be made'] = shell('', HOME='/proc/nowhere/home')
+    found['32 file handles'] = shell('ulimit -n 32;')
+    found['Turkish locale, C encoding'] = shell('', LC_ALL='C', LANG='tr_TR', PYTHONUTF8='0')
+    found['time zone, umask'] = shell('umask 077;', TZ='Pacific/Kiritimati')
+    found['files of 1 MB at most'] = shell('ulimit -f 1000;')
+    found['little memory'] = shell('ulimit -v 1500000;')
+    found['read-only /dev/shm'] = shell(
+        'mount -o remount,bind,ro /dev/shm || mount -t tmpfs -o ro x /dev/shm;'
+    )
+    inner = 'qsmprep_wf/**/qsm_wf/**'
+    for name, pattern, change in (
+        ('result emptied', f'{inner}/result_romeo.pklz', lambda p: p.write_bytes(b'')),
+        ('result cut short', f'{inner}/result_remove_background.pklz', cut),
+        ('result with a flipped bit', f'{inner}/result_invert_dipole.pklz', flip),
+        ('image cut short', f'{inner}/combine_echoes/field.nii', cut),
+        ('image with a flipped bit', f'{inner}/combine_echoes/field.nii', flip),
+        ('image gone', f'{inner}/trust_phase/reliable.nii', Path.unlink),
+        ('picture cut short', 'qsmprep_wf/**/draw_chi/*.png', cut),
+        ('seal emptied', f'{inner}/romeo/sealed.json', lambda p: p.write_bytes(b'')),
+    ):
+        found[f'work folder: {name}'] = damage(pattern, change)
+    echo = 'sub-01/anat/*echo-2_part-phase*.nii.gz'
+    found['input cut short on the way'] = change_input('qsmprep_wf', cut, echo)
+    found['input removed on the way'] = change_input('qsmprep_wf', Path.unlink, echo)
+    found['two runs, one work folder'] = twice(one_work_folder=True)
+    found['two runs, one output folder'] = twice(one_work_folder=False)
+    if os.geteuid() == 0:
+        for size in (1, 3, 6):
+            found[f'work disk of {size} MB'] = full_disk('work', size)
+        for size in (0.05, 0.2, 0.5, 1):
+            found[f'output disk of {size:g} MB'] = full_disk('out', size)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Inject faults into qsmprep.')
+    parser.add_argument('work', type=Path, help='folder for the runs')
+    parser.add_argument('names', nargs='*', help='faults whose names begin so (default: all)')
+    arguments = parser.parse_args()
+    data = arguments.work / 'data'
+    if not data.is_dir():
+        simulate = [PYTHON, '-m', 'qsmprep.cli.simulate', data, '--voxel', '5']
+        subprocess.run([str(part) for part in simulate], check=True)
+    reference = Case(arguments.work / 'reference', data)
+    if not reference.out.is_dir():
+        reference.folder.mkdir(parents=True)
+        assert wait(reference.start()) == 0, reference.said()
+    expected, lost = reference.outputs(), 0
+    print('| fault | exit code | s | said | half-written | next run |\n|-|-|-|-|-|-|', flush=True)
+    for name, inject in faults().items():
+        if arguments.names and not any(name.startswith(wanted) for wanted in arguments.names):
+            continue
+        folder = arguments.work / 'case'
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        case, begin = Case(folder, data), time.monotonic()
+        code = inject(case)
+        seconds = time.monotonic() - begin
+        said = [line for line in case.said().splitlines() if 'ERROR' in line or 'Error' in line]
+        half = case.leftovers()
+        case.flags = (*case.flags,)
+        again = wait(case.start())
+        same = case.outputs() == expected
+        lost += again != 0 or not same
+        verdict = 'identical' if again == 0 and same else f'exit {again}, differs: {not same}'
+        line = said[-1][:90].replace('|', '/') if said else ''
+        trace = ' (traceback)' if 'Traceback' in case.said() else ''
+        print(
+            f'| {name} | {code} | {seconds:.0f} | {line}{trace} | {len(half)} | {verdict} |',
+            flush=True,
+        )
+    print(f'\n{lost} lost')
+    return 1 if lost else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
