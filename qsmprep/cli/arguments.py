@@ -35,6 +35,10 @@ def label(prefix: str) -> Callable[[str], str]:
 
     def bare_label(text: str) -> str:
         bare = text.removeprefix(f'{prefix}-')
+        if ',' in bare:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} is no label: separate labels by spaces, not by commas'
+            )
         if not LABEL.fullmatch(bare):
             raise argparse.ArgumentTypeError(f'{text!r} is no label: letters and digits only')
         return bare
@@ -45,16 +49,32 @@ def label(prefix: str) -> Callable[[str], str]:
 def path_of_file(text: str) -> Path:
     """Absolute path of a file that exists, for argparse."""
     path = Path(text).absolute()
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f'{text[:80]!r} is no path ({error})') from None
+    if not found:
         raise argparse.ArgumentTypeError(f'the file {text} does not exist')
     return path
 
 
 def named_path(text: str) -> tuple[str, Path]:
-    """``NAME=PATH``, or a path whose last part is its name, for argparse."""
-    name, equals, path = text.rpartition('=')
+    """
+    ``NAME=PATH``, or a path whose last part is its name, for argparse.
+
+    Examples
+    --------
+    >>> named_path('truth=/data/a=b')
+    ('truth', PosixPath('/data/a=b'))
+    >>> named_path('/data/a=b')
+    ('a=b', PosixPath('/data/a=b'))
+
+    """
+    name, equals, path = text.partition('=')
+    if not equals or '/' in name or Path(text).is_dir():
+        name, path = '', text
     path = Path(path).absolute()
-    return (name if equals else path.name), path
+    return name or path.name, path
 
 
 def parameter(text: str) -> tuple[str, float]:

@@ -88,6 +88,8 @@ def _check_sampling(processing: Processing) -> None:
     prior = None if processing.sr_resolution else processing.prior
     try:
         sampling_parameters(processing.inversion, processing.posterior_samples, prior)
+        if processing.posterior_samples == 1:
+            raise ValueError('one sample has no spread; give two or more, or leave the flag out.')
         load_weights(processing.prior)
     except (ValueError, FileNotFoundError) as error:
         raise SettingsError(f'--posterior-samples, --prior: {error}') from error
