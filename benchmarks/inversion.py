@@ -24,7 +24,7 @@ from qsm_ci import qsm_eval
 
 from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import slope
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import HELD_OUT_HEADS, find_heads, read_head

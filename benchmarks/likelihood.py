@@ -22,7 +22,7 @@ import torch
 
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.likelihood import INCOHERENT
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
 from qsmprep.qsm.simulate import simulate_local_field

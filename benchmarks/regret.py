@@ -31,7 +31,7 @@ from scipy.optimize import minimize_scalar
 
 from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.dipole import Dipole
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse, slope, xsim
 
 COLUMNS = (

@@ -20,7 +20,7 @@ from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
 from qsmprep.qsm.diffusion.published import dm_qsm
-from qsmprep.qsm.invert import Inversion, invert
+from qsmprep.qsm.inversion import Inversion, invert
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 

@@ -20,7 +20,7 @@ from measure import QUICK_METHODS, Cost, Table, measure
 from qsmprep.methods import BACKGROUNDS, INVERSIONS
 from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.grid import hz_to_ppm
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.simulate import simulate_head
 
 FIELD_OF_VIEW_MM = 240.0

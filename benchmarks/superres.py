@@ -22,7 +22,7 @@ from scipy.ndimage import zoom
 from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.resolution import KSpaceCrop, finer_grid
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import super_resolve, super_resolve_field

@@ -24,7 +24,7 @@ from qsmprep.methods import (
 )
 from qsmprep.qsm.classical import Estimate, tkd
 from qsmprep.qsm.grid import hz_to_ppm
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 
 DOCS = Path(__file__).parent.parent / 'docs'
 EVERY = [
@@ -39,7 +39,7 @@ def damped(field, mask, grid, *, share: float = 0.5):
     return Estimate(share * tkd(field, mask, grid).chi, {})
 
 
-def demeaned(total_field, mask, grid, offset_hz: float = 0.0):
+def demeaned(total_field, mask, grid, tissue, *, offset_hz: float = 0.0):
     """Toy background removal: the mean is the background."""
     return np.where(mask, total_field - total_field[mask].mean() + offset_hz, 0), mask
 

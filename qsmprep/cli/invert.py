@@ -14,7 +14,7 @@ from qsmprep.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
-    from qsmprep.qsm.invert import Inversion
+    from qsmprep.qsm.inversion import Inversion
 
 
 def build_parser() -> argparse.ArgumentParser:

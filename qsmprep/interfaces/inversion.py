@@ -1,4 +1,4 @@
-"""Dipole inversion and referencing: nodes around :mod:`qsmprep.qsm.invert`."""
+"""Dipole inversion and referencing: nodes around :mod:`qsmprep.qsm.inversion`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qsmprep.interfaces import images
 from qsmprep.qsm.grid import hz_to_ppm
 
 if TYPE_CHECKING:
-    from qsmprep.qsm.invert import Inversion
+    from qsmprep.qsm.inversion import Inversion
 
 
 class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
@@ -121,7 +121,7 @@ def invert_image(
     magnitude, noise
         Images for voxel weights; the noise has the unit of the field.
     seed, device, parameters, progress
-        See :func:`qsmprep.qsm.invert.invert`.
+        See :func:`qsmprep.qsm.inversion.invert`.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def invert_image(
         If the images do not share one grid, or the method refuses its input.
 
     """
-    from qsmprep.qsm.invert import invert
+    from qsmprep.qsm.inversion import invert
 
     def in_ppm(path):
         data = images.read(path)

@@ -109,7 +109,11 @@ def test_unreliable_voxels_count_for_less_in_pdf(head):
     field = local + background + noise * rng.standard_normal(mask.shape)
     inner = mask & ~bad
     errors = [
-        np.std((remove_background(field, mask, grid, 'pdf', weighting).local_field - local)[inner])
+        np.std(
+            (remove_background(field, mask, grid, 'pdf', noise=weighting).local_field - local)[
+                inner
+            ]
+        )
         for weighting in (noise, None)
     ]
     assert errors[0] < 0.7 * errors[1]
@@ -147,12 +151,12 @@ def test_errors_name_the_choices(head):
 def test_what_pdf_leaves_at_the_rim_is_reckoned_as_noise(head):
     grid, mask, local, background = head
     noise = np.full(mask.shape, 0.01)
-    result = remove_background(local + background, mask, grid, 'pdf', noise)
+    result = remove_background(local + background, mask, grid, 'pdf', noise=noise)
     depth = distance_transform_edt(mask, sampling=grid.voxel_size)
     rim, deep = mask & (depth < 2), depth > 16
     error = np.sqrt(np.mean((result.local_field - local)[rim] ** 2))
     assert error < np.sqrt(np.mean(result.noise[rim] ** 2)) < 4 * local[mask].std()
     assert result.noise[deep].max() < 0.02
     assert not result.noise[~mask].any()
-    eroded = remove_background(local + background, mask, grid, 'vsharp', noise)
+    eroded = remove_background(local + background, mask, grid, 'vsharp', noise=noise)
     np.testing.assert_array_equal(eroded.noise, noise * eroded.mask)

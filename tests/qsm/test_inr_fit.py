@@ -12,7 +12,7 @@ from qsmprep.qsm.inr import fit
 from qsmprep.qsm.inr.descent import DivergenceError, check_loss, with_retries
 from qsmprep.qsm.inr.penalty import edge_weights, edges_inside, total_variation
 from qsmprep.qsm.inr.representation import FeatureGrid
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 

@@ -12,7 +12,7 @@ from qsmprep.qsm.inr.penalty import edges_inside
 from qsmprep.qsm.inr.published import fit_siren
 from qsmprep.qsm.inr.representation import Siren
 from qsmprep.qsm.inr.windows import PublishedLoss, WindowedDipole, draw_windows
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 
 GRIDS = {
     'isotropic': Grid((26, 30, 24)),

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
 
 SHAPE = (72, 80, 68)

@@ -18,7 +18,7 @@ from qsmprep.interfaces.inversion import InvertDipole
 from qsmprep.methods import INVERSIONS, Method
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.settings import Settings
 from qsmprep.workflows.base import Job, init_acquisition_wf
 

@@ -54,6 +54,7 @@ def pdf_vsharp(
     mask: np.ndarray,
     grid: Grid,
     tissue: np.ndarray,
+    *,
     noise: np.ndarray | None = None,
     iterations: int = 15,
     coarsest_iterations: int = 60,
@@ -70,9 +71,24 @@ def pdf_vsharp(
     :func:`pdf` and :func:`vsharp`.
     """
     local, kept = pdf(
-        total_field, mask, grid, tissue, noise, iterations, coarsest_iterations, margin_mm
+        total_field,
+        mask,
+        grid,
+        tissue,
+        noise=noise,
+        iterations=iterations,
+        coarsest_iterations=coarsest_iterations,
+        margin_mm=margin_mm,
     )
-    return vsharp(local, mask, grid, kept, max_radius_mm, min_radius_mm, threshold)
+    return vsharp(
+        local,
+        mask,
+        grid,
+        kept,
+        max_radius_mm=max_radius_mm,
+        min_radius_mm=min_radius_mm,
+        threshold=threshold,
+    )
 
 
 def remove_background(
@@ -80,6 +96,7 @@ def remove_background(
     mask: np.ndarray,
     grid: Grid,
     method: str = 'pdf',
+    *,
     noise: np.ndarray | None = None,
     tissue: np.ndarray | None = None,
     **parameters: float,

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
-from qsmprep.qsm.background.box import bounding_box, depth_mm, fill_in, paste
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.background.box import fill_in, paste
+from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
 
 
 def lbv(
@@ -15,6 +15,7 @@ def lbv(
     mask: np.ndarray,
     grid: Grid,
     tissue: np.ndarray,
+    *,
     erosion_mm: float = 1.0,
     sweeps: int = 600,
     tolerance: float = 1e-3,

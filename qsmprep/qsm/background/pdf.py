@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from qsmprep.qsm.background.box import bounding_box, depth_mm, padded_shape, paste
+from qsmprep.qsm.background.box import padded_shape, paste
 from qsmprep.qsm.background.sharp import vsharp
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
 
 LOCAL_WAVENUMBER = 1 / 6
 COARSEST_MM = 4.5
@@ -21,6 +21,7 @@ def pdf(
     mask: np.ndarray,
     grid: Grid,
     tissue: np.ndarray,
+    *,
     noise: np.ndarray | None = None,
     iterations: int = 15,
     coarsest_iterations: int = 60,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from qsmprep.qsm.background.box import bounding_box, depth_mm, fill_in, padded_shape, paste
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.background.box import fill_in, padded_shape, paste
+from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
 
 
 def vsharp(
@@ -14,6 +14,7 @@ def vsharp(
     mask: np.ndarray,
     grid: Grid,
     tissue: np.ndarray,
+    *,
     max_radius_mm: float = 12.0,
     min_radius_mm: float = 2.0,
     threshold: float = 0.05,

@@ -11,7 +11,7 @@ from qsmprep.methods import INVERSIONS, Method
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 
