@@ -94,7 +94,7 @@ def test_the_source_shapes_the_graph(prior):
         return {target for _, target in data}, workflow.visit_desc()
 
     fields, text = connected('field')
-    assert fields == {'chi', 'mask', 'field', 'noise'}
+    assert fields == {'chi', 'mask', 'field', 'field_mask', 'noise'}
     assert 'by dipole inversion and super-resolution in one' in text
     assert '[@edm]' in text
     assert connected('map')[0] == {'chi', 'mask'}
