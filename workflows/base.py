@@ -131,7 +131,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         *(('uncertainty',) if uncertainty else ()),
     )  # fmt:skip
     shown = (
-        *images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_residual',
+        *images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_misfit',
         'field_mask',
     )  # fmt:skip
     elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
@@ -165,6 +165,10 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         (qsm_wf, phase_record, [('outputnode.readout_parameters', 'readout')]),
         (phase_record, outputs_wf, [('record', 'inputnode.phase')]),
     ])  # fmt:skip
+    if relaxometry:
+        workflow.connect([
+            (qsm_wf, outputs_wf, [('outputnode.relaxation_parameters', 'inputnode.relaxometry')]),
+        ])  # fmt:skip
     if resolution is not None:
         superres_wf = init_superres_wf(
             resolution=processing.sr_resolution,

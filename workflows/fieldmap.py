@@ -60,8 +60,10 @@ def init_fieldmap_wf(
         Unwrapped phase [rad].
     quality
         Quality of the phase, 0 to 1 (ROMEO).
-    residual
-        Phase residual of the echoes against the field [rad].
+    misfit
+        Misfit of the echoes against the field, over their noise.
+    noise_sd
+        Noise of the real or imaginary part, in units of the magnitude.
 
     """
     import niimath
@@ -76,7 +78,9 @@ def init_fieldmap_wf(
         name='inputnode',
     )
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'noise', 'unwrapped', 'quality', 'residual']),
+        niu.IdentityInterface(
+            fields=['field', 'noise', 'unwrapped', 'quality', 'misfit', 'noise_sd']
+        ),
         name='outputnode',
     )
     romeo = pe.Node(Romeo(), name='romeo', mem_gb=3 * mem_gb)
@@ -96,7 +100,8 @@ def init_fieldmap_wf(
             ('field', 'field'),
             ('noise', 'noise'),
             ('unwrapped', 'unwrapped'),
-            ('residual', 'residual'),
+            ('misfit', 'misfit'),
+            ('noise_sd', 'noise_sd'),
         ]),
     ])  # fmt:skip
 

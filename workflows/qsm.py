@@ -20,7 +20,7 @@ OUTPUTS = {
     'readout_parameters': ('prepare_echoes', 'parameters'),
     'total_field': ('fieldmap_wf', 'outputnode.field'),
     'field_noise': ('fieldmap_wf', 'outputnode.noise'),
-    'field_residual': ('fieldmap_wf', 'outputnode.residual'),
+    'field_misfit': ('fieldmap_wf', 'outputnode.misfit'),
     'unwrapped': ('fieldmap_wf', 'outputnode.unwrapped'),
     'brain_mask': ('mask_wf', 'outputnode.brain_mask'),
     'reliable_mask': ('mask_wf', 'outputnode.mask'),
@@ -39,6 +39,7 @@ OUTPUTS = {
     'r2star': ('fit_relaxation', 'r2star'),
     't2star': ('fit_relaxation', 't2star'),
     's0': ('fit_relaxation', 's0'),
+    'relaxation_parameters': ('fit_relaxation', 'parameters'),
 }
 """Field of the output node -> node and field that it comes from."""
 
@@ -234,11 +235,13 @@ def init_qsm_wf(
             mem_gb=0.5 + 3 * echoes_gb,
         )
         workflow.__postdesc__ = (
-            r'R2\*, T2\* and S0 were fitted to the magnitude by nonlinear least squares. '
+            r'R2\*, T2\* and S0 were fitted to the magnitude and its noise floor by nonlinear '
+            'least squares [@r2starnoise]. '
         )
         workflow.connect([
             (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
             (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
+            (fieldmap_wf, fit_relaxation, [('outputnode.noise_sd', 'noise_sd')]),
         ])  # fmt:skip
     for field, (source, output) in OUTPUTS.items():
         if source != 'fit_relaxation' or relaxometry:

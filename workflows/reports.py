@@ -14,7 +14,7 @@ QUALITY_INPUTS = {
     'local_field': 'local_field',
     'total_field': 'total_field',
     'field_noise': 'noise',
-    'field_residual': 'residual',
+    'field_misfit': 'misfit',
     'brain_mask': 'brain_mask',
     'reliable_mask': 'reliable_mask',
     'chi_mask': 'mask',

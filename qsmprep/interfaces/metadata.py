@@ -14,6 +14,7 @@ STAGES = {
     'phase': 'PhaseProcessing',
     'mask': 'Masking',
     'background': 'BackgroundFieldRemoval',
+    'relaxometry': 'Relaxometry',
     'inversion': 'DipoleInversion',
     'reference': 'Referencing',
     'superres': 'SuperResolution',
@@ -27,6 +28,7 @@ class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     phase = traits.Dict(desc='record of the field map')
     mask = traits.Dict(desc='record of the masks')
     background = traits.Dict(desc='record of background field removal')
+    relaxometry = traits.Dict(desc='record of relaxometry')
     inversion = traits.Dict(desc='record of dipole inversion')
     reference = traits.Dict(desc='record of referencing')
     superres = traits.Dict(desc='record of super-resolution')

@@ -100,7 +100,7 @@ def _readout_record(readout) -> dict:
         ramp = readout.ramp
         record['BipolarReadout'] = {
             'Axis': 'ijk'[ramp.axis],
-            'SlopeInRadPerVoxel': round(ramp.slope_rad, 6),
+            'SlopesInRadPerVoxel': [round(slope, 6) for slope in ramp.slopes_rad],
             'ConstantInRad': round(ramp.constant_rad, 4),
             'AcrossObjectInRad': round(ramp.span_rad, 3),
             'Confidence': round(ramp.confidence, 1),
@@ -262,7 +262,8 @@ class _CombineEchoesOutputSpec(TraitedSpec):
     unwrapped = File(exists=True, desc='unwrapped phase, echoes aligned [rad]')
     field = File(exists=True, desc='total field [Hz]')
     noise = File(exists=True, desc='standard deviation of the noise of the total field [Hz]')
-    residual = File(exists=True, desc='weighted phase residual of the linear fit [rad]')
+    misfit = File(exists=True, desc='misfit of the echoes over their noise')
+    noise_sd = traits.Float(desc='noise of the real or imaginary part of the signal')
 
 
 class CombineEchoes(SimpleInterface):
@@ -284,10 +285,11 @@ class CombineEchoes(SimpleInterface):
             'unwrapped': unwrapped,
             'field': fieldmap.field_hz,
             'noise': fieldmap.noise_hz,
-            'residual': fieldmap.residual_rad,
+            'misfit': fieldmap.misfit,
         }
         for name, data in outputs.items():
             self._results[name] = images.write(data, inputs.unwrapped, runtime.cwd, name)
+        self._results['noise_sd'] = fieldmap.noise_sd
         return runtime
 
 

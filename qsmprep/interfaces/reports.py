@@ -61,7 +61,7 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     local_field = File(exists=True, mandatory=True, desc='local field [Hz]')
     total_field = File(exists=True, mandatory=True, desc='total field [Hz]')
     noise = File(exists=True, mandatory=True, desc='noise of the field [Hz]')
-    residual = File(exists=True, mandatory=True, desc='residual of the echoes [rad]')
+    misfit = File(exists=True, mandatory=True, desc='misfit of the echoes over their noise')
     brain_mask = File(exists=True, mandatory=True, desc='brain')
     reliable_mask = File(exists=True, mandatory=True, desc='brain voxels with reliable phase')
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
@@ -103,7 +103,7 @@ class MeasureQuality(SimpleInterface):
             reliable_mask=images.read(inputs.reliable_mask, bool),
             total_field_hz=images.read(inputs.total_field),
             field_noise_hz=images.read(inputs.noise),
-            echo_residual_rad=images.read(inputs.residual),
+            echo_misfit=images.read(inputs.misfit),
             local_field_hz=images.read(inputs.local_field),
             model_field_hz=ppm_to_hz(model_ppm, inputs.field_strength_t),
             r2star_hz=images.read(inputs.r2star) if isdefined(inputs.r2star) else None,

@@ -9,13 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from qsmprep.qsm.phase import TWO_PI, check_echo_times, strong_voxels
 
 RANDOM_PHASE_SD = np.pi / np.sqrt(3)
 """Standard deviation of a phase that is uniform over the circle [rad]: no phase is worth less."""
-TOLERATED_MISFIT = 2
-"""Misfit of the echoes, in units of that expected from noise, above which the noise is raised."""
+SIGNAL_SHIFT = 0.3
+"""How far the signal of a voxel lies off its middle, in units of the relative change of the
+magnitude to the next voxel. A linear change shifts it by 1/12; what the voxel does not resolve
+shifts it more: 0.3 makes the noise honest on simulated heads (benchmarks/fieldmap.py)."""
+SAMPLE = 200_000
+"""Voxels that medians over the head are taken of."""
 NOISE_FLOOR = 1e-6
 """Least noise, as a fraction of the largest magnitude: simulations may have none."""
 
@@ -29,18 +34,22 @@ class FieldMap:
     field_hz
         Off-resonance frequency [Hz], ``(X, Y, Z)``.
     noise_hz
-        Standard deviation of the field [Hz], finite everywhere: that of the thermal noise, and
-        more where the echoes contradict each other by more than noise explains.
-    residual_rad
-        Magnitude-weighted root mean square over echoes of phase minus the phase of the field
-        [rad]; zero for a single echo. Large where echoes contradict each other (flow, voxels
-        that are aliased at late echoes, wrong unwrapping).
+        Standard deviation of the field [Hz], finite everywhere: thermal noise, more where the
+        echoes contradict each other by more than it explains, and where field and magnitude change
+        within a voxel, whose signal then does not have the mean field.
+    misfit
+        Root of the reduced chi-square of the echoes against the field: misfit over noise, 1 where
+        there is noise alone; zero for a single echo. Large where echoes contradict each other
+        (flow, voxels that are aliased at late echoes, wrong unwrapping, bipolar readout).
+    noise_sd
+        Noise of the real or imaginary part, in units of the magnitude.
 
     """
 
     field_hz: np.ndarray
     noise_hz: np.ndarray
-    residual_rad: np.ndarray
+    misfit: np.ndarray
+    noise_sd: float
 
 
 def align_echoes(
@@ -77,7 +86,10 @@ def align_echoes(
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     weights = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
     strong = strong_voxels(weights[..., -1], mask)
-    samples = volumes[strong].astype(np.float64) / TWO_PI
+    where = np.flatnonzero(strong)
+    where = where[:: max(1, where.size // SAMPLE)]
+    index = np.unravel_index(where, strong.shape)
+    samples = volumes[index].astype(np.float64) / TWO_PI
     first = np.median(samples[:, 0])
     ratio = times / times[0]
     excess = np.median(samples - samples[:, :1] * ratio, axis=0)
@@ -109,37 +121,89 @@ def combine_echoes(
     echo_times_s
         Echo times [s].
     noise_sd
-        Noise of the real or imaginary part in units of the magnitude; :func:`magnitude_noise`
-        when None.
+        Noise of the real or imaginary part in units of the magnitude; when None, the smaller of
+        :func:`magnitude_noise` and :func:`phase_noise`, which both hold some anatomy too.
 
     """
-    times = check_echo_times(echo_times_s, unwrapped).astype(np.float32)
+    times = check_echo_times(echo_times_s, unwrapped)
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     magnitudes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
     if noise_sd is None:
-        noise_sd = magnitude_noise(magnitude)
-    noise_sd = max(noise_sd, NOISE_FLOOR * float(magnitude.max())) or 1.0
+        noise_sd = magnitude_noise(magnitudes)
+        if len(times) > 1:
+            noise_sd = min(noise_sd, phase_noise(volumes, magnitudes, times))
+    noise_sd = float(max(noise_sd, NOISE_FLOOR * float(magnitudes.max())) or 1.0)
 
     shape = volumes.shape[:3]
-    moment, information, power = (np.zeros(shape, dtype=np.float32) for _ in range(3))
-    floor = np.float32(noise_sd / RANDOM_PHASE_SD)
-    for echo, time in enumerate(times):
-        squared = np.maximum(magnitudes[..., echo], floor).astype(np.float32) ** 2
-        moment += time * squared * volumes[..., echo]
-        information += time**2 * squared
-        power += squared
-    slope = moment / information
-    misfit = np.zeros(shape, dtype=np.float32)
-    for echo, time in enumerate(times):
-        squared = np.maximum(magnitudes[..., echo], floor).astype(np.float32) ** 2
-        misfit += squared * (volumes[..., echo] - time * slope) ** 2
-    thermal = np.float32(noise_sd) / (np.float32(TWO_PI) * np.sqrt(information))
-    expected = np.float32(noise_sd) * np.sqrt(max(len(times) - 1, 1))
-    return FieldMap(
-        field_hz=slope / np.float32(TWO_PI),
-        noise_hz=thermal * np.maximum(1, np.sqrt(misfit) / (TOLERATED_MISFIT * expected)),
-        residual_rad=np.sqrt(misfit / power),
+    slope, information, chi_square = (np.empty(shape, dtype=np.float32, order='F') for _ in '123')
+    _weighted_slope(
+        *(x.T.reshape(len(times), -1) for x in (volumes, magnitudes)),
+        times,
+        noise_sd,
+        *(x.T.reshape(-1) for x in (slope, information, chi_square)),
     )
+    field_hz = slope / np.float32(TWO_PI)
+    chi_square /= max(len(times) - 1, 1)
+    variance = np.maximum(chi_square, 1) / (np.float32(TWO_PI**2) * information)
+    np.sqrt(information, out=information)
+    variance += SIGNAL_SHIFT**2 * _shift_of_field(field_hz, information)
+    return FieldMap(field_hz, np.sqrt(variance), np.sqrt(chi_square), noise_sd)
+
+
+@njit(cache=True)
+def _weighted_slope(
+    phase, magnitude, times, noise, slope, information, chi_square
+):  # pragma: no cover (compiled)
+    """Slope of the phase over the echo times, its information, and the misfit over the noise."""
+    floor = 1 / RANDOM_PHASE_SD
+    for n in range(slope.size):
+        moment = power = 0.0
+        for e in range(times.size):
+            weight = max(magnitude[e, n] / noise, floor) ** 2
+            moment += times[e] * weight * phase[e, n]
+            power += times[e] ** 2 * weight
+        best = moment / power
+        misfit = 0.0
+        for e in range(times.size):
+            weight = max(magnitude[e, n] / noise, floor) ** 2
+            misfit += weight * (phase[e, n] - times[e] * best) ** 2
+        slope[n], information[n], chi_square[n] = best, power, misfit
+
+
+def _shift_of_field(field: np.ndarray, signal: np.ndarray) -> np.ndarray:
+    """Sum over the axes of (change of the field x relative change of the signal)^2, by voxel."""
+    total = np.zeros_like(field)
+    for axis, count in enumerate(field.shape):
+        if count > 1:
+            change = np.gradient(field, axis=axis)
+            change *= np.gradient(signal, axis=axis)
+            total += np.square(change, out=change)
+    return total / np.square(signal)
+
+
+def phase_noise(unwrapped: np.ndarray, magnitude: np.ndarray, times: np.ndarray) -> float:
+    """Standard deviation of the noise in the real or imaginary part, from the phase of two echoes.
+
+    The fields of the last two echoes differ by noise, by a remainder of the phase offset, which
+    is smooth, and by what voxels do not resolve. The finest diagonal details of the difference
+    are taken as in :func:`magnitude_noise`.
+
+    Parameters
+    ----------
+    unwrapped
+        Aligned phase without offset [rad], ``(X, Y, Z, E)``, two echoes at least.
+    magnitude
+        Magnitude of the same shape.
+    times
+        Echo times [s].
+
+    """
+    last, before = (np.float32(times[e]) * magnitude[..., e] for e in (-1, -2))
+    difference = unwrapped[..., -1] / times[-1] - unwrapped[..., -2] / times[-2]
+    spread = np.hypot(last, before)
+    inverse = np.divide(last * before, spread, out=np.zeros_like(spread), where=spread > 0)
+    signal = np.minimum(magnitude[..., -1], magnitude[..., -2])
+    return _detail_noise((difference * inverse)[..., np.newaxis], signal[..., np.newaxis])
 
 
 def magnitude_noise(magnitude: np.ndarray) -> float:
@@ -166,9 +230,14 @@ def magnitude_noise(magnitude: np.ndarray) -> float:
     Coupe P et al., Med Image Anal 14 (2010) 483, 10.1016/j.media.2010.03.001.
 
     """
-    even = tuple(slice(0, n - n % 2) for n in magnitude.shape[:3])
-    echoes = magnitude[even].astype(np.float32).reshape(*(n.stop for n in even), -1)
-    signal, detail = echoes, echoes
+    echoes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
+    return _detail_noise(echoes, echoes)
+
+
+def _detail_noise(values: np.ndarray, signal: np.ndarray) -> float:
+    """Spread of the finest diagonal Haar coefficients where the signal is strong."""
+    even = tuple(slice(0, n - n % 2) for n in values.shape[:3])
+    detail, signal = values[even].astype(np.float32), signal[even].astype(np.float32)
     for axis in range(3):
         index = [slice(None)] * 4
         index[axis] = slice(0, None, 2)

@@ -28,36 +28,38 @@ SLICE_STEP_RAD = 0.3
 
 @dataclass(frozen=True)
 class BipolarRamp:
-    """Phase that every second echo has beyond the others.
+    """Phase that every second echo has beyond the others: linear in place.
 
     Parameters
     ----------
     axis
-        Readout axis of the array.
-    slope_rad
-        Slope [rad / voxel].
+        Axis of the array along which it rises most: the readout.
+    slopes_rad
+        Slope along each axis [rad / voxel], zero where none was found.
     constant_rad
         Phase in the middle of the array [rad].
     span_rad
-        Phase from one end of the object to the other [rad].
+        Phase from one end of the object to the other along ``axis`` [rad].
     confidence
-        Slope over its standard error, from parts of the object.
+        Slope along ``axis`` over its standard error, from parts of the object.
 
     """
 
     axis: int
-    slope_rad: float
+    slopes_rad: tuple[float, float, float]
     constant_rad: float
     span_rad: float
     confidence: float
 
     def remove(self, phase: np.ndarray) -> np.ndarray:
         """Phase of all echoes as in a monopolar readout, ``(X, Y, Z, E)`` [rad], wrapped."""
-        count = phase.shape[self.axis]
-        ramp = self.constant_rad + self.slope_rad * (np.arange(count) - (count - 1) / 2)
-        ramp = np.expand_dims(ramp, [a for a in range(4) if a != self.axis]).astype(np.float32)
-        corrected = phase.copy()
-        corrected[..., 1::2] = wrap(phase[..., 1::2] - ramp)
+        ramp = np.float32(self.constant_rad)
+        for axis, slope in enumerate(self.slopes_rad):
+            count = phase.shape[axis]
+            line = (slope * (np.arange(count) - (count - 1) / 2)).astype(np.float32)
+            ramp = ramp + np.expand_dims(line, [a for a in range(3) if a != axis])
+        corrected = phase.copy(order='K')
+        corrected[..., 1::2] = wrap(phase[..., 1::2] - ramp[..., np.newaxis])
         return corrected
 
 
@@ -70,7 +72,8 @@ def find_bipolar_ramp(
     1, ...) what is left after both, weighted by the squared magnitude, is a contrast c with
     sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
     second difference. Its slope is the median over pairs of neighbours along each axis of the
-    contrast of their wrapped phase differences, which needs no unwrapping.
+    contrast of their wrapped phase differences, which needs no unwrapping. A readout is bipolar
+    where a ramp is seen along some axis; then slopes along all axes that show one are fitted.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ def find_bipolar_ramp(
 
     References
     ----------
-    Li J et al., Magn Reson Med 74 (2015) 1594 (10.1002/mrm.25567), for three evenly spaced echoes.
+    Li J et al., MAGMA 28 (2015) 347, 10.1007/s10334-014-0470-3: linear along readout and slices.
 
     """
     times = check_echo_times(echo_times_s, phase)
@@ -108,13 +111,16 @@ def find_bipolar_ramp(
     ]
     if not found:
         return None
-    confidence, axis, slope = max(found, key=lambda f: abs(f[2]) * extent[f[1]])
-    slope, constant = _refine(phase, magnitude, times, signal, contrast, axis, slope)
+    start = np.zeros(3)
+    for _, axis, slope in found:
+        start[axis] = slope
+    slopes, constant = _refine(phase, magnitude, times, signal, contrast, start)
+    confidence, axis, _ = max(found, key=lambda f: abs(f[2]) * extent[f[1]])
     return BipolarRamp(
         axis=axis,
-        slope_rad=slope,
+        slopes_rad=tuple(slopes.tolist()),
         constant_rad=constant,
-        span_rad=slope * float(extent[axis]),
+        span_rad=float(slopes[axis] * extent[axis]),
         confidence=float(confidence),
     )
 
@@ -184,16 +190,15 @@ def _refine(
     times: np.ndarray,
     signal: _Sample,
     contrast: np.ndarray,
-    axis: int,
-    slope: float,
-) -> tuple[float, float]:
-    """Slope and constant of the ramp, from the misfit of each voxel of the sample to one field.
+    slopes: np.ndarray,
+) -> tuple[np.ndarray, float]:
+    """Slopes and constant of the ramp, from the misfit of each voxel of the sample to one field.
 
     The constant is the one for which all echoes fit best; where several fit alike (evenly spaced
     echoes cannot tell pi in every second echo from a constant field), the smallest.
     """
     index = signal.index[:: max(1, len(signal.index) // 20_000)]
-    place = index[:, axis] - (phase.shape[axis] - 1) / 2
+    place = (index - (np.array(phase.shape[:3]) - 1) / 2) * (slopes != 0)
     samples = phase[tuple(index.T)].astype(np.float64)
     weights = magnitude[tuple(index.T)].astype(np.float64) ** 2
     shortest, span = np.diff(times).min(), times[-1] - times[0]
@@ -204,21 +209,22 @@ def _refine(
 
     few = slice(None, None, max(1, len(index) // 1000))
     constants = np.arange(-32, 32) * np.pi / 32
-    level = other[few] * np.exp(-1j * slope * place[few])[:, np.newaxis]
+    level = other[few] * np.exp(-1j * place[few] @ slopes)[:, np.newaxis]
     fit = [np.abs(one[few] + np.exp(-1j * c) * level).max(axis=1).sum() for c in constants]
     alike = constants[np.array(fit) > max(fit) - 0.02 * (max(fit) - min(fit))]
     constant = float(alike[np.argmin(np.abs(alike))])
     for _ in range(3):
-        ramp = constant + slope * place
+        ramp = constant + place @ slopes
         together = np.abs(one + np.exp(-1j * ramp)[:, np.newaxis] * other)
         misfit = samples - 2 * np.pi * np.outer(fields[np.argmax(together, axis=1)], times)
         misfit[:, 1::2] -= ramp[:, np.newaxis]
         rest = wrap(misfit - misfit[:, :1]).astype(np.float64) @ contrast
         away = np.abs(rest - np.median(rest))
         near = away <= 4 * np.median(away)
-        step, shift = np.polyfit(place[near], rest[near], 1)
-        slope, constant = slope + float(step), constant + float(shift)
-    return slope, float(wrap(np.float64(constant)))
+        design = np.column_stack([place, np.ones(len(place))])[near]
+        *steps, shift = np.linalg.lstsq(design, rest[near])[0]
+        slopes, constant = slopes + steps, constant + float(shift)
+    return slopes, float(wrap(np.float64(constant)))
 
 
 def alternating_axis(signal: np.ndarray, sure: bool = False) -> int | None:

@@ -133,16 +133,16 @@ MEASURES = (
         bound=100.0,
     ),
     Measure(
-        'echo_fit_residual_rad',
+        'echo_misfit',
         'Misfit of the echoes',
-        'rad',
-        'Median over the map of the RMS difference between the phase of the echoes and a field '
-        'that is constant in time.',
+        '',
+        'Median over the map of the misfit between the phase of the echoes and a field that is '
+        'constant in time, over the noise of the phase: the root of the reduced chi-square, 1 '
+        'where there is noise alone.',
         None,
-        0.6,
+        2.0,
         'Phase offsets, bipolar read-out, motion or wrong echo times make the echoes disagree; '
         'look at the unwrapped phase.',
-        bound=1.2,
     ),
     Measure(
         'total_field_sd_hz',

@@ -22,7 +22,7 @@ def measure_quality(
     reliable_mask: np.ndarray | None = None,
     total_field_hz: np.ndarray | None = None,
     field_noise_hz: np.ndarray | None = None,
-    echo_residual_rad: np.ndarray | None = None,
+    echo_misfit: np.ndarray | None = None,
     local_field_hz: np.ndarray | None = None,
     model_field_hz: np.ndarray | None = None,
     r2star_hz: np.ndarray | None = None,
@@ -46,8 +46,8 @@ def measure_quality(
         Masks of earlier steps.
     total_field_hz, field_noise_hz
         Total field and its standard deviation [Hz].
-    echo_residual_rad
-        RMS misfit of the echoes' phase [rad].
+    echo_misfit
+        Misfit of the echoes' phase over its noise.
     local_field_hz, model_field_hz
         Local field, and field of the susceptibility map (dipole model) [Hz].
     r2star_hz
@@ -82,7 +82,7 @@ def measure_quality(
         found['chi_cone_power_ratio'] = cone_power_ratio(chi, inside, grid)
         for key, image in (
             ('field_noise_median_hz', field_noise_hz),
-            ('echo_fit_residual_rad', echo_residual_rad),
+            ('echo_misfit', echo_misfit),
             ('r2star_median_hz', r2star_hz),
         ):
             if image is not None:

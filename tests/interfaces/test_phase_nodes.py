@@ -92,7 +92,7 @@ def test_the_sidecar_tells_a_bipolar_ramp_and_the_phase_has_lost_it(save, echoes
     ).run().outputs  # fmt: skip
     record = outputs.parameters['BipolarReadout']
     assert record['Axis'] == 'i'
-    assert record['SlopeInRadPerVoxel'] == pytest.approx(2.5 / 31, rel=0.02)
+    assert record['SlopesInRadPerVoxel'][0] == pytest.approx(2.5 / 31, rel=0.02)
     assert 'bipolar' in outputs.parameters['Warnings'][0]
     error = np.angle(np.exp(1j * (images.read_echoes(outputs.phase) - echoes['phase'])))
     assert np.abs(error[echoes['ball']]).max() < 0.05

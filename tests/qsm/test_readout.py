@@ -50,13 +50,21 @@ def test_the_ramp_of_a_bipolar_readout_is_found(times, axis, span, constant):
     phase, magnitude = scan(times, ramp_of_even_echoes(times, axis, span, constant))
     ramp = find_bipolar_ramp(phase, magnitude, times)
     assert ramp.axis == axis
-    assert ramp.slope_rad * (GRID.shape[axis] - 1) == pytest.approx(span, abs=0.03)
+    assert ramp.slopes_rad[axis] * (GRID.shape[axis] - 1) == pytest.approx(span, abs=0.03)
     corrected = ramp.remove(phase)
     clean, _ = scan(times)
     np.testing.assert_array_equal(corrected[..., ::2], phase[..., ::2])
     excess = np.where(HEAD[..., None], wrap(corrected - clean), np.nan)[..., 1::2]
     planes = np.nanmean(np.moveaxis(excess, axis, 0)[6:-6], axis=(1, 2))
     assert np.abs(planes).max() < 0.03
+
+
+def test_a_ramp_along_the_slices_too_is_found():
+    extra = ramp_of_even_echoes(UNEVEN, 0, 4.0) + ramp_of_even_echoes(UNEVEN, 2, -1.0)
+    ramp = find_bipolar_ramp(*scan(UNEVEN, extra), UNEVEN)
+    assert ramp.axis == 0
+    spans = np.array(ramp.slopes_rad) * (np.array(GRID.shape) - 1)
+    np.testing.assert_allclose(spans, [4.0, 0.0, -1.0], atol=0.03)
 
 
 @pytest.mark.parametrize('times', [EVEN, EVEN[:3], UNEVEN])

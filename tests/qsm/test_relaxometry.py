@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qsmprep.qsm.relaxometry import fit_r2star
+from qsmprep.qsm.relaxometry import fit_r2star, mean_magnitude
 
 TIMES = (0.004, 0.012, 0.02, 0.028)
 
@@ -42,6 +42,32 @@ def test_noisy_decay_is_unbiased_and_as_precise_as_the_bound():
     bound = noise * np.sqrt(np.linalg.inv(jacobian.T @ jacobian)[1, 1])
     assert np.mean(fit.r2star_hz) == pytest.approx(40, abs=0.2)
     assert np.std(fit.r2star_hz) == pytest.approx(bound, rel=0.05)
+
+
+def noisy_magnitude(times, rate, snr, coils, seed):
+    """Root of the sum of squares over coils with a noise of 1; the SNR is that at TE 0."""
+    rng = np.random.default_rng(seed)
+    signal = snr / np.sqrt(coils) * np.exp(-rate * np.array(times))
+    noise = rng.standard_normal((2, 20_000, len(times), coils))
+    return np.sqrt(np.sum((signal[:, None] + noise[0]) ** 2 + noise[1] ** 2, axis=-1))
+
+
+@pytest.mark.parametrize('coils', [1, 8])
+def test_the_mean_of_a_magnitude_is_that_of_the_distribution(coils):
+    magnitude = noisy_magnitude((0.0, 0.02, 0.2), 60, 6.0, coils, 2)
+    signals = 6.0 * np.exp(-60 * np.array([0.0, 0.02, 0.2]))
+    np.testing.assert_allclose(mean_magnitude(signals, coils), magnitude.mean(axis=0), rtol=0.01)
+
+
+@pytest.mark.parametrize('times', [TIMES, (0.003, 0.007, 0.02, 0.024, 0.031)])
+@pytest.mark.parametrize(
+    ('rate', 'snr', 'coils'), [(120, 10, 1), (200, 10, 1), (120, 30, 1), (60, 20, 8)]
+)
+def test_the_noise_floor_does_not_slow_the_decay(times, rate, snr, coils):
+    magnitude = noisy_magnitude(times, rate, snr, coils, 3).reshape(-1, 1, 1, len(times))
+    mask = np.ones(magnitude.shape[:3])
+    found = np.median(fit_r2star(magnitude, times, mask, 1.0, coils).r2star_hz)
+    assert found == pytest.approx(rate, rel=0.06)
 
 
 def test_odd_voxels_stay_finite():

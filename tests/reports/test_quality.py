@@ -56,7 +56,7 @@ def test_known_values_come_out():
         reliable_mask=reliable,
         total_field_hz=10 * local,
         field_noise_hz=np.full(brain.shape, 0.7),
-        echo_residual_rad=np.full(brain.shape, 0.1),
+        echo_misfit=np.full(brain.shape, 0.1),
         local_field_hz=local,
         model_field_hz=np.where(estimated, 0, 0.6 * local) + 3,
         r2star_hz=np.full(brain.shape, 22.0),

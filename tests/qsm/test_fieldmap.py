@@ -1,0 +1,38 @@
+"""The field map's noise against the error it stands for, on a simulated head."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from qsmprep.qsm.fieldmap import combine_echoes
+from qsmprep.qsm.phase import phase_difference, phase_offset, remove_offset
+from qsmprep.qsm.simulate import simulate_head
+
+
+def nearest_turn(phase, truth):
+    return phase + 2 * np.pi * np.round((truth - phase) / (2 * np.pi))
+
+
+@pytest.fixture(scope='module')
+def scan():
+    return simulate_head(voxel_size=(3.0, 3.0, 3.0), snr=60, seed=4)
+
+
+def test_the_noise_is_honest_in_the_core_and_at_the_rim(scan):
+    """Fields within a voxel of the rim and its signal vary: thermal noise alone is 3 times less."""
+    times = np.array(scan.echo_times_s)
+    truth = 2 * np.pi * scan.total_field_hz[..., None] * times
+    difference, _ = phase_difference(scan.phase, scan.magnitude)
+    unwrapped = nearest_turn(difference, truth[..., 1] - truth[..., 0])
+    offset = phase_offset(unwrapped, scan.phase, scan.magnitude, scan.echo_times_s, scan.grid)
+    aligned = nearest_turn(remove_offset(scan.phase, offset), truth)
+    result = combine_echoes(aligned, scan.magnitude, scan.echo_times_s)
+    error = result.field_hz - scan.total_field_hz
+    error -= np.median(error[scan.brain])
+    depth = distance_transform_edt(scan.brain, sampling=scan.grid.voxel_size)
+    for region in (depth > 8, scan.brain & (depth < 4)):
+        z = (error / result.noise_hz)[region]
+        assert 0.6 < np.std(z) < 1.4
+        assert 0.5 < 1.48 * np.median(np.abs(z)) < 1.2
+    assert result.noise_sd == pytest.approx(scan.noise_sd, rel=0.4)
+    assert 0.7 < np.median(result.misfit[scan.brain]) < 1.3
