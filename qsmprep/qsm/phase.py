@@ -165,14 +165,54 @@ def phase_offset(
     """
     _require_echoes(phase, 'A phase offset')
     first, second = check_echo_times(echo_times_s, phase)[:2]
-    ratio = first / (second - first)
     m1, m2 = (magnitude[..., echo].astype(np.float32, copy=False) for echo in (0, 1))
-    turns = _global_turns(unwrapped_difference, m1 * m2)
-    field_phase = np.float32(ratio) * (unwrapped_difference - np.float32(TWO_PI * turns))
+    field = field_phase(unwrapped_difference, m1 * m2, first, second)
+    return offset_beyond(field, phase[..., 0], m1, m2, first, second, grid, sigma_mm)
 
+
+def field_phase(
+    unwrapped_difference: np.ndarray, weight: np.ndarray, first_s: float, second_s: float
+) -> np.ndarray:
+    """Phase that the field has made until the first echo [rad], from the unwrapped difference.
+
+    Of the multiples of 2 pi that the difference as a whole may hold, the one is taken for which
+    it is least where the signal is strong.
+    """
+    turns = float(np.round(np.median(unwrapped_difference[strong_voxels(weight)]) / TWO_PI))
+    ratio = np.float32(first_s / (second_s - first_s))
+    return ratio * (unwrapped_difference - np.float32(TWO_PI * turns))
+
+
+def offset_beyond(
+    field: np.ndarray,
+    phase: np.ndarray,
+    m1: np.ndarray,
+    m2: np.ndarray,
+    first_s: float,
+    second_s: float,
+    grid: Grid,
+    sigma_mm: float | None = None,
+) -> np.ndarray:
+    """Smooth part of the phase that the first echo has beyond that of the field [rad].
+
+    Parameters
+    ----------
+    field
+        :func:`field_phase` [rad].
+    phase
+        Wrapped phase of the first echo [rad].
+    m1, m2
+        Magnitudes of the first two echoes.
+    first_s, second_s
+        Their echo times [s].
+    grid, sigma_mm
+        See :func:`phase_offset`.
+
+    """
+    ratio = first_s / (second_s - first_s)
     noise = np.sqrt((np.float32(1 + ratio) * m2) ** 2 + (np.float32(ratio) * m1) ** 2)
     weight = np.divide(m1 * m2, noise, out=np.zeros_like(m1), where=noise > 0)
-    remainder = weight * _turn(phase[..., 0] - field_phase)
+    remainder = weight * _turn(phase - field)
     if sigma_mm is None:
         sigma_mm = OFFSET_SIGMA * object_size_mm(m1 * m2, grid)
     sigma = tuple(max(1.0, sigma_mm / size) for size in grid.voxel_size)
@@ -331,10 +371,6 @@ def strong_voxels(magnitude: np.ndarray, mask: np.ndarray | None = None) -> np.n
 def _require_echoes(phase: np.ndarray, what: str) -> None:
     if phase.ndim != 4 or phase.shape[3] < 2:
         raise ValueError(f'{what} needs two or more echoes, not an array of shape {phase.shape}.')
-
-
-def _global_turns(unwrapped: np.ndarray, weight: np.ndarray) -> float:
-    return float(np.round(np.median(unwrapped[strong_voxels(weight)]) / TWO_PI))
 
 
 def _turn(angle: np.ndarray) -> np.ndarray:
