@@ -261,8 +261,8 @@ def read_plugin(path: Path) -> tuple[str, dict]:
     from nipype.pipeline import plugins
 
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is no readable YAML: {" ".join(str(error).split())}.') from error
     if not isinstance(content, dict) or not set(content) <= {'plugin', 'plugin_args'}:
         raise ValueError(f'{path} must hold plugin and plugin_args, as for Nipype, and no more.')

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -16,12 +15,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import qsmprep
+from qsmprep.bids.files import write_whole
 from qsmprep.reports.distribution import distributions, format_value
 from qsmprep.reports.measures import MEASURES, Measure, quality_warnings
 from qsmprep.reports.panels import PANELS, Panel
 from qsmprep.reports.text import dicts, pairs, plain_text, read_methods
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+PNG_END = b'IEND\xaeB`\x82'
 
 
 def write_participant_pages(output_dir: Path, label: str, aggregate: int = 4) -> list[Path]:
@@ -169,9 +170,7 @@ def _write(path: Path, **context) -> Path:
     source = resources.files('qsmprep.data').joinpath('report.html').read_text(encoding='utf-8')
     page = environment.from_string(source).render(version=qsmprep.__version__, **context)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.part')
-    unfinished.write_bytes(page.encode('utf-8', errors='replace'))
-    os.replace(unfinished, path)
+    write_whole(path, lambda stream: stream.write(page.encode('utf-8', errors='replace')))
     return path
 
 
@@ -220,12 +219,12 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path]) -> dict:
             pictures.append(_picture(found[name], panel.title, panel.caption))
         elif status == 'completed' and (panel.expected or _has_measure(name, quality)):
             missing.append(panel.title)
-    warnings = acquisition.get('warnings')
+    warnings, inputs = acquisition.get('warnings'), acquisition.get('inputs')
     return {
         'stem': stem,
         'status': status,
         'error': plain_text(acquisition.get('error')),
-        'inputs': [plain_text(x) for x in acquisition.get('inputs') or [] if isinstance(x, str)],
+        'inputs': [plain_text(x) for x in (inputs if isinstance(inputs, list) else [])],
         'parameters': pairs(acquisition.get('parameters')),
         'rules': pairs(acquisition.get('rules')),
         'warnings': [plain_text(x) for x in (warnings if isinstance(warnings, list) else [])],
@@ -283,6 +282,8 @@ def _picture(path: Path, title: str, caption: str) -> dict:
         return view | {'problem': f'{path.name} cannot be read: {error.strerror}.'}
     if not content.startswith(PNG_SIGNATURE) or len(content) < 24:
         return view | {'problem': f'{path.name} is not a PNG picture.'}
+    if not content.endswith(PNG_END):
+        return view | {'problem': f'{path.name} is cut short.'}
     return view | {
         'source': 'data:image/png;base64,' + base64.b64encode(content).decode('ascii'),
         'width': int.from_bytes(content[16:20], 'big'),
