@@ -55,7 +55,8 @@ def run_group(output_dir: Path) -> int:
     write_json(output_dir / 'group_qsm.json', dictionary)
     print(table)
     print(write_group_page(output_dir, rows, MEASURES))
-    return exit_codes.OK
+    unreadable = any(row['status'] == 'unreadable' for row in rows)
+    return exit_codes.FAILURE if unreadable else exit_codes.OK
 
 
 def collect_quality(output_dir: Path) -> list[dict]:

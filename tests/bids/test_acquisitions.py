@@ -1,5 +1,6 @@
 """What is found in a dataset, how it is grouped, and what is refused with which words."""
 
+import json
 import math
 import os
 
@@ -426,3 +427,74 @@ def test_a_broken_sidecar_stops_its_own_acquisition_only(tiny_dataset):
     found, rejected = find_acquisitions(layout, '02')
     assert len(found) == 1
     assert not rejected
+
+
+@pytest.mark.parametrize('label', ['run', 'acq', 'rec'])
+def test_echoes_exported_one_by_one_are_told(tiny_dataset, label):
+    for number, echo_time in enumerate((0.005, 0.010, 0.015), start=1):
+        name = f'sub-01_{label}-{number}'
+        tiny_dataset.add(name, echo_times_s=(echo_time,), echo_entity=False)
+    found, rejected = find(tiny_dataset)
+    assert rejected == []
+    for scan in found:
+        assert any(
+            f'differ in {label}- and in EchoTime alone (5, 10, 15 ms)' in text
+            for text in scan.warnings
+        )
+
+
+def test_repeated_single_echoes_are_no_echoes_of_one_scan(tiny_dataset):
+    for number in (1, 2):
+        tiny_dataset.add(f'sub-01_run-{number}', echo_times_s=(0.02,), echo_entity=False)
+    found, _ = find(tiny_dataset)
+    assert not any('exported' in text for scan in found for text in scan.warnings)
+
+
+@pytest.mark.parametrize(
+    'sidecar',
+    [
+        {'IntendedFor': {'a': 1}},
+        {'IntendedFor': 3},
+        {'Manufacturer': ['Siemens', None]},
+        {'ImageType': {'P': 1}},
+        {'ImageType': 'P'},
+        {'PartialFourier': 'yes'},
+        {'RepetitionTime': float('inf')},
+        {'CoilCombinationMethod': 5},
+        {'MRAcquisitionType': [[]]},
+    ],
+)
+def test_keys_of_another_type_are_no_trouble(tiny_dataset, sidecar):
+    scan = the_one(tiny_dataset.add(**sidecar))
+    assert not any(isinstance(value, dict) for value in scan.metadata.values())
+    assert math.inf not in [x for x in scan.metadata.values() if isinstance(x, float)]
+
+
+def test_numbers_beyond_all_bounds_are_refused(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_sidecar('echo-1_part-phase_MEGRE', EchoTime=10**400)
+    assert 'one number is expected' in the_error(tiny_dataset)
+
+
+def test_phase_differences_of_one_echo_are_refused_and_the_advice_works(tiny_dataset):
+    tiny_dataset.add(echo_times_s=(0.007,), EchoTime1=0.005, EchoTime2=0.007)
+    assert 'remove EchoTime1 and EchoTime2 from its sidecar' in the_error(tiny_dataset)
+    tiny_dataset.edit_sidecar('part-phase_MEGRE', EchoTime1=None, EchoTime2=None)
+    assert the_one(tiny_dataset).echo_times_s == (0.007,)
+
+
+def test_the_advice_to_leave_an_echo_out_works(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_image('echo-2_part-phase_MEGRE', change=lambda x: 0 * x + 3)
+    error = the_error(tiny_dataset)
+    advised = json.loads(error[error.index('{"megre"') : error.rindex('}') + 1])
+    assert the_one(tiny_dataset, filters=advised).echo_times_s == (0.005, 0.015)
+
+
+def test_units_of_degrees_are_refused_and_the_advice_works(tiny_dataset):
+    tiny_dataset.add(units='degrees')
+    for echo in (1, 2, 3):
+        tiny_dataset.edit_image(f'echo-{echo}_part-phase_MEGRE', change=np.rad2deg)
+    assert '--phase-range LOW HIGH (-180 180 for degrees)' in the_error(tiny_dataset)
+    scan = the_one(tiny_dataset, overrides=InputOverrides(phase_range=(-180, 180)))
+    assert (scan.phase_scale.low, scan.phase_scale.high) == (-180, 180)

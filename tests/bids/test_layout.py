@@ -5,6 +5,7 @@ import json
 import pytest
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import read_json_object
 from qsmprep.bids.filters import load_filters
 from qsmprep.bids.layout import (
     explain_missing,
@@ -146,3 +147,105 @@ def test_other_reasons_are_explained(tiny_dataset):
     assert 'there is no MEGRE or T2starw image in anat/' in explain_missing(layout, '01')
     assert 'none of its 3 gradient-echo images can be used' in explain_missing(layout, '02')
     assert 'the phase of two echoes (sub-03_phase1.nii.gz)' in explain_missing(layout, '03')
+
+
+@pytest.mark.parametrize(
+    'name', ['motion', 'func', 'pet', 'sub-99', 'ses-1', 'a b', 'Zürich', '%d=1']
+)
+def test_where_the_dataset_lies_does_not_matter(tiny_dataset, tmp_path, name):
+    tiny_dataset.add('sub-01_ses-a')
+    (tmp_path / name).mkdir()
+    root = tiny_dataset.root.rename(tmp_path / name / 'BIDS')
+    link = tmp_path / 'link'
+    link.symlink_to(root)
+    for place in (root, link):
+        dataset = open_dataset(place)
+        assert dataset.participants() == ['01']
+        images = dataset.images('01', 'anat', ('MEGRE',))
+        assert len(images) == 6
+        assert {x.entities['datatype'] for x in images} == {'anat'}
+        assert dataset.metadata(images[0])['EchoTime'] == 0.005
+
+
+def test_only_the_folders_of_the_participant_are_read(tiny_dataset, monkeypatch):
+    tiny_dataset.add('sub-01')
+    for number in range(2, 50):
+        (tiny_dataset.root / f'sub-{number:02d}').mkdir()
+    read = []
+    original = type(tiny_dataset.root).iterdir
+    monkeypatch.setattr(
+        type(tiny_dataset.root), 'iterdir', lambda self: read.append(self.name) or original(self)
+    )
+    dataset = open_dataset(tiny_dataset.root)
+    assert len(select_participants(dataset, ['01'])) == 1
+    assert len(dataset.images('01', 'anat', ('MEGRE',))) == 6
+    assert {name for name in read if name.startswith('sub-')} == {'sub-01'}
+
+
+def test_links_to_participants_and_loops_are_no_trouble(tiny_dataset, tmp_path):
+    tiny_dataset.add('sub-01')
+    (tiny_dataset.root / 'sub-01').rename(tmp_path / 'elsewhere')
+    (tiny_dataset.root / 'sub-01').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere' / 'anat' / 'loop').symlink_to(tmp_path / 'elsewhere')
+    (tiny_dataset.root / 'sub-02').symlink_to('sub-02')
+    dataset = open_dataset(tiny_dataset.root)
+    assert dataset.participants() == ['01']
+    assert len(dataset.images('01', 'anat', ('MEGRE',))) == 6
+
+
+@pytest.mark.parametrize(
+    ('name', 'said'),
+    [
+        ('sub-02_echo-1_part-phase_MEGRE.nii.gz', 'does not begin with sub-01_'),
+        ('sub-01_ses-x_echo-1_part-phase_MEGRE.nii.gz', 'does not begin with sub-01_'),
+        ('sub-01_echo1_part-phase_MEGRE.nii.gz', 'does not follow BIDS'),
+        ('sub-01_echo-1_echo-2_MEGRE.nii.gz', 'does not follow BIDS'),
+        ('sub-01_part-phase__MEGRE.nii.gz', 'does not follow BIDS'),
+    ],
+)
+def test_names_that_do_not_fit_are_left_out_and_told(tiny_dataset, caplog, name, said):
+    tiny_dataset.add('sub-01', echo_times_s=(0.02,))
+    (tiny_dataset.folder('sub-01') / name).touch()
+    assert len(open_dataset(tiny_dataset.root).images('01', 'anat', ('MEGRE',))) == 2
+    assert name in caplog.text
+    assert said in caplog.text
+
+
+def test_sidecars_with_a_byte_order_mark_are_read(tiny_dataset):
+    tiny_dataset.add(echo_times_s=(0.02,))
+    path = tiny_dataset.sidecar_of(tiny_dataset.image('part-phase_MEGRE'))
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    dataset = open_dataset(tiny_dataset.root)
+    for image in dataset.images('01', 'anat', ('MEGRE',)):
+        assert dataset.metadata(image)['EchoTime'] == 0.02
+
+
+@pytest.mark.parametrize(
+    ('raw', 'said'),
+    [
+        ('{"a": "Universität"}'.encode('latin-1'), 'is not UTF-8 (byte 0xe4 at position 16)'),
+        ('{"a": 1}'.encode('utf-16'), 'is not UTF-8 (byte 0xff at position 0)'),
+        (b'{"a": ' + b'[' * 40 + b']' * 40 + b'}', 'nested more than 32 deep'),
+        (b'[' * 100000, 'no readable JSON'),
+        (b'[1, 2]', 'holds a list, but a JSON object'),
+        (b'{"a": 1' + b'0' * 5000 + b'}', 'no readable JSON'),
+        (b'{"a": "' + b'x' * 2**24 + b'"}', 'a JSON file of at most'),
+    ],
+    ids=['latin-1', 'utf-16', 'deep', 'bomb', 'list', 'digits', 'large'],
+)
+def test_sidecars_that_cannot_be_read_are_named(tmp_path, raw, said):
+    path = tmp_path / 'sub-01_MEGRE.json'
+    path.write_bytes(raw)
+    with pytest.raises(InputError) as error:
+        read_json_object(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_sidecars_that_are_no_files_are_named(tmp_path):
+    for target, said in (('/dev/zero', 'no regular file'), ('nowhere', 'target is missing')):
+        path = tmp_path / 'x.json'
+        path.symlink_to(target)
+        with pytest.raises(InputError, match=said):
+            read_json_object(path)
+        path.unlink()

@@ -2,7 +2,18 @@
 
 import json
 
-from qsmprep.cli.records import Outcome, finish_record, keep_earlier, read_crash, write_record
+import pytest
+
+from qsmprep.bids.errors import InputError
+from qsmprep.cli.group import run_group
+from qsmprep.cli.records import (
+    Outcome,
+    finish_record,
+    keep_earlier,
+    read_crash,
+    read_record,
+    write_record,
+)
 
 CRASH = """Node: qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.qsm_wf.inversion_wf.invert_dipole
 Working directory: /w
@@ -84,3 +95,50 @@ def test_a_run_on_one_session_keeps_the_record_of_the_others(tmp_path):
     second = _record('c')
     keep_earlier(tmp_path, second)
     assert [a['stem'][11:12] for a in second['acquisitions']] == ['a', 'c']
+
+
+def test_a_map_of_an_earlier_run_does_not_count_as_this_one(tmp_path):
+    _write_map(tmp_path, 'a')
+    record = _record('a')
+    finish_record(tmp_path, record, tmp_path, Outcome(error='The nodes could not be run.'))
+    assert record['acquisitions'][0]['status'] == 'failed'
+    assert record['acquisitions'][0]['error'] == 'The nodes could not be run.'
+    assert record['errors'][0]['message'] == 'The nodes could not be run.'
+
+
+def test_what_no_map_can_have_is_remembered(tmp_path):
+    _write_map(tmp_path, 'a')
+    sidecar = next(tmp_path.rglob('*_Chimap.json'))
+    sidecar.write_text('{"QualityMeasures": {"chi_max_ppm": 480.0, "total_field_sd_hz": 9000.0}}')
+    record = _record('a')
+    sinks = {'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.outputs_wf.sink_chi'}
+    finish_record(tmp_path, record, tmp_path, Outcome(sinks))
+    told = ' '.join(record['acquisitions'][0]['implausible'])
+    assert '480 ppm, beyond 100 ppm' in told
+    assert '9e+03 Hz, beyond 1000 Hz' in told
+
+
+@pytest.mark.parametrize('text', ['', 'Node: x', CRASH[:60], CRASH[:200], '\0\0\0'])
+def test_crash_files_cut_short_are_no_trouble(tmp_path, text):
+    (tmp_path / 'crash-1.txt').write_text(text)
+    assert read_crash(tmp_path / 'crash-1.txt')['message']
+    failure = {'node': 'qsmprep_wf.sub_01_wf.x', 'message': 'disk full', 'traceback': 'disk full'}
+    record = _record('a')
+    finish_record(tmp_path, record, tmp_path, Outcome(failures=[failure]))
+    assert 'disk full' in [error['message'] for error in record['errors']]
+
+
+@pytest.mark.parametrize(
+    'content',
+    ['', '[]', '{}', '{"acquisitions": 3}', '{"acquisitions": [{"stem": 1, "status": "x"}]}'],
+)
+def test_odd_records_are_named_and_stop_nobody_else(tmp_path, content, caplog, capsys):
+    write_record(tmp_path, _record('a') | {'participant': '02'})
+    (tmp_path / 'logs' / 'sub-01.json').write_text(content)
+    with pytest.raises(InputError, match=r'sub-01\.json'):
+        read_record(tmp_path, '01')
+    assert run_group(tmp_path) == 1
+    assert 'sub-01.json' in caplog.text
+    rows = (tmp_path / 'group_qsm.tsv').read_text().splitlines()
+    assert rows[1].startswith('n/a\tsub-01\tunreadable')
+    assert rows[2].startswith('sub-01_ses-a_MEGRE\tsub-02\tpending')
