@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from qsmprep.qsm.classical import tikhonov, tkd
 from qsmprep.qsm.diffusion import published, samplers
 from qsmprep.qsm.diffusion.published import diffusion_qsm, dm_qsm
 from qsmprep.qsm.diffusion.samplers import diffusion
+from qsmprep.qsm.invert import invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.total_variation import tv
@@ -35,27 +37,59 @@ def scan(make_scan):
     return make_scan(shape=(32, 32, 24), noise=1e-4)
 
 
-@pytest.mark.parametrize('method', [diffusion, diffusion_qsm, dm_qsm])
-def test_what_the_network_knows_reaches_the_map(scan, monkeypatch, method):
+@pytest.mark.parametrize(
+    ('method', 'settings'),
+    [
+        (diffusion, {}),
+        (diffusion_qsm, {'steps': 4}),
+        (diffusion_qsm, {'steps': 8, 'published': True}),
+        (dm_qsm, {'steps': 4}),
+        (dm_qsm, {'steps': 8, 'published': True}),
+    ],
+)
+def test_what_the_network_knows_reaches_the_map(scan, monkeypatch, method, settings):
     errors = {}
     for name, chi in (('knows', scan.chi), ('does not', torch.zeros_like(scan.chi))):
         believe(monkeypatch, chi)
-        steps = {} if method is diffusion else {'steps': 8}
-        estimate = method(scan.field, scan.mask, scan.grid, **steps)
+        estimate = method(scan.field, scan.mask, scan.grid, **settings)
         errors[name] = scan.error(estimate.chi)
         assert estimate.chosen['prior'] == '0' * 64
     assert errors['knows'] < 10
     assert errors['knows'] < 0.4 * errors['does not']
 
 
-def test_time_travel_repeats_the_last_steps(scan, monkeypatch):
+@pytest.mark.parametrize('as_published', [False, True])
+def test_time_travel_repeats_the_last_steps(scan, monkeypatch, as_published):
     believe(monkeypatch, scan.chi)
     calls = []
     diffusion_qsm(
-        scan.field, scan.mask, scan.grid, steps=12, late_steps=3, repeats=2,
+        scan.field, scan.mask, scan.grid, steps=6, late_steps=3, repeats=2, published=as_published,
         progress=lambda count, total, residual: calls.append((count, total)),
     )  # fmt:skip
-    assert calls == [(count, 12 + 3 * 2) for count in range(1, 19)]
+    assert calls == [(count, 6 + 3 * 2) for count in range(1, 13)]
+
+
+def test_settings_of_the_papers_are_a_switch_and_recorded(scan):
+    field, mask = scan.field.numpy(), scan.mask.numpy()
+    given = {'method': 'diffusion-qsm', 'steps': 24, 'late_steps': 0, 'published': True}
+    found = invert(field, mask, scan.grid, **given).parameters
+    assert (found['published'], found['steps'], found['window']) == (True, 24, 64)
+    found = invert(field, mask, scan.grid, 'diffusion-qsm').parameters
+    assert (found['published'], found['steps'], found['window']) == (False, 12, None)
+
+
+@pytest.mark.parametrize('method', [diffusion_qsm, dm_qsm])
+def test_published_samplers_beat_truncated_division_and_tikhonov_on_a_simulated_head(method):
+    head = simulate_local_field(None, voxel_size=(4.0, 4.0, 4.0), seed=3)
+    mask = torch.from_numpy(head.mask)
+    field, noise = (torch.from_numpy(a).float() for a in (head.measured_ppm, head.noise_ppm))
+    estimates = {
+        'sampler': method(field * mask, mask, head.grid, noise=noise, steps=6),
+        'tkd': tkd(field * mask, mask, head.grid),
+        'tikhonov': tikhonov(field * mask, mask, head.grid),
+    }
+    errors = {n: nrmse(e.chi.numpy(), head.chi, head.mask) for n, e in estimates.items()}
+    assert errors['sampler'] < 0.6 * min(errors['tkd'], errors['tikhonov'])
 
 
 def test_the_shipped_prior_beats_total_variation_on_a_simulated_head():
