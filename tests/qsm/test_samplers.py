@@ -9,7 +9,7 @@ from qsmprep.qsm.classical import tikhonov, tkd
 from qsmprep.qsm.diffusion import published, samplers
 from qsmprep.qsm.diffusion.published import diffusion_qsm, dm_qsm
 from qsmprep.qsm.diffusion.samplers import diffusion
-from qsmprep.qsm.invert import invert
+from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.total_variation import tv
