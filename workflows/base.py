@@ -331,6 +331,7 @@ def _phase_keywords(acquisition: Acquisition) -> dict:
         'phase_range': None if acquisition.real else (scale.low, scale.high),
         'phase_sign': scale.sign,
         'alternate_slices': scale.alternate_slices,
+        'coils': acquisition.coils,
     }
 
 

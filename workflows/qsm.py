@@ -9,6 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.phase import PrepareEchoes
 from qsmprep.interfaces.relaxometry import FitRelaxation
 from qsmprep.workflows.background import init_background_wf
+from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
@@ -51,6 +52,7 @@ def init_qsm_wf(
     phase_range: tuple[float, float] | None = None,
     phase_sign: int = 1,
     alternate_slices: bool = False,
+    coils: int = 1,
     remove_offset: bool = True,
     unwrapping: str = 'romeo',
     brain_extraction: str = 'auto',
@@ -90,6 +92,8 @@ def init_qsm_wf(
     alternate_slices
         Slices are known to alternate by pi (some GE scans); else that is found where the phase
         shows it.
+    coils
+        Coils that were not combined; files then hold all echoes of the first, of the second, ...
     remove_offset
         Remove the phase at an echo time of zero (MCPC-3D-S).
     unwrapping
@@ -156,20 +160,21 @@ def init_qsm_wf(
         name='inputnode',
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=list(OUTPUTS)), name='outputnode')
-    prepare_echoes = pe.Node(
-        PrepareEchoes(
-            echo_times_s=list(echo_times_s),
-            phase_sign=phase_sign,
-            alternate_slices=alternate_slices,
-        ),
-        name='prepare_echoes',
-        mem_gb=6 * echoes_gb,
-    )
-    if phase_range is None:
-        parts = [('real_files', 'real_files'), ('imaginary_files', 'imaginary_files')]
-    else:
-        prepare_echoes.inputs.phase_range = phase_range
+    scan = {
+        'echo_times_s': list(echo_times_s),
+        'phase_sign': phase_sign,
+        'alternate_slices': alternate_slices,
+    }
+    parts = [('real_files', 'real_files'), ('imaginary_files', 'imaginary_files')]
+    if phase_range is not None:
+        scan['phase_range'] = phase_range
         parts = [('magnitude_files', 'magnitude_files'), ('phase_files', 'phase_files')]
+    if coils > 1:
+        prepare_echoes = add_coil_combination(
+            workflow, inputnode, parts, echoes_gb, coils=coils, **scan
+        )
+    else:
+        prepare_echoes = pe.Node(PrepareEchoes(**scan), name='prepare_echoes', mem_gb=6 * echoes_gb)
 
     fieldmap_wf = init_fieldmap_wf(
         echo_times_s=echo_times_s,
@@ -230,7 +235,7 @@ def init_qsm_wf(
     ])  # fmt:skip
     if relaxometry:
         fit_relaxation = pe.Node(
-            FitRelaxation(echo_times_s=list(echo_times_s)),
+            FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
             name='fit_relaxation',
             mem_gb=0.5 + 3 * echoes_gb,
         )

@@ -55,7 +55,9 @@ __all__ = [
 
 OBLIQUE_DEGREES = 5.0
 SUFFIXES = ('MEGRE', 'T2starw')
-STEM_ENTITIES = {name: short for short, name in LONG_NAMES.items() if name not in ('echo', 'part')}
+STEM_ENTITIES = {
+    name: short for short, name in LONG_NAMES.items() if name not in ('echo', 'coil', 'part')
+}
 """Entities that tell acquisitions apart, in BIDS order: long name -> short name."""
 
 
@@ -73,7 +75,8 @@ class Acquisition:
     stem
         File name without echo, part and extension.
     magnitude, phase
-        Files of each echo; empty where ``real`` and ``imaginary`` are given.
+        Files of each echo, for one coil after another; empty where ``real`` and ``imaginary`` are
+        given.
     real, imaginary
         Files of each echo; empty where ``magnitude`` and ``phase`` are given.
     echo_times_s
@@ -92,6 +95,8 @@ class Acquisition:
         Those of ``CONSTANT_METADATA`` that all echoes share.
     warnings
         Sentences on what a user should know.
+    coils
+        Coils that were not combined (``coil-``); 1 for images that the scanner combined.
 
     """
 
@@ -112,6 +117,7 @@ class Acquisition:
     sources: tuple[str, ...]
     metadata: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    coils: int = 1
 
 
 @dataclass(frozen=True)
@@ -245,10 +251,8 @@ def _build(
 ) -> Acquisition:
     names, is_complex, warnings = _pair_up(stem, files)
     pairs = [EchoPair.read(dataset, *both) for both in names]
-    times = [echo_time(pair, len(pairs)) for pair in pairs]
-    order = np.argsort(times, kind='stable')
-    pairs, times = [pairs[i] for i in order], [times[i] for i in order]
-    warnings += check_echo_times(times, pairs)
+    pairs, times, coils = _order(stem, pairs)
+    warnings += check_echo_times(times, pairs[: len(times)])
     metadata = shared_metadata(pairs)
     path = pairs[0].second.path
     strength, strength_rule, notes = field_strength(metadata, path)
@@ -260,15 +264,16 @@ def _build(
         check_same_grid(image, reference)
         warnings += [text for text in image.warnings if text not in warnings]
     first, second = ([pair[k] for pair in images] for k in (0, 1))
-    check_echoes(first)
-    check_echoes(second)
+    for coil in range(coils):
+        check_echoes(first[coil * len(times) : (coil + 1) * len(times)])
+        check_echoes(second[coil * len(times) : (coil + 1) * len(times)])
     warnings += check_parts(pairs, images)
     if is_complex:
         scale, notes = complex_phase_scale(metadata, overrides)
     else:
-        warnings += [*_check_magnitude(first), *check_decay(first, times)]
+        warnings += [*_check_magnitude(first), *check_decay(first[: len(times)], times)]
         scale, notes = choose_phase_scale(second, metadata, overrides)
-    warnings += notes + scan_warnings(metadata, len(pairs)) + _oblique(reference)
+    warnings += notes + scan_warnings(metadata, len(times)) + _oblique(reference)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]
     labels = pairs[0].first.entities
@@ -295,17 +300,40 @@ def _build(
             if key in metadata and _is_plain(metadata[key])
         },
         warnings=tuple(dict.fromkeys(warnings)),
+        coils=coils,
     )
+
+
+def _order(stem: str, pairs: list[EchoPair]) -> tuple[list[EchoPair], list[float], int]:
+    """Pairs coil by coil, each by its echo times; the echo times [s]; and the count of coils."""
+    by_coil: dict[str, list[EchoPair]] = {}
+    for pair in pairs:
+        by_coil.setdefault(pair.second.entities.get('coil', ''), []).append(pair)
+    ordered: list[EchoPair] = []
+    first: list[float] = []
+    for coil, members in sorted(by_coil.items(), key=lambda item: (len(item[0]), item[0])):
+        times = [echo_time(pair, len(members)) for pair in members]
+        order = np.argsort(times, kind='stable')
+        times = [times[i] for i in order]
+        first = first or times
+        if len(by_coil) > 1 and (len(times) < 2 or not np.allclose(times, first, atol=1e-6)):
+            raise InputError(
+                f'{members[0].second.path}: coil-{coil} of {stem} has the echo times {times} s and '
+                f'the first coil {first} s; coils can be combined from two echoes on, and all need '
+                'the same: complete them, or combine them before.'
+            )
+        ordered += [members[i] for i in order]
+    return ordered, first, len(by_coil)
 
 
 def _pair_up(
     stem: str, files: list[ImageFile]
 ) -> tuple[list[tuple[ImageFile, ImageFile]], bool, list[str]]:
     """Pairs of files by echo, whether they are real and imaginary, and warnings."""
-    by_part: dict[str | None, dict[str | None, ImageFile]] = {}
+    by_part: dict[str | None, dict[tuple, ImageFile]] = {}
     for file in files:
         echoes = by_part.setdefault(file.entities.get('part'), {})
-        echo = file.entities.get('echo')
+        echo = (file.entities.get('echo'), file.entities.get('coil'))
         if echo in echoes:
             raise InputError(
                 f'{file.path} and {echoes[echo].name} are the same image of {stem} by their '
@@ -327,9 +355,8 @@ def _pair_up(
         )
     dropped = sorted(set(magnitude) - set(phase), key=str)
     if dropped and set(magnitude) & set(phase):
-        warnings.append(
-            f'{stem}: echo {", ".join(str(echo) for echo in dropped)} has no phase and is left out.'
-        )
+        names = [f'{echo} of coil-{coil}' if coil else str(echo) for echo, coil in dropped]
+        warnings.append(f'{stem}: echo {", ".join(names)} has no phase and is left out.')
         by_part['mag'] = {echo: file for echo, file in magnitude.items() if echo in phase}
     return _pair_parts(stem, by_part, 'mag', 'phase'), False, warnings
 

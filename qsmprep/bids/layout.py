@@ -29,6 +29,7 @@ LONG_NAMES = {
     'run': 'run',
     'mod': 'modality',
     'echo': 'echo',
+    'coil': 'coil',
     'flip': 'flip',
     'inv': 'inv',
     'mt': 'mt',

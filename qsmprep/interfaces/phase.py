@@ -19,7 +19,7 @@ from qsmprep.interfaces import images
 from qsmprep.methods import choose
 
 
-class _PrepareEchoesInputSpec(BaseInterfaceInputSpec):
+class PrepareEchoesInputSpec(BaseInterfaceInputSpec):
     magnitude_files = InputMultiObject(File(exists=True), desc='magnitude of each echo')
     phase_files = InputMultiObject(File(exists=True), desc='phase of each echo, as stored')
     real_files = InputMultiObject(File(exists=True), desc='real part of each echo')
@@ -34,7 +34,7 @@ class _PrepareEchoesInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class _PrepareEchoesOutputSpec(TraitedSpec):
+class PrepareEchoesOutputSpec(TraitedSpec):
     magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
     phase = File(exists=True, desc='wrapped phase [rad], echoes along the fourth axis')
     combined_magnitude = File(exists=True, desc='root of the sum of squares over the echoes')
@@ -44,35 +44,43 @@ class _PrepareEchoesOutputSpec(TraitedSpec):
 class PrepareEchoes(SimpleInterface):
     """Stack the echoes, scale their phase to radians, and undo what the readout did to it."""
 
-    input_spec = _PrepareEchoesInputSpec
-    output_spec = _PrepareEchoesOutputSpec
+    input_spec = PrepareEchoesInputSpec
+    output_spec = PrepareEchoesOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.qsm.phase import scale_phase
-        from qsmprep.qsm.readout import correct_readout
-
-        inputs = self.inputs
-        if isdefined(inputs.phase_files):
-            reference = inputs.phase_files[0]
-            magnitude = _stack(images.read(f) for f in inputs.magnitude_files)
-            limits = (*inputs.phase_range, inputs.phase_sign)
-            phase = _stack(scale_phase(images.read(f), *limits) for f in inputs.phase_files)
-        else:
-            reference = inputs.real_files[0]
-            real = _stack(images.read(f) for f in inputs.real_files)
-            imaginary = _stack(images.read(f) for f in inputs.imaginary_files)
-            magnitude = np.hypot(real, imaginary)
-            phase = inputs.phase_sign * np.arctan2(imaginary, real)
-        phase, readout = correct_readout(
-            phase, magnitude, inputs.echo_times_s, inputs.alternate_slices
-        )
-        combined = np.sqrt(np.einsum('...e,...e->...', magnitude, magnitude))
-        for name, data in {
-            'magnitude': magnitude, 'phase': phase, 'combined_magnitude': combined
-        }.items():  # fmt: skip
-            self._results[name] = images.write(data, reference, runtime.cwd, name)
-        self._results['parameters'] = _readout_record(readout)
+        reference, magnitude, phase = read_echoes(self.inputs)
+        self._results |= write_echoes(self.inputs, magnitude, phase, reference, runtime.cwd)
         return runtime
+
+
+def read_echoes(inputs, which: slice = slice(None)) -> tuple[str, np.ndarray, np.ndarray]:
+    """First file, magnitude and wrapped phase [rad] of some of the echoes of a node's input."""
+    from qsmprep.qsm.phase import scale_phase
+
+    if isdefined(inputs.phase_files):
+        files = inputs.phase_files[which]
+        magnitude = _stack(images.read(f) for f in inputs.magnitude_files[which])
+        limits = (*inputs.phase_range, inputs.phase_sign)
+        return files[0], magnitude, _stack(scale_phase(images.read(f), *limits) for f in files)
+    files = inputs.real_files[which]
+    real = _stack(images.read(f) for f in files)
+    imaginary = _stack(images.read(f) for f in inputs.imaginary_files[which])
+    return files[0], np.hypot(real, imaginary), inputs.phase_sign * np.arctan2(imaginary, real)
+
+
+def write_echoes(
+    inputs, magnitude: np.ndarray, phase: np.ndarray, reference: str, folder: str
+) -> dict:
+    """Undo what the readout did to the phase; outputs of :class:`PrepareEchoes`."""
+    from qsmprep.qsm.readout import correct_readout
+
+    phase, readout = correct_readout(phase, magnitude, inputs.echo_times_s, inputs.alternate_slices)
+    combined = np.sqrt(np.einsum('...e,...e->...', magnitude, magnitude))
+    results: dict = {'parameters': _readout_record(readout)}
+    volumes = {'magnitude': magnitude, 'phase': phase, 'combined_magnitude': combined}
+    for name, data in volumes.items():
+        results[name] = images.write(data, reference, folder, name)
+    return results
 
 
 def _stack(echoes) -> np.ndarray:

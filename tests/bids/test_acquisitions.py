@@ -498,3 +498,24 @@ def test_units_of_degrees_are_refused_and_the_advice_works(tiny_dataset):
     assert '--phase-range LOW HIGH (-180 180 for degrees)' in the_error(tiny_dataset)
     scan = the_one(tiny_dataset, overrides=InputOverrides(phase_range=(-180, 180)))
     assert (scan.phase_scale.low, scan.phase_scale.high) == (-180, 180)
+
+
+def test_coils_that_were_not_combined_make_one_acquisition(tiny_dataset):
+    for coil in (1, 2, 10):
+        tiny_dataset.add(f'sub-01_coil-{coil}', echo_times_s=(0.005, 0.010))
+    scan = the_one(tiny_dataset)
+    assert scan.coils == 3
+    assert scan.stem == 'sub-01_MEGRE'
+    assert scan.echo_times_s == (0.005, 0.010)
+    names = [path.name for path in scan.phase]
+    assert names == [
+        f'sub-01_coil-{coil}_echo-{echo}_part-phase_MEGRE.nii.gz'
+        for coil in (1, 2, 10)
+        for echo in (1, 2)
+    ]
+
+
+def test_coils_need_the_same_two_echoes_at_least(tiny_dataset):
+    tiny_dataset.add('sub-01_coil-1', echo_times_s=(0.005, 0.010))
+    tiny_dataset.add('sub-01_coil-2', echo_times_s=(0.005, 0.011))
+    assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)

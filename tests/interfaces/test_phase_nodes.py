@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from qsmprep.interfaces import images
+from qsmprep.interfaces.coils import CoilDifference, CombineCoils
 from qsmprep.interfaces.phase import PrepareEchoes, Romeo, SplitEchoes
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 
@@ -96,3 +97,22 @@ def test_the_sidecar_tells_a_bipolar_ramp_and_the_phase_has_lost_it(save, echoes
     assert 'bipolar' in outputs.parameters['Warnings'][0]
     error = np.angle(np.exp(1j * (images.read_echoes(outputs.phase) - echoes['phase'])))
     assert np.abs(error[echoes['ball']]).max() < 0.05
+
+
+def test_uncombined_coils_become_echoes_without_their_phases(save, echoes):
+    x = np.linspace(-1, 1, 32)[:, None, None, None]
+    scan = {'magnitude_files': [], 'phase_files': []}
+    for coil, (fall, turn) in enumerate([(0.8, 0.7), (-0.8, -1.2)]):
+        phase = np.angle(np.exp(1j * (echoes['phase'] + turn * x + coil)))
+        scan['magnitude_files'] += _files(save, echoes['magnitude'] * np.exp(fall * x), f'm{coil}')
+        scan['phase_files'] += _files(save, phase, f'p{coil}')
+    scan |= {'phase_range': (-np.pi, np.pi), 'echo_times_s': list(ECHO_TIMES_S), 'coils': 2}
+    difference = CoilDifference(**scan).run().outputs
+    unwrapped = Romeo(phase=difference.difference, magnitude=difference.weight).run().outputs
+    outputs = CombineCoils(
+        **scan, unwrapped_difference=unwrapped.unwrapped, weight=difference.weight
+    ).run().outputs  # fmt: skip
+    truth = 2 * np.pi * echoes['field_hz'][..., None] * np.array(ECHO_TIMES_S)
+    error = np.angle(np.exp(1j * (images.read_echoes(outputs.phase) - truth)))[echoes['ball']]
+    assert np.sqrt(np.mean(error**2)) < 0.03
+    assert outputs.parameters['CoilCombination'] == 'MCPC-3D-S of 2 coils'

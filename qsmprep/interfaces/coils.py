@@ -1,0 +1,79 @@
+"""Uncombined coils: nodes around :mod:`qsmprep.qsm.coils`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
+
+from qsmprep.interfaces import images
+from qsmprep.interfaces.phase import (
+    PrepareEchoesInputSpec,
+    PrepareEchoesOutputSpec,
+    read_echoes,
+    write_echoes,
+)
+
+
+class _CoilsInputSpec(PrepareEchoesInputSpec):
+    coils = traits.Int(
+        mandatory=True, desc='coils; files hold the echoes of the first, then of the second, ...'
+    )
+
+
+class _CoilDifferenceOutputSpec(TraitedSpec):
+    difference = File(exists=True, desc='wrapped phase difference of echoes 2 and 1 [rad]')
+    weight = File(exists=True, desc='magnitude of the Hermitian inner product')
+
+
+class CoilDifference(SimpleInterface):
+    """Hermitian inner product of the first two echoes, over all coils."""
+
+    input_spec = _CoilsInputSpec
+    output_spec = _CoilDifferenceOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.coils import coil_difference
+
+        reference, *_ = read_echoes(self.inputs, slice(1))
+        volumes = coil_difference(_each_coil(self.inputs, echoes=2))
+        for name, data in zip(('difference', 'weight'), volumes, strict=True):
+            self._results[name] = images.write(data, reference, runtime.cwd, name)
+        return runtime
+
+
+class _CombineCoilsInputSpec(_CoilsInputSpec):
+    unwrapped_difference = File(exists=True, mandatory=True, desc='unwrapped difference [rad]')
+    weight = File(exists=True, mandatory=True, desc='magnitude of the Hermitian inner product')
+
+
+class CombineCoils(SimpleInterface):
+    """MCPC-3D-S: combine the coils, and undo what the readout did to the phase."""
+
+    input_spec = _CombineCoilsInputSpec
+    output_spec = PrepareEchoesOutputSpec
+
+    def _run_interface(self, runtime):
+        from qsmprep.qsm.coils import combine_coils
+
+        inputs = self.inputs
+        reference, *_ = read_echoes(inputs, slice(1))
+        magnitude, phase = combine_coils(
+            _each_coil(inputs),
+            images.read(inputs.unwrapped_difference),
+            images.read(inputs.weight),
+            inputs.echo_times_s,
+            images.read_grid(reference),
+        )
+        self._results |= write_echoes(inputs, magnitude, phase, reference, runtime.cwd)
+        self._results['parameters']['CoilCombination'] = f'MCPC-3D-S of {inputs.coils} coils'
+        return runtime
+
+
+def _each_coil(inputs, echoes: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Magnitude and phase of each coil, of the first ``echoes`` echoes or of all."""
+    count = len(inputs.echo_times_s)
+    for coil in range(inputs.coils):
+        first = coil * count
+        yield read_echoes(inputs, slice(first, first + (echoes or count)))[1:]

@@ -1,0 +1,44 @@
+"""Coils that were not combined: their nodes in the graph."""
+
+from __future__ import annotations
+
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.coils import CoilDifference, CombineCoils
+from qsmprep.interfaces.phase import Romeo
+
+
+def add_coil_combination(
+    workflow: Workflow, inputnode: pe.Node, parts: list[tuple[str, str]], mem_gb: float, **scan
+) -> pe.Node:
+    """
+    Add the nodes that combine coils (MCPC-3D-S); return the last, which prepares the echoes.
+
+    Parameters
+    ----------
+    workflow
+        The graph.
+    inputnode
+        Gives the files: all echoes of the first coil, of the second, ...
+    parts
+        Its fields, and those of the nodes.
+    mem_gb
+        Memory that the echoes of one coil take as floats [GB].
+    **scan
+        Inputs of :class:`~qsmprep.interfaces.coils.CombineCoils` that are known.
+
+    """
+    coil_difference = pe.Node(CoilDifference(**scan), name='coil_difference', mem_gb=5 * mem_gb)
+    unwrap_coils = pe.Node(Romeo(quality_map=False), name='unwrap_coils', mem_gb=mem_gb)
+    prepare_echoes = pe.Node(CombineCoils(**scan), name='prepare_echoes', mem_gb=8 * mem_gb)
+    workflow.__desc__ = (
+        'Coils were combined, the phase offset of each removed, with MCPC-3D-S [@mcpc3ds]. '
+    )
+    workflow.connect([
+        (inputnode, coil_difference, parts),
+        (coil_difference, unwrap_coils, [('difference', 'phase'), ('weight', 'magnitude')]),
+        (coil_difference, prepare_echoes, [('weight', 'weight')]),
+        (unwrap_coils, prepare_echoes, [('unwrapped', 'unwrapped_difference')]),
+    ])  # fmt:skip
+    return prepare_echoes
