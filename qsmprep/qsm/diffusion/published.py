@@ -56,6 +56,7 @@ def diffusion_qsm(
     repeats: int = 2,
     window: int | None = None,
     overlap: int = 16,
+    error_share: float | None = None,
 ) -> Estimate:
     """Diffusion-QSM: ancestral sampling with data consistency at every step, and time travel.
 
@@ -85,6 +86,8 @@ def diffusion_qsm(
     window, overlap
         Edge of the windows and their overlap, blended linearly [voxels]; by default volumes are
         seen whole.
+    error_share
+        See :func:`~qsmprep.qsm.classical.choose_error_share`; the papers' settings have none.
 
     References
     ----------
@@ -110,7 +113,7 @@ def diffusion_qsm(
             repeats=repeats,
         )
         return Estimate(chi, {**chosen, 'prior': loaded})
-    scan = _Scan(field, mask, grid, magnitude, noise)
+    scan = _Scan(field, mask, grid, magnitude, noise, error_share)
 
     def correct(expect: Expect, base: Tensor, sigma: float) -> Tensor:
         return scan.prox(expect(base), sigma)
@@ -143,6 +146,7 @@ def dm_qsm(
     steps: int | None = None,
     window: int | None = None,
     overlap: int = 8,
+    error_share: float | None = None,
 ) -> Estimate:
     r"""DM-QSM: posterior sampling with the gradient of the misfit through the network.
 
@@ -163,6 +167,8 @@ def dm_qsm(
     window, overlap
         Edge of the windows and their overlap, which counts alike [voxels]; by default volumes are
         seen whole. An overlap of 0 is the paper's ablation.
+    error_share
+        See :func:`diffusion_qsm`.
 
     References
     ----------
@@ -187,7 +193,7 @@ def dm_qsm(
             steps=chosen['steps'],
         )
         return Estimate(chi, {**chosen, 'prior': loaded})
-    scan = _Scan(field, mask, grid, magnitude, noise, tolerance=1.0)
+    scan = _Scan(field, mask, grid, magnitude, noise, error_share, tolerance=1.0)
 
     def correct(expect: Expect, base: Tensor, sigma: float) -> Tensor:
         base = base.detach().requires_grad_()
@@ -212,14 +218,14 @@ class _Scan:
         grid: Grid,
         magnitude: Tensor | None,
         noise: Tensor | None,
+        error_share: float | None,
         tolerance: float | None = None,
     ) -> None:
-        first = wiener(field, mask, grid, magnitude=magnitude, noise=noise)
+        scan = {'magnitude': magnitude, 'noise': noise}
+        first = wiener(field, mask, grid, error_share=error_share, **scan)
         share = first.chosen['error_share']
         self.field, self.mask, self.chosen = field, mask, {'error_share': share}
-        self.guides: list[tuple[float, Guide]] = _guides(
-            field, mask, grid, share, noise=noise, magnitude=magnitude
-        )
+        self.guides: list[tuple[float, Guide]] = _guides(field, mask, grid, share, **scan)
         for _, guide in self.guides:
             kind = 'exact' if hasattr(guide, 'iterations') else 'completed'
             guide.tolerance = tolerance or TOLERANCE[kind]
