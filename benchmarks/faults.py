@@ -6,7 +6,7 @@ Faults injected into the real program: what it says, how it ends, and what the n
 Each row of the table is one fault: the exit code, the seconds until the program had ended, what was
 left half-written, whether it said anything, and whether the same command, given again without the
 fault, ended with the outputs of a run that was never disturbed, bit for bit. A simulated head of
-5 mm is processed. Faults that need a file system of their own are left out where it cannot be
+6 mm is processed with its true brain mask. Faults that need a file system of their own are left out where it cannot be
 mounted (they need root).
 """
 
@@ -46,7 +46,8 @@ class Case:
     @property
     def command(self) -> list[str]:
         fixed = ['participant', '-w', self.work, '--skip-bids-validation', '--device', 'cpu']
-        return [PYTHON, '-m', 'qsmprep.cli.run', self.data, self.out, *fixed, *self.flags]
+        mask = ['-d', f'truth={self.data / "derivatives" / "simulation"}']
+        return [PYTHON, '-m', 'qsmprep.cli.run', self.data, self.out, *fixed, *mask, *self.flags]
 
     def start(self, prefix: str = '', **keywords) -> subprocess.Popen:
         """Start the program; a prefix is a line of shell that ends in ``exec "$@"``."""
@@ -318,7 +319,7 @@ def main() -> int:
     arguments = parser.parse_args()
     data = arguments.work / 'data'
     if not data.is_dir():
-        simulate = [PYTHON, '-m', 'qsmprep.cli.simulate', data, '--voxel', '5']
+        simulate = [PYTHON, '-m', 'qsmprep.cli.simulate', data, '--voxel', '6']
         subprocess.run([str(part) for part in simulate], check=True)
     reference = Case(arguments.work / 'reference', data)
     if not reference.out.is_dir():
@@ -337,7 +338,6 @@ def main() -> int:
         seconds = time.monotonic() - begin
         said = [line for line in case.said().splitlines() if 'ERROR' in line or 'Error' in line]
         half = case.leftovers()
-        case.flags = (*case.flags,)
         again = wait(case.start())
         same = case.outputs() == expected
         lost += again != 0 or not same

@@ -71,9 +71,13 @@ def named_path(text: str) -> tuple[str, Path]:
 
     """
     name, equals, path = text.partition('=')
-    if not equals or '/' in name or Path(text).is_dir():
-        name, path = '', text
-    path = Path(path).absolute()
+    try:
+        if not equals or '/' in name or Path(text).is_dir():
+            name, path = '', text
+        path = Path(path).absolute()
+        path.is_dir()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f'{text[:80]!r} is no path ({error})') from None
     return name or path.name, path
 
 
