@@ -6,8 +6,8 @@ Faults injected into the real program: what it says, how it ends, and what the n
 Each row of the table is one fault: the exit code, the seconds until the program had ended, what was
 left half-written, whether it said anything, and whether the same command, given again without the
 fault, ended with the outputs of a run that was never disturbed, bit for bit. A simulated head of
-6 mm is processed with its true brain mask. Faults that need a file system of their own are left out where it cannot be
-mounted (they need root).
+6 mm is processed with its true brain mask. Faults that need a file system of their own are left out
+where it cannot be mounted (they need root).
 """
 
 from __future__ import annotations
