@@ -277,10 +277,10 @@ def _finer(
     acquisition: Acquisition, requested: str | None
 ) -> tuple[Grid | None, tuple[str, str] | None, dict]:
     """Grid of a finer map, its label and resolution, and what all sidecars say without one."""
-    from qsmprep.qsm.resolution import finer_grid
-
     if requested is None:
         return None, None, {}
+    from qsmprep.qsm.resolution import finer_grid
+
     grid = Grid.from_affine(acquisition.shape, acquisition.affine)
     fine = finer_grid(grid, requested if requested == 'iso' else float(requested))
     if fine is None:
