@@ -25,6 +25,8 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m numpydoc lint $$(find qsmprep -name '*.py')
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)

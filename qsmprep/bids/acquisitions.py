@@ -112,7 +112,7 @@ class Acquisition:
     field_strength_t: float
     field_strength_rule: str
     phase_scale: PhaseScale
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: tuple[tuple[float, ...], ...]
     sources: tuple[str, ...]
     metadata: dict[str, object] = field(default_factory=dict)
@@ -226,9 +226,9 @@ def _name_scattered_echoes(found: list[Acquisition]) -> list[Acquisition]:
         if len(acquisition.echo_times_s) == 1:
             grid = (acquisition.session, acquisition.shape, acquisition.affine)
             kin.setdefault((*grid, tuple(sorted(acquisition.entities))), []).append(acquisition)
-    warned = {}
+    warned: dict[str, str] = {}
     for members in kin.values():
-        entities = [set(member.entities.items()) for member in members]
+        entities: list[set] = [set(member.entities.items()) for member in members]
         differing = {key for key, _ in set.union(*entities) - set.intersection(*entities)}
         times = sorted({member.echo_times_s[0] for member in members})
         if len(differing) == 1 and len(times) == len(members) > 1:

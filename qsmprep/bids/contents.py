@@ -225,11 +225,10 @@ def _same_values(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two samples hold the same values, or the same turns of a phase."""
     if first.shape != second.shape or not first.size:
         return False
-    turns = turn(first), turn(second)
-    if None not in turns:
-        first, second = (
-            (x - a) / (b - a) for x, (a, b) in zip((first, second), turns, strict=True)
-        )
+    ends, others = turn(first), turn(second)
+    if ends is not None and others is not None:
+        first = (first - ends[0]) / (ends[1] - ends[0])
+        second = (second - others[0]) / (others[1] - others[0])
     return bool(np.abs(first - second).max() <= COPY_ROUNDING * max(np.ptp(first), np.ptp(second)))
 
 

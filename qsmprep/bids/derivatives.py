@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import qsmprep
 from qsmprep.bids.files import read_json_object, write_whole
@@ -174,15 +175,19 @@ def write_dataset_description(
 
     """
     raw_description = read_json_object(bids_dir / 'dataset_description.json')
-    links = {RAW: bids_dir} | {dataset_link(k): v for k, v in (derivatives or {}).items()}
+    datasets = {RAW: bids_dir} | {dataset_link(k): v for k, v in (derivatives or {}).items()}
     links = {
-        name: Path(os.path.relpath(path, output_dir)).as_posix() for name, path in links.items()
+        name: Path(os.path.relpath(path, output_dir)).as_posix() for name, path in datasets.items()
     }
     raw_path = links[RAW]
     source = {'URL': raw_path}
     if raw_description.get('DatasetDOI'):
         source['DOI'] = str(raw_description['DatasetDOI'])
-    generated_by = {'Name': 'qsmprep', 'Version': qsmprep.__version__, 'CodeURL': CODE_URL}
+    generated_by: dict[str, Any] = {
+        'Name': 'qsmprep',
+        'Version': qsmprep.__version__,
+        'CodeURL': CODE_URL,
+    }
     if tag := os.environ.get('QSMPREP_CONTAINER_TAG'):
         generated_by['Container'] = {'Type': 'docker', 'Tag': tag}
     description = {

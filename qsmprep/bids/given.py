@@ -113,13 +113,13 @@ def find_given(
             return best, uri, []
     if not unfit:
         return None, '', []
-    path, reason = next(iter(unfit.items()))
+    unused, reason = next(iter(unfit.items()))
     more = f' ({len(unfit) - 1} more do not fit either)' if len(unfit) > 1 else ''
     return (
         None,
         '',
         [
-            f'{path} is not used for {acquisition.stem}: it has {reason}{more}. If it belongs to '
+            f'{unused} is not used for {acquisition.stem}: it has {reason}{more}. If it belongs to '
             'this acquisition, name it without that label.'
         ],
     )
@@ -183,7 +183,7 @@ def place_mask(
     path: str | Path,
     threshold: float,
     by_voxels: bool,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     affine: np.ndarray,
 ) -> np.ndarray:
     """
@@ -210,7 +210,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         shape = tuple(int(n) for n in header.get_data_shape())
         if math.prod(shape) > MAX_VOXELS:
             raise InputError(f'{path} claims {shape} voxels, more than {MAX_VOXELS}; replace it.')
-        data = np.asanyarray(nb.load(path).dataobj)
+        data = np.asanyarray(nb.nifti1.load(path).dataobj)
     except InputError:
         raise
     except Exception as error:
@@ -388,7 +388,7 @@ def _is_bare(affine: np.ndarray) -> bool:
 def _signal(acquisition: Acquisition) -> np.ndarray:
     """Where the first echo has signal."""
     files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
-    parts = [np.asanyarray(nb.load(file).dataobj).astype(np.float32) for file in files]
+    parts = [np.asanyarray(nb.nifti1.load(file).dataobj).astype(np.float32) for file in files]
     magnitude = np.sqrt(sum(part**2 for part in parts))
     return magnitude > SIGNAL * np.percentile(magnitude, 99)
 
@@ -400,7 +400,7 @@ def _over_signal(mask: np.ndarray, signal: np.ndarray) -> float:
 
 
 def _resample(
-    mask: np.ndarray, affine: np.ndarray, target: np.ndarray, shape: tuple[int, int, int]
+    mask: np.ndarray, affine: np.ndarray, target: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
     """Mask on another grid, nearest neighbour."""
     from scipy.ndimage import affine_transform

@@ -55,7 +55,7 @@ class ImageSummary:
     """
 
     path: Path
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: tuple[tuple[float, ...], ...]
     minimum: float
     maximum: float
@@ -190,7 +190,7 @@ def scanner_transform(header: nb.Nifti1Header) -> tuple[np.ndarray, int]:
     return np.asarray(affine, dtype=np.float64), int(sform_code)
 
 
-def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, int, int]:
+def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, ...]:
     try:
         shape = tuple(int(n) for n in header.get_data_shape())
         kind = header.get_data_dtype().kind

@@ -251,15 +251,15 @@ def normalise_label(label: str, prefix: str) -> str:
     """
     Label without its prefix.
 
-    Examples
-    --------
-    >>> normalise_label('sub-01', 'sub-')
-    '01'
-
     Raises
     ------
     InputError
         If the label holds anything but letters, digits and ``+``.
+
+    Examples
+    --------
+    >>> normalise_label('sub-01', 'sub-')
+    '01'
 
     """
     bare = str(label).removeprefix(prefix)

@@ -161,7 +161,7 @@ def choose_phase_scale(
 
 def complex_phase_scale(metadata: dict, overrides: InputOverrides) -> tuple[PhaseScale, list[str]]:
     """Sign and slice correction of real and imaginary parts, and warnings."""
-    warnings = []
+    warnings: list[str] = []
     alternate, sign_note = _slices_and_sign(metadata, overrides, warnings)
     rule = f'The phase is the argument of the real and imaginary parts{sign_note}.'
     return PhaseScale(*RADIANS, overrides.phase_sign, alternate, rule), warnings
@@ -259,7 +259,7 @@ def _nominal_range(
         if not _contains(limits, images):
             raise _no_range(images, f'do not lie in the nominal range {_text(limits)} of Siemens')
         return limits, 'as scl_slope 2 and scl_inter -4096 of a Siemens image say', warnings
-    for limits in NOMINAL_RANGES.get(maker, ()):
+    for limits in NOMINAL_RANGES.get(maker or '', ()):
         if limits == RADIANS and all(x.integer for x in images):
             continue
         if _contains(limits, images) and _span(images) >= LEAST_COVERAGE * (limits[1] - limits[0]):
@@ -273,7 +273,7 @@ def _nominal_range(
             f'{images[0].path.name} has {told}; its values lie within +-pi and are read as radians.'
         ]
         return RADIANS, f'as the values lie within +-pi and are no integers ({told})', warnings
-    known = ' or '.join(_text(limits) for limits in NOMINAL_RANGES.get(maker, ()))
+    known = ' or '.join(_text(limits) for limits in NOMINAL_RANGES.get(maker or '', ()))
     what = f'and {told}, from {maker or "an unknown manufacturer"}, cannot be scaled to radians'
     raise _no_range(images, f'{what} (known for it: {known})' if known else what)
 

@@ -93,11 +93,6 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
     """
     nominal = _number(metadata, 'MagneticFieldStrength', path)
     frequency = _number(metadata, 'ImagingFrequency', path)
-    if nominal is None and frequency is None:
-        raise InputError(
-            f'{path}: the sidecar tells no field strength; add MagneticFieldStrength [T] or '
-            'ImagingFrequency [MHz].'
-        )
     low, high = FIELD_STRENGTH_RANGE_T
     exact = None if frequency is None else frequency / PROTON_GYROMAGNETIC_RATIO
     for key, strength, unit in (
@@ -110,6 +105,11 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
                 f'are expected; give {key} in {unit}.'
             )
     if exact is None:
+        if nominal is None:
+            raise InputError(
+                f'{path}: the sidecar tells no field strength; add MagneticFieldStrength [T] or '
+                'ImagingFrequency [MHz].'
+            )
         return nominal, f'MagneticFieldStrength {nominal:g} T.', []
     rule = f'{exact:.4f} T from ImagingFrequency {frequency:g} MHz.'
     if nominal is not None and abs(exact - nominal) > 0.15 * nominal:
@@ -167,28 +167,29 @@ def echo_time(pair: EchoPair, n_echoes: int) -> float:
 
     """
     path = pair.second.path
-    times = [
+    first, second = (
         _number(sidecar, 'EchoTime', file.path)
         for sidecar, file in zip(pair.sidecars, pair.files, strict=True)
-    ]
+    )
     difference = {'EchoTime1', 'EchoTime2'} <= set(pair.sidecars[1])
-    if difference and (n_echoes == 1 or times[1] is None):
+    if difference and (n_echoes == 1 or second is None):
         raise InputError(
             f'{path} is a phase difference (its sidecar has EchoTime1 and EchoTime2, and there is '
             'no other echo with an EchoTime of its own); the phase of each echo is needed. If it '
             'is the phase of one echo, remove EchoTime1 and EchoTime2 from its sidecar and keep '
             'EchoTime.'
         )
-    if times == [None, None]:
+    found = [time for time in (first, second) if time is not None]
+    if not found:
         raise InputError(
             f'{path}: EchoTime is missing from the sidecar; add the echo time in seconds.'
         )
-    if None not in times and abs(times[0] - times[1]) > 1e-5:
+    if abs(found[0] - found[-1]) > 1e-5:
         raise InputError(
-            f'{path} has EchoTime {times[1]:g} s but {pair.first.name} has {times[0]:g} s; '
+            f'{path} has EchoTime {found[-1]:g} s but {pair.first.name} has {found[0]:g} s; '
             'both parts of an echo must agree: correct the sidecars.'
         )
-    return times[0] if times[1] is None else times[1]
+    return found[-1]
 
 
 def check_echo_times(times: list[float], pairs: list[EchoPair]) -> list[str]:

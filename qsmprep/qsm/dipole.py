@@ -15,8 +15,8 @@ PADDING = 1.25
 
 
 def frequencies(
-    shape: tuple[int, int, int],
-    voxel_size: tuple[float, float, float],
+    shape: tuple[int, ...],
+    voxel_size: tuple[float, ...],
     *,
     device: torch.device | str = 'cpu',
     dtype: torch.dtype = torch.float32,
@@ -37,9 +37,9 @@ def frequencies(
 
 
 def dipole_kernel(
-    shape: tuple[int, int, int],
-    voxel_size: tuple[float, float, float],
-    b0_direction: tuple[float, float, float],
+    shape: tuple[int, ...],
+    voxel_size: tuple[float, ...],
+    b0_direction: tuple[float, ...],
     *,
     device: torch.device | str = 'cpu',
     dtype: torch.dtype = torch.float32,

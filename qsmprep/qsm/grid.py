@@ -36,9 +36,9 @@ class Grid:
 
     """
 
-    shape: tuple[int, int, int]
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    b0_direction: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0)
+    b0_direction: tuple[float, ...] = (0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
@@ -92,7 +92,7 @@ class Grid:
         return float(np.prod(self.voxel_size)) / 1000.0
 
 
-def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """Smallest box that holds a mask, which must not be empty.
 
     Examples
@@ -102,11 +102,10 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
 
     """
     corners = [np.flatnonzero(np.any(mask, axis=tuple({0, 1, 2} - {a}))) for a in range(3)]
-    first, second, third = (slice(int(found[0]), int(found[-1]) + 1) for found in corners)
-    return first, second, third
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in corners)
 
 
-def depth_mm(mask: np.ndarray, voxel_size: tuple[float, float, float]) -> np.ndarray:
+def depth_mm(mask: np.ndarray, voxel_size: tuple[float, ...]) -> np.ndarray:
     """Distance to the nearest voxel outside a mask [mm]; beyond the image is outside.
 
     Examples

@@ -86,7 +86,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 def reliable_mask(
     brain: np.ndarray,
     quality: np.ndarray,
-    voxel_size: tuple[float, float, float],
+    voxel_size: tuple[float, ...],
     relative_quality: float = RELATIVE_QUALITY,
     max_hole_ml: float = 0.05,
 ) -> np.ndarray:
@@ -132,9 +132,7 @@ def reliable_mask(
     return filled & brain
 
 
-def mask_steps(
-    masks: dict[str, np.ndarray], voxel_size: tuple[float, float, float]
-) -> dict[str, float]:
+def mask_steps(masks: dict[str, np.ndarray], voxel_size: tuple[float, ...]) -> dict[str, float]:
     """Volume of each mask [ml], in the order given: what every step costs.
 
     Examples

@@ -8,6 +8,7 @@ module; what comes after it is in :mod:`qsmprep.qsm.fieldmap`.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import fft
 
 from qsmprep.qsm.grid import Grid
@@ -18,7 +19,7 @@ OFFSET_SIGMA = 0.175
 """Width of the Gaussian that smooths a phase offset, in units of the object's size."""
 
 
-def wrap(phase: np.ndarray) -> np.ndarray:
+def wrap(phase: ArrayLike) -> np.ndarray:
     """Wrap into [-pi, pi); values that lie in it are returned bit for bit.
 
     Examples
@@ -68,7 +69,8 @@ def scale_phase(raw: np.ndarray, low: float, high: float, sign: int = 1) -> np.n
     raw = np.asarray(raw)
     kind = np.float64 if raw.dtype.itemsize > 4 else np.float32
     scale = sign * TWO_PI / (high - low)
-    return wrap(raw.astype(kind) * kind(scale) - kind(scale * (low + high) / 2))
+    stored: np.ndarray = raw.astype(kind)
+    return wrap(stored * kind(scale) - kind(scale * (low + high) / 2))
 
 
 def correct_alternate_slices(phase: np.ndarray, axis: int = 2) -> np.ndarray:
@@ -82,7 +84,7 @@ def correct_alternate_slices(phase: np.ndarray, axis: int = 2) -> np.ndarray:
         The slice axis.
 
     """
-    index = [np.newaxis] * phase.ndim
+    index: list[slice | None] = [np.newaxis] * phase.ndim
     index[axis] = slice(None)
     odd = (np.arange(phase.shape[axis]) % 2).astype(bool)[tuple(index)]
     return wrap(np.where(odd, phase + PI, phase))

@@ -22,7 +22,7 @@ def reference_chi(
     Returns
     -------
     referenced : ndarray
-        float32 map [ppm].
+        Map [ppm], float32.
     value
         What was taken off [ppm].
 

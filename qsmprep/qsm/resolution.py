@@ -105,22 +105,22 @@ class KSpaceCrop:
     device
         Torch device.
 
-    Raises
-    ------
-    ValueError
-        If the coarse image has more voxels than the fine one along an axis.
-
     Attributes
     ----------
     share
         Number of coarse voxels to a fine one, A A'.
 
+    Raises
+    ------
+    ValueError
+        If the coarse image has more voxels than the fine one along an axis.
+
     """
 
     def __init__(
         self,
-        fine: tuple[int, int, int],
-        coarse: tuple[int, int, int],
+        fine: tuple[int, ...],
+        coarse: tuple[int, ...],
         *,
         device: torch.device | str = 'cpu',
     ) -> None:
@@ -159,7 +159,7 @@ class KSpaceCrop:
     @staticmethod
     def _image(band: Tensor, places: list[Tensor], shape: tuple[int, ...]) -> Tensor:
         spectrum = band.new_zeros((*band.shape[:-3], *shape))
-        spectrum[(..., *places)] = band
+        spectrum[(..., *places)] = band  # type: ignore[index]
         return torch.fft.ifftn(spectrum, dim=AXES).real
 
     def band(self, dipole: Dipole) -> Tensor:
@@ -173,7 +173,7 @@ class KSpaceCrop:
         return inside
 
 
-def resized(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def resized(image: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Image interpolated linearly over the same field of view."""
     image = functional.interpolate(image.float()[None, None], size=shape, mode='trilinear')
     return image[0, 0]
@@ -200,8 +200,8 @@ class FieldOfView:
 
     whole: Grid
     whole_fine: Grid
-    box: tuple[slice, slice, slice]
-    fine_box: tuple[slice, slice, slice]
+    box: tuple[slice, ...]
+    fine_box: tuple[slice, ...]
     whole_mask: np.ndarray
     device: torch.device
 

@@ -29,7 +29,7 @@ class Volume:
     Parameters
     ----------
     data
-        float32, (X, Y, Z), or (X, Y, Z, E) with echoes.
+        Values, float32, (X, Y, Z), or (X, Y, Z, E) with echoes.
     affine
         4 x 4, voxel indices to scanner mm.
 

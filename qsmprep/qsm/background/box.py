@@ -28,7 +28,7 @@ def paste(values: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) ->
 
 
 def fill_in(
-    field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, voxel_size: tuple[float, float, float]
+    field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, voxel_size: tuple[float, ...]
 ) -> np.ndarray:
     """Field in all tissue, zero outside; where it was not measured, as smooth as it can be.
 

@@ -174,10 +174,8 @@ def _wave_vector(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         np.fft.rfftfreq(grid.shape[2], grid.voxel_size[2]),
     ]
     k = np.meshgrid(*[f.astype(np.float32) for f in frequencies], indexing='ij', sparse=True)
-    along = sum(
-        component * np.float32(b) for component, b in zip(k, grid.b0_direction, strict=True)
-    )
-    return sum(component**2 for component in k), along**2
+    x, y, z = np.array(grid.b0_direction, dtype=np.float32)
+    return k[0] ** 2 + k[1] ** 2 + k[2] ** 2, (k[0] * x + k[1] * y + k[2] * z) ** 2
 
 
 def _dipole(grid: Grid) -> np.ndarray:

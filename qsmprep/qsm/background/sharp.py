@@ -94,7 +94,7 @@ def vsharp(
 
 
 def sphere_spectrum(
-    shape: tuple[int, int, int], voxel_size: tuple[float, float, float], radius_mm: float
+    shape: tuple[int, ...], voxel_size: tuple[float, ...], radius_mm: float
 ) -> np.ndarray:
     """Spectrum of the mean over a sphere that is exact for harmonic polynomials.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -137,8 +138,7 @@ class Denoiser(nn.Module):
         )
         self.first = nn.Conv3d(1, channels[0], 3, padding=1)
         self.last = nn.Conv3d(channels[0], 1, 1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        _zero(self.last)
 
         def level(n: int) -> nn.ModuleList:
             return nn.ModuleList(_Block(channels[n], width) for _ in range(blocks[n]))
@@ -151,9 +151,8 @@ class Denoiser(nn.Module):
         self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, 2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.ConvTranspose3d(coarse, fine, 2, 2) for fine, coarse in steps)
         self.trust = nn.Linear(width, 2)
-        nn.init.zeros_(self.trust.weight)
-        nn.init.zeros_(self.trust.bias)
-        self.to(memory_format=torch.channels_last_3d)
+        _zero(self.trust)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.parameter_count > MAX_PARAMETERS:
             raise ValueError(
                 f'{architecture} has {self.parameter_count} parameters; '
@@ -229,7 +228,7 @@ class Denoiser(nn.Module):
         x = self.first(x)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, embedding)
             skips.append(x)
             x = down(x)
@@ -237,10 +236,15 @@ class Denoiser(nn.Module):
             x = block(x, embedding)
         for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
             x = up(x).add_(skips.pop())
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, embedding)
         x = self.last(x)
         return x[:, :, : shape[0], : shape[1], : shape[2]]
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 class _Block(nn.Module):
@@ -251,10 +255,8 @@ class _Block(nn.Module):
         self.first = nn.Conv3d(channels, channels, 3, padding=1)
         self.gain = nn.Linear(embedding, channels)
         self.second = nn.Conv3d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.gain.weight)
-        nn.init.zeros_(self.gain.bias)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        _zero(self.gain)
+        _zero(self.second)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         gain = 1 + self.gain(embedding)[:, :, None, None, None]

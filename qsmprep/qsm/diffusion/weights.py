@@ -93,7 +93,7 @@ def load_weights(path: str | Path | None = None, device: torch.device | str = 'c
 
     """
     shipped = path is None
-    path = Path(str(files('qsmprep.data') / SHIPPED)) if shipped else Path(path)
+    path = Path(str(files('qsmprep.data') / SHIPPED) if path is None else path)
     if not path.is_file():
         raise FileNotFoundError(
             f'There are no weights of the prior at {path}; train them '
@@ -118,7 +118,7 @@ def load_weights(path: str | Path | None = None, device: torch.device | str = 'c
     except (SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f'{path} does not hold weights of the prior: {error}') from error
     _check_finite(tensors, path)
-    denoiser = denoiser.to(device).to(memory_format=torch.channels_last_3d)
+    denoiser.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return LoadedPrior(denoiser.eval().requires_grad_(False), sha256, metadata)
 
 

@@ -139,6 +139,7 @@ def simulate_head(
     Returns
     -------
     Scan
+        Echoes and their truth.
 
     Raises
     ------
@@ -184,6 +185,7 @@ def simulate_local_field(
     Returns
     -------
     LocalField
+        Field, noise, mask and truth.
 
     """
     axes = _field_of_view(head, voxel_size, shape, False, device)
@@ -196,9 +198,12 @@ def simulate_local_field(
     decay = r2star(phantom.labels, phantom.chi, field_strength_t)
     s0 = tissue_table('s0', device)[phantom.labels.int()]
     first = s0 * torch.exp(-echo_times_s[0] * decay)
-    information = sum((te * s0 * torch.exp(-te * decay)).square() for te in echo_times_s)
+    information = torch.zeros_like(s0)
+    for te in echo_times_s:
+        information += (te * s0 * torch.exp(-te * decay)).square()
     noise_hz = first[mask].mean() / snr / (2 * math.pi * information.sqrt().clamp(min=1e-6))
     noise = noise_hz / (PROTON_GYROMAGNETIC_RATIO * field_strength_t) * mask
     draw = torch.randn(axes.shape, generator=generator).to(device)
-    arrays = [chi, field, noise, field + noise * draw, first, mask, phantom.labels]
-    return LocalField(*(a.cpu().numpy() for a in arrays), grid=grid)
+    measured = field + noise * draw
+    arrays = [chi, field, noise, measured, first, mask, phantom.labels]
+    return LocalField(*[a.cpu().numpy() for a in arrays], grid=grid)  # type: ignore[misc, arg-type]

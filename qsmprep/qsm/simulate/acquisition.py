@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,7 @@ def oblique_affine(grid: Grid) -> np.ndarray:
 
 def fields_ppm(
     phantom: Phantom, b0_direction: Sequence[float], sources: Tensor, extend_below: bool = False
-) -> Iterator[Tensor]:
+) -> Tensor:
     """Field of susceptibility sources at the parts of the voxels [ppm].
 
     The sources, smoothed over a voxel, are convolved on the image's grid, zero-padded (a linear
@@ -251,6 +251,7 @@ def scan(
     Returns
     -------
     Scan
+        Echoes and their truth.
 
     Raises
     ------

@@ -294,8 +294,8 @@ def _paint_brain(canvas: _Canvas) -> None:
         labels[depth > 0] = int(Tissue.CEREBELLAR_WHITE_MATTER)
         labels[(depth > 0) & (torch.minimum(depth, folia) < 2.4)] = int(Tissue.CEREBELLAR_CORTEX)
         labels[(depth > 0) & (depth < 5) & (folia < 0.35)] = int(Tissue.CSF)
-    over = (Tissue.CSF, Tissue.WHITE_MATTER, Tissue.CORTEX, Tissue.CEREBELLAR_CORTEX)
-    over = (*over, Tissue.CEREBELLAR_WHITE_MATTER)
+    brain = (Tissue.CSF, Tissue.WHITE_MATTER, Tissue.CORTEX, Tissue.CEREBELLAR_CORTEX)
+    over = (*brain, Tissue.CEREBELLAR_WHITE_MATTER)
 
     def above_neck(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         return torch.maximum(_BRAINSTEM(x, y, z), -72 - z)
@@ -336,7 +336,11 @@ def _paint_deep_structures(canvas: _Canvas, side: int) -> None:
         wall = shell(x, y, z) + 0.9 * torch.sin(x) * torch.sin(1.1 * y)
         return torch.maximum((wall + 1.2).abs() - 1.2, s * (x - 16 * s) * 0.4 + 0.6 * (y + 56) - 6)
 
-    over = (Tissue.CEREBELLAR_WHITE_MATTER, Tissue.CEREBELLAR_CORTEX, Tissue.CSF)
+    over: tuple[Tissue, ...] = (
+        Tissue.CEREBELLAR_WHITE_MATTER,
+        Tissue.CEREBELLAR_CORTEX,
+        Tissue.CSF,
+    )
     canvas.ellipsoid(Tissue.CEREBELLAR_WHITE_MATTER, (16 * s, -54, -38), (13, 13, 9), over=over[1:])
     canvas.paint(Tissue.DENTATE, dentate, (16 * s, -56, -38), (11, 11, 8), over)
     over = (Tissue.CSF, Tissue.CORTEX, Tissue.BONE, Tissue.CEREBELLAR_CORTEX)
@@ -360,7 +364,7 @@ def _paint_midline(canvas: _Canvas) -> None:
     canvas.paint(Tissue.CORPUS_CALLOSUM, callosum, (0, -4, 22), (20, 44, 16), tissues)
     deep = (*tissues, Tissue.THALAMUS, Tissue.VENTRAL_DIENCEPHALON, Tissue.BRAINSTEM)
     canvas.ellipsoid(Tissue.VENTRICLE, (0, -8, 2), (2.2, 13, 11), over=deep)
-    over = (*deep, Tissue.CEREBELLAR_CORTEX, Tissue.CEREBELLAR_WHITE_MATTER)
+    over: tuple[Tissue, ...] = (*deep, Tissue.CEREBELLAR_CORTEX, Tissue.CEREBELLAR_WHITE_MATTER)
     canvas.ellipsoid(Tissue.VENTRICLE, (0, -37, -38), (7, 5, 9), over=over)
     canvas.ellipsoid(Tissue.CSF, (0, -38, 4), (9, 5, 7), over=tissues)
     canvas.paint(

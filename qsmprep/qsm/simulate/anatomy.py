@@ -119,9 +119,9 @@ class Axes:
 
     """
 
-    shape: tuple[int, int, int]
-    voxel_size: tuple[float, float, float]
-    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...]
+    centre: tuple[float, ...] = (0.0, 0.0, 0.0)
     device: torch.device | str = 'cpu'
 
     def coordinates(self, axis: int) -> Tensor:

@@ -16,7 +16,7 @@ __all__ = ['LESIONS', 'paint_lesions']
 class Lesion(NamedTuple):
     """How many of a kind, how large [mm], of which tissue and, for some of them, with which rim."""
 
-    count: int
+    number: int
     radius_mm: tuple[float, float]
     tissue: Tissue
     rim: Tissue | None = None
@@ -68,7 +68,7 @@ def paint_lesions(
         raise ValueError('The head holds no white matter in which a lesion could lie.')
     for kind in kinds:
         lesion = LESIONS[kind]
-        for _ in range(lesion.count):
+        for _ in range(lesion.number):
             draw = torch.rand(6, generator=generator, device=generator.device).tolist()
             place = places[int(draw[0] * len(places))].tolist()
             centre = [
@@ -90,7 +90,8 @@ def _paint(
     tissue: Tissue,
     rim: Tissue | None,
 ) -> None:
-    box, square = [], 0.0
+    box: list[slice] = []
+    square = torch.zeros((), device=axes.device)
     for axis in range(3):
         offset = (axes.coordinates(axis) - centre[axis]).abs()
         reach = max(radii[axis], 0.51 * axes.voxel_size[axis])

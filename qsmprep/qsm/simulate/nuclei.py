@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Tissue, smooth
+from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Nuclei, Tissue, smooth
 
 __all__ = ['place_dentate', 'place_nuclei']
 
@@ -40,13 +40,12 @@ def _centroid(labels: np.ndarray, numbers: Sequence[int], affine: np.ndarray) ->
     return np.asarray(affine)[:3, :3] @ found.mean(0) + np.asarray(affine)[:3, 3]
 
 
-def _atlas_to_head(head: LabelledHead) -> np.ndarray:
+def _atlas_to_head(atlas: Nuclei, head: LabelledHead) -> np.ndarray:
     """Affine from atlas to head mm through the centroids of the structures that both have.
 
     The affine is drawn towards the least-squares similarity, since ten centroids, half of them in
     the striatum, hold shears but weakly.
     """
-    atlas = head.nuclei
     pairs = np.array(
         [
             (
@@ -76,10 +75,10 @@ def _atlas_to_head(head: LabelledHead) -> np.ndarray:
     return affine
 
 
-def place_nuclei(labels: Tensor, head: LabelledHead, axes: Axes) -> None:
-    """Paint the small nuclei of the atlas into the diencephalon and the brainstem."""
-    to_index = np.linalg.inv(_atlas_to_head(head) @ head.nuclei.affine)
-    atlas = torch.from_numpy(np.ascontiguousarray(head.nuclei.labels).astype(np.int64))
+def place_nuclei(labels: Tensor, nuclei: Nuclei, head: LabelledHead, axes: Axes) -> None:
+    """Paint the small nuclei of an atlas into the diencephalon and the brainstem of a head."""
+    to_index = np.linalg.inv(_atlas_to_head(nuclei, head) @ nuclei.affine)
+    atlas = torch.from_numpy(np.ascontiguousarray(nuclei.labels).astype(np.int64))
     atlas = atlas.to(axes.device)
     allowed = torch.zeros(256, dtype=torch.bool, device=axes.device)
     allowed[[Tissue.VENTRAL_DIENCEPHALON, Tissue.BRAINSTEM, Tissue.WHITE_MATTER]] = True
@@ -104,9 +103,9 @@ def place_nuclei(labels: Tensor, head: LabelledHead, axes: Axes) -> None:
             points.append(x[box[axis]])
         if len(box) < 3:
             continue
-        points = torch.stack(torch.meshgrid(*points, indexing='ij'), -1)
+        places = torch.stack(torch.meshgrid(*points, indexing='ij'), -1)
         matrix = torch.tensor(to_index, dtype=torch.float32, device=axes.device)
-        index = points @ matrix[:3, :3].T + matrix[:3, 3]
+        index = places @ matrix[:3, :3].T + matrix[:3, 3]
         size = torch.tensor(atlas.shape, device=axes.device, dtype=torch.float32)
         sampled = functional.grid_sample(
             indicator[None, None],

@@ -116,7 +116,7 @@ class Phantom:
     """
 
     axes: Axes
-    factors: tuple[int, int, int]
+    factors: tuple[int, ...]
     labels_fine: Tensor
     chi_fine: Tensor
     labels: Tensor
@@ -166,6 +166,7 @@ def make_phantom(
     Returns
     -------
     Phantom
+        Labels and susceptibility on both grids.
 
     Raises
     ------
@@ -221,7 +222,7 @@ def draw_tissues(
     else:
         labels = label_head(head, axes)
         if head.nuclei is not None:
-            place_nuclei(labels, head, axes)
+            place_nuclei(labels, head.nuclei, head, axes)
         place_dentate(labels, axes)
     paint_lesions(labels, axes, lesions, generator)
     chi, texture_sd = _mean_susceptibility(labels, generator)

@@ -112,15 +112,15 @@ def _grow(guide: Tensor, starts: Tensor, axes: Axes, kind: str, generator: torch
             position = position + _STEP_MM * direction
             paths.append(position)
             widths.append(radius * (1 - 0.5 * step / steps))
-        points, widths = torch.stack(paths), torch.stack(widths)
-        yield points.reshape(-1, 3), widths.reshape(-1)
+        points, width = torch.stack(paths), torch.stack(widths)
+        yield points.reshape(-1, 3), width.reshape(-1)
         if generation < 2:
             n = len(starts) // 2
             start = torch.randint(steps - 10, (n,), generator=generator, device=generator.device)
             start = start.to(axes.device)
             walker = torch.arange(n, device=axes.device)
             starts = points[start, walker]
-            radius = (0.7 * widths[start, walker]).clamp(min=thinnest)
+            radius = (0.7 * width[start, walker]).clamp(min=thinnest)
 
 
 def _uniform(shape, generator: torch.Generator, device) -> Tensor:
