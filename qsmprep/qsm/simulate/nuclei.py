@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -40,12 +41,13 @@ def _centroid(labels: np.ndarray, numbers: Sequence[int], affine: np.ndarray) ->
     return np.asarray(affine)[:3, :3] @ found.mean(0) + np.asarray(affine)[:3, 3]
 
 
-def _atlas_to_head(atlas: Nuclei, head: LabelledHead) -> np.ndarray:
+def _atlas_to_head(head: LabelledHead) -> np.ndarray:
     """Affine from atlas to head mm through the centroids of the structures that both have.
 
     The affine is drawn towards the least-squares similarity, since ten centroids, half of them in
     the striatum, hold shears but weakly.
     """
+    atlas = cast(Nuclei, head.nuclei)
     pairs = np.array(
         [
             (
@@ -75,9 +77,10 @@ def _atlas_to_head(atlas: Nuclei, head: LabelledHead) -> np.ndarray:
     return affine
 
 
-def place_nuclei(labels: Tensor, nuclei: Nuclei, head: LabelledHead, axes: Axes) -> None:
-    """Paint the small nuclei of an atlas into the diencephalon and the brainstem of a head."""
-    to_index = np.linalg.inv(_atlas_to_head(nuclei, head) @ nuclei.affine)
+def place_nuclei(labels: Tensor, head: LabelledHead, axes: Axes) -> None:
+    """Paint the small nuclei of the atlas into the diencephalon and the brainstem."""
+    nuclei = cast(Nuclei, head.nuclei)
+    to_index = np.linalg.inv(_atlas_to_head(head) @ nuclei.affine)
     atlas = torch.from_numpy(np.ascontiguousarray(nuclei.labels).astype(np.int64))
     atlas = atlas.to(axes.device)
     allowed = torch.zeros(256, dtype=torch.bool, device=axes.device)

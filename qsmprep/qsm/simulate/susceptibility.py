@@ -222,7 +222,7 @@ def draw_tissues(
     else:
         labels = label_head(head, axes)
         if head.nuclei is not None:
-            place_nuclei(labels, head.nuclei, head, axes)
+            place_nuclei(labels, head, axes)
         place_dentate(labels, axes)
     paint_lesions(labels, axes, lesions, generator)
     chi, texture_sd = _mean_susceptibility(labels, generator)
