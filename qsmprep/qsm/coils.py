@@ -36,7 +36,7 @@ def coil_difference(
     Eckstein K et al., Magn Reson Med 79 (2018) 2996, 10.1002/mrm.26963.
 
     """
-    product = 0
+    product: np.ndarray = np.zeros((), dtype=np.float32)
     for magnitude, phase in coils:
         product = product + (
             magnitude[..., 0] * magnitude[..., 1] * np.exp(1j * (phase[..., 1] - phase[..., 0]))
@@ -78,7 +78,9 @@ def combine_coils(
         If there are fewer than two echoes or the first two echo times do not increase.
 
     """
-    power, total, common = 0, 0, None
+    power: np.ndarray = np.zeros((), dtype=np.float32)
+    total: np.ndarray = np.zeros((), dtype=np.float32)
+    common = None
     for magnitude, phase in coils:
         first, second = check_echo_times(echo_times_s, phase)[:2]
         if common is None:

@@ -137,10 +137,13 @@ def combine_echoes(
     shape = volumes.shape[:3]
     slope, information, chi_square = (np.empty(shape, dtype=np.float32, order='F') for _ in '123')
     _weighted_slope(
-        *(x.T.reshape(len(times), -1) for x in (volumes, magnitudes)),
+        volumes.T.reshape(len(times), -1),
+        magnitudes.T.reshape(len(times), -1),
         times,
         noise_sd,
-        *(x.T.reshape(-1) for x in (slope, information, chi_square)),
+        slope.T.reshape(-1),
+        information.T.reshape(-1),
+        chi_square.T.reshape(-1),
     )
     field_hz = slope / np.float32(TWO_PI)
     chi_square /= max(len(times) - 1, 1)

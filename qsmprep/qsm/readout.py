@@ -53,7 +53,7 @@ class BipolarRamp:
 
     def remove(self, phase: np.ndarray) -> np.ndarray:
         """Phase of all echoes as in a monopolar readout, ``(X, Y, Z, E)`` [rad], wrapped."""
-        ramp = np.float32(self.constant_rad)
+        ramp = np.array(self.constant_rad, dtype=np.float32)
         for axis, slope in enumerate(self.slopes_rad):
             count = phase.shape[axis]
             line = (slope * (np.arange(count) - (count - 1) / 2)).astype(np.float32)

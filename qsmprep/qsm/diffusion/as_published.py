@@ -158,7 +158,7 @@ def posterior_sampling(
     support
         Mask (X, Y, Z) of the map.
     guidance
-        xi, for maps in units of 0.15 ppm; the longest step.
+        Factor xi, for maps in units of 0.15 ppm; the longest step.
     steps
         Steps of the schedule, evenly spaced over its 1000.
     eta
