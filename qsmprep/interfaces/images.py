@@ -13,14 +13,25 @@ from qsmprep.qsm.grid import Grid
 
 def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
     """Voxels of an image, as floats or, for ``dtype=bool``, as a mask."""
-    data = np.asanyarray(nb.load(path).dataobj)
+    stored = nb.load(path).dataobj
+    if dtype is np.float32 and stored.dtype.itemsize <= 2:
+        # nibabel scales in double precision, which 16 bits have no use for
+        data = stored.get_unscaled().astype(np.float32)
+        data *= np.float32(stored.slope)
+        data += np.float32(stored.inter)
+        return data
+    data = np.asanyarray(stored)
     return data > 0 if dtype is bool else data.astype(dtype)
 
 
-def read_echoes(path: str | Path) -> np.ndarray:
-    """Voxels of a multi-echo image, echoes along the fourth axis, also when there is one."""
-    data = read(path)
-    return data.reshape(*data.shape[:3], -1)
+def read_echoes(path: str | Path, count: int | None = None) -> np.ndarray:
+    """Voxels of a multi-echo image, echoes along the fourth axis, also when there is one.
+
+    With a count, no more than the first echoes are read.
+    """
+    stored = nb.load(path).dataobj
+    data = np.asanyarray(stored if len(stored.shape) == 3 else stored[..., :count])
+    return data.astype(np.float32).reshape(*data.shape[:3], -1)
 
 
 def read_grid(path: str | Path) -> Grid:

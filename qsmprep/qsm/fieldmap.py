@@ -19,8 +19,8 @@ SIGNAL_SHIFT = 0.3
 """How far the signal of a voxel lies off its middle, in units of the relative change of the
 magnitude to the next voxel. A linear change shifts it by 1/12; what the voxel does not resolve
 shifts it more: 0.3 makes the noise honest on simulated heads (benchmarks/fieldmap.py)."""
-SAMPLE = 200_000
-"""Voxels that medians over the head are taken of."""
+SAMPLE = 400_000
+"""Voxels of an image that medians are taken of."""
 NOISE_FLOOR = 1e-6
 """Least noise, as a fraction of the largest magnitude: simulations may have none."""
 
@@ -85,11 +85,10 @@ def align_echoes(
     times = check_echo_times(echo_times_s, unwrapped)
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     weights = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
-    strong = strong_voxels(weights[..., -1], mask)
-    where = np.flatnonzero(strong)
-    where = where[:: max(1, where.size // SAMPLE)]
-    index = np.unravel_index(where, strong.shape)
-    samples = volumes[index].astype(np.float64) / TWO_PI
+    every = max(1, round((volumes[..., 0].size / SAMPLE) ** (1 / 3)))
+    every = (slice(None, None, every),) * 3
+    strong = strong_voxels(weights[every][..., -1], None if mask is None else mask[every])
+    samples = volumes[every][strong].astype(np.float64) / TWO_PI
     first = np.median(samples[:, 0])
     ratio = times / times[0]
     excess = np.median(samples - samples[:, :1] * ratio, axis=0)
@@ -129,7 +128,7 @@ def combine_echoes(
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     magnitudes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
     if noise_sd is None:
-        noise_sd = magnitude_noise(magnitudes)
+        noise_sd = magnitude_noise(magnitudes[..., 0])
         if len(times) > 1:
             noise_sd = min(noise_sd, phase_noise(volumes, magnitudes, times))
     noise_sd = float(max(noise_sd, NOISE_FLOOR * float(magnitudes.max())) or 1.0)

@@ -36,6 +36,14 @@ def wrap(phase: ArrayLike) -> np.ndarray:
     return np.where((wrapped >= PI) | (wrapped < -PI), -PI, wrapped)
 
 
+def turn(angle: np.ndarray) -> np.ndarray:
+    """exp(i angle) in single precision, for an angle [rad] of any shape."""
+    turned = np.empty_like(angle, dtype=np.complex64)
+    np.cos(angle, out=turned.real)
+    np.sin(angle, out=turned.imag)
+    return turned
+
+
 def scale_phase(raw: np.ndarray, low: float, high: float, sign: int = 1) -> np.ndarray:
     """Stored phase to radians: [low, high] maps linearly to [-pi, pi], then wraps into [-pi, pi).
 
@@ -214,16 +222,14 @@ def offset_beyond(
     ratio = first_s / (second_s - first_s)
     noise = np.sqrt((np.float32(1 + ratio) * m2) ** 2 + (np.float32(ratio) * m1) ** 2)
     weight = np.divide(m1 * m2, noise, out=np.zeros_like(m1), where=noise > 0)
-    remainder = weight * _turn(phase - field)
+    remainder = np.asfortranarray(weight * turn(phase - field))
     if sigma_mm is None:
         sigma_mm = OFFSET_SIGMA * object_size_mm(m1 * m2, grid)
     sigma = tuple(max(1.0, sigma_mm / size) for size in grid.voxel_size)
 
     steps = (slice_steps(remainder, axis)[0] for axis in range(3))
-    slices = [np.concatenate([[0.0], np.cumsum(step)]) for step in steps]
-    offset = _turn(
-        (slices[0][:, np.newaxis, np.newaxis] + slices[1][:, np.newaxis] + slices[2]).astype('f4')
-    )
+    x, y, z = (np.concatenate([[0.0], np.cumsum(step)]) for step in steps)
+    offset = turn(np.add.outer(np.add.outer(x, y), z).astype(np.float32, order='F'))
     for _ in range(2):
         smooth = _smooth(remainder * offset.conj(), sigma)
         offset *= smooth / np.maximum(np.abs(smooth), np.finfo(np.float32).tiny)
@@ -375,14 +381,6 @@ def _require_echoes(phase: np.ndarray, what: str) -> None:
         raise ValueError(f'{what} needs two or more echoes, not an array of shape {phase.shape}.')
 
 
-def _turn(angle: np.ndarray) -> np.ndarray:
-    """exp(i angle) in single precision."""
-    turned = np.empty(angle.shape, dtype=np.complex64)
-    np.cos(angle, out=turned.real)
-    np.sin(angle, out=turned.imag)
-    return turned
-
-
 def _smooth(values: np.ndarray, sigma_voxels: tuple[float, ...]) -> np.ndarray:
     """Gaussian smoothing, up to a factor, by way of a grid of sigma / 3 (a voxel at least)."""
     back = []
@@ -399,6 +397,12 @@ def _smooth(values: np.ndarray, sigma_voxels: tuple[float, ...]) -> np.ndarray:
 
 
 def _along(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
-    """Multiply a matrix with each line of an array along an axis."""
-    product = np.tensordot(matrix.astype(values.dtype), values, axes=(1, axis))
-    return np.moveaxis(product, 0, axis)
+    """Multiply a matrix with each line of an array along an axis; the result has its layout."""
+    if values.flags.f_contiguous and not values.flags.c_contiguous:
+        return _along(matrix, values.T, values.ndim - 1 - axis).T
+    lines = matrix.astype(values.dtype)
+    if axis == values.ndim - 1:
+        return values @ lines.T
+    if axis == 0:
+        return (lines @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+    return lines @ values

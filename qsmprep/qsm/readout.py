@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsmprep.qsm.phase import check_echo_times, correct_alternate_slices, slice_steps, wrap
+from qsmprep.qsm.phase import check_echo_times, correct_alternate_slices, slice_steps, turn, wrap
 
 SAMPLE = 60_000
 """Voxels that an estimate is made of."""
@@ -375,4 +375,4 @@ def correct_readout(
 
 
 def _signal(phase: np.ndarray, magnitude: np.ndarray, echo: int) -> np.ndarray:
-    return magnitude[..., echo] * np.exp(1j * phase[..., echo])
+    return magnitude[..., echo] * turn(phase[..., echo])
