@@ -33,6 +33,7 @@ of the range holds 0.5 %. A magnitude thins out towards its maximum."""
 LEAST_CONSTANT = 0.25
 LEAST_RISE = 1.1
 LEAST_COPY = 0.9999
+LEAST_LIKENESS = 0.8
 COPY_ROUNDING = 1e-3
 """Part of the range by which a copy that was stored in another way may differ."""
 LEAVE_OUT = (
@@ -63,12 +64,8 @@ def turn(sample: np.ndarray) -> tuple[float, float] | None:
     >>> turn(rng.exponential(1.0, (9999, 2)))
 
     """
-    values, counts = np.unique(sample, return_counts=True)
-    if values.size < 3:
-        return None
-    background = values[counts > BACKGROUND * sample.size]
-    pairs = sample[~np.isin(sample, background).any(axis=1)]
-    if len(pairs) < MIN_PAIRS:
+    pairs = sample[~_is_background(sample).any(axis=1)]
+    if len(pairs) < MIN_PAIRS or np.ptp(pairs) == 0:
         return None
     low, high = float(pairs.min()), float(pairs.max())
     span = high - low
@@ -125,6 +122,11 @@ def check_parts(pairs: Sequence[EchoPair], images: Sequence[Sequence[ImageSummar
                 f'{pair.first.path} holds what looks like a phase (its values jump from one end of '
                 f'their range to the other), and {pair.second.name} does not: they look swapped; '
                 'exchange their names, or convert them again.'
+            )
+        if parts[1] == 'phase' and not turn(second) and _follows(second, first):
+            raise InputError(
+                f'{pair.second.path} looks like a magnitude: it rises and falls with '
+                f'{pair.first.name} and wraps nowhere; convert the phase again.'
             )
         for file, part, words, other in zip(pair.files, parts, told, contrary, strict=True):
             if other:
@@ -219,6 +221,23 @@ def _alike(first: np.ndarray, second: np.ndarray) -> bool:
     if first.std() == 0 or second.std() == 0:
         return False
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1]) > LEAST_COPY
+
+
+def _follows(second: np.ndarray, first: np.ndarray) -> bool:
+    """Whether one sample is nearly proportional to another where neither is constant background."""
+    if first.shape != second.shape or len(first) < MIN_PAIRS:
+        return False
+    inside = ~(_is_background(first) | _is_background(second))
+    ones, others = first[inside], second[inside]
+    if ones.size < MIN_PAIRS or ones.std() == 0 or others.std() == 0:
+        return False
+    return float(np.corrcoef(ones, others)[0, 1]) > LEAST_LIKENESS
+
+
+def _is_background(sample: np.ndarray) -> np.ndarray:
+    """Where a sample holds a value that is too common to be measured."""
+    values, counts = np.unique(sample, return_counts=True)
+    return np.isin(sample, values[counts > BACKGROUND * sample.size])
 
 
 def _same_values(first: np.ndarray, second: np.ndarray) -> bool:

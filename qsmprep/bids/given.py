@@ -110,7 +110,7 @@ def find_given(
                 best, best_score = path, score
         if best is not None:
             uri = bids_uri(best.relative_to(root), dataset_link(name))
-            return best, uri, []
+            return best, uri, _of_no_session(best, acquisition)
     if not unfit:
         return None, '', []
     unused, reason = next(iter(unfit.items()))
@@ -123,6 +123,15 @@ def find_given(
             'this acquisition, name it without that label.'
         ],
     )
+
+
+def _of_no_session(path: Path, acquisition: Acquisition) -> list[str]:
+    if acquisition.session is None or '_ses-' in path.name:
+        return []
+    return [
+        f'{path.name} belongs to no session; that it lies in the scanner space of '
+        f'ses-{acquisition.session} is taken for granted.'
+    ]
 
 
 def inspect_mask(

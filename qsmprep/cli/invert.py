@@ -162,7 +162,6 @@ def _giving(what: str) -> list[str]:
 
 def _write_finer(inversion: Inversion, given: argparse.Namespace, record: dict) -> None:
     """Write the map of the fitted function on the voxels that were asked for."""
-    import nibabel as nb
 
     from qsmprep.interfaces import images
     from qsmprep.qsm.inr.output import evaluate_on
@@ -176,7 +175,7 @@ def _write_finer(inversion: Inversion, given: argparse.Namespace, record: dict) 
     grid = images.read_grid(given.field)
     fine = finer_grid(grid, given.output_resolution) or grid
     chi = evaluate_on(inversion.function, images.read(given.mask, bool), grid, fine)
-    affine = finer_affine(nb.load(given.field).affine, grid, fine)
+    affine = finer_affine(images.affine_of(given.field), grid, fine)
     record = {**record, 'OutputVoxelSize': fine.voxel_size}
     _write(chi, given.output, given.field, record, affine)
 

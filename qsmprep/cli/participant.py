@@ -326,6 +326,11 @@ def _make_job(acquisition: Acquisition, settings: Settings):
     if 'brain-extraction' not in processing.force:
         path, uri, warnings = find_given(datasets, acquisition, 'desc-brain_mask', 'brain_mask')
         brain = path and inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML)
+        if datasets and not path and not warnings and processing.reference in ('brain', 'none'):
+            warnings = [
+                f'There is no sub-{acquisition.subject}..._desc-brain_mask.nii.gz in anat/ of the '
+                '--derivatives; the brain is extracted.'
+            ]
     if processing.reference not in ('brain', 'none'):
         ending = f'label-{processing.reference}_mask'
         path, uri, notes = find_given(datasets, acquisition, ending)

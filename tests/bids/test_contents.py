@@ -87,6 +87,32 @@ def test_a_phase_saved_as_both_parts_is_refused(head):
     assert 'same values' in judge(head)
 
 
+@pytest.mark.parametrize('background', [None, 0.0])
+def test_a_magnitude_of_another_series_as_the_phase_is_refused(head, background):
+    rng = np.random.default_rng(0)
+    for echo in (1, 2, 3, 4):
+        mag = head.load(echo, 'mag')
+        other = np.rint(3000 * mag / mag.max() * rng.normal(1, 0.02, mag.shape))
+        if background is not None:
+            other[np.asarray(head.brain.dataobj) == 0] = background
+        head.store(echo, 'phase', np.clip(other, 0, 4095), np.int16)
+        head.sidecar(echo, 'phase', ['Units'], Manufacturer='Siemens')
+    assert re.match('refused: .*echo-1_part-phase.* looks like a magnitude', judge(head))
+
+
+def test_a_phase_without_background_is_no_magnitude(head):
+    brain = np.asarray(head.brain.dataobj) > 0
+    head.each(
+        'phase',
+        lambda x: np.where(brain, siemens(x), 0),
+        np.int16,
+        ['Units'],
+        Manufacturer='Siemens',
+    )
+    head.each('mag', lambda x: np.where(brain, x, 0))
+    assert 'refused' not in judge(head)
+
+
 @pytest.mark.parametrize('part', ['mag', 'phase'])
 @pytest.mark.parametrize('echo', [1, 3])
 def test_every_echo_has_values_of_its_own(head, part, echo):

@@ -234,11 +234,10 @@ def test_functional_masks_and_those_of_other_sessions_do_not_count(head):
         head.give_mask(brain, name=name, folder=folder)
     assert find(head)[0] is None
     head.give_mask(brain)
-    assert find(head) == (
-        'sub-01/anat/sub-01_desc-brain_mask.nii.gz',
-        'bids:masks:sub-01/anat/sub-01_desc-brain_mask.nii.gz',
-        '',
-    )
+    path, uri, warned = find(head)
+    assert path == 'sub-01/anat/sub-01_desc-brain_mask.nii.gz'
+    assert uri == 'bids:masks:sub-01/anat/sub-01_desc-brain_mask.nii.gz'
+    assert 'belongs to no session; that it lies in the scanner space of ses-test' in warned
     head.give_mask(brain, name='sub-01_ses-test_desc-brain_mask', folder='sub-01/ses-test/anat')
     assert find(head)[0] == 'sub-01/ses-test/anat/sub-01_ses-test_desc-brain_mask.nii.gz'
 
