@@ -75,7 +75,7 @@ def test_settings_of_the_papers_are_a_switch_and_recorded(scan):
     found = invert(field, mask, scan.grid, **given).parameters
     assert (found['published'], found['steps'], found['window']) == (True, 24, 64)
     found = invert(field, mask, scan.grid, 'diffusion-qsm').parameters
-    assert (found['published'], found['steps'], found['window']) == (False, 12, None)
+    assert (found['published'], found['steps'], found['window']) == (False, 12, 192)
 
 
 @pytest.mark.parametrize('method', [diffusion_qsm, dm_qsm])

@@ -97,9 +97,14 @@ def diffusion_qsm(
     chosen = {
         'steps': steps or (200 if published else 12),
         'late_steps': (10 if published else 4) if late_steps is None else late_steps,
-        'window': window or (64 if published else None),
     }
-    loaded, denoise = _load(prior, grid, mask, chosen['window'], overlap, 'linear')
+    if published or window is not None:
+        windows = Windows(window or 64, overlap, 'linear')
+    else:
+        windows = WHOLE
+    loaded = load_weights(prior, mask.device)
+    denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
+    chosen |= {'window': windows.size, 'overlap': windows.overlap, 'prior': loaded.sha256}
     if published:
         chi = as_published.diffusion_qsm(
             denoise,
@@ -112,7 +117,7 @@ def diffusion_qsm(
             late_steps=chosen['late_steps'],
             repeats=repeats,
         )
-        return Estimate(chi, {**chosen, 'prior': loaded})
+        return Estimate(chi, {**chosen, 'error_share': 0.0})
     scan = _Scan(field, mask, grid, magnitude, noise, error_share)
 
     def correct(expect: Expect, base: Tensor, sigma: float) -> Tensor:
@@ -129,7 +134,7 @@ def diffusion_qsm(
             repeats=repeats,
             progress=progress,
         )
-    return Estimate(chi, {**chosen, **scan.chosen, 'prior': loaded})
+    return Estimate(chi, {**chosen, 'error_share': scan.error_share})
 
 
 def dm_qsm(
@@ -179,9 +184,14 @@ def dm_qsm(
     """
     chosen = {
         'steps': steps or (200 if published else 12),
-        'window': window or (48 if published else None),
     }
-    loaded, denoise = _load(prior, grid, mask, chosen['window'], overlap, 'uniform')
+    if published or window is not None:
+        windows = Windows(window or 48, overlap, 'uniform')
+    else:
+        windows = WHOLE
+    loaded = load_weights(prior, mask.device)
+    denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
+    chosen |= {'window': windows.size, 'overlap': windows.overlap, 'prior': loaded.sha256}
     if published:
         chi = as_published.dm_qsm(
             denoise,
@@ -192,7 +202,7 @@ def dm_qsm(
             progress=progress,
             steps=chosen['steps'],
         )
-        return Estimate(chi, {**chosen, 'prior': loaded})
+        return Estimate(chi, {**chosen, 'error_share': 0.0})
     scan = _Scan(field, mask, grid, magnitude, noise, error_share, tolerance=1.0)
 
     def correct(expect: Expect, base: Tensor, sigma: float) -> Tensor:
@@ -205,7 +215,7 @@ def dm_qsm(
 
     with torch.no_grad():
         chi = _sample(denoise, correct, scan, chosen['steps'], seed, progress=progress)
-    return Estimate(chi, {**chosen, **scan.chosen, 'prior': loaded})
+    return Estimate(chi, {**chosen, 'error_share': scan.error_share})
 
 
 class _Scan:
@@ -224,7 +234,7 @@ class _Scan:
         scan = {'magnitude': magnitude, 'noise': noise}
         first = wiener(field, mask, grid, error_share=error_share, **scan)
         share = first.chosen['error_share']
-        self.field, self.mask, self.chosen = field, mask, {'error_share': share}
+        self.field, self.mask, self.error_share = field, mask, share
         self.guides: list[tuple[float, Guide]] = _guides(field, mask, grid, share, **scan)
         for _, guide in self.guides:
             kind = 'exact' if hasattr(guide, 'iterations') else 'completed'
@@ -254,15 +264,6 @@ class _Scan:
         dipole = self.guides[0][1].likelihood.dipole
         misfit = (dipole.forward(chi) - self.field)[self.mask]
         return float(misfit.norm() / self.field[self.mask].norm())
-
-
-def _load(
-    prior: str | None, grid: Grid, mask: Tensor, window: int | None, overlap: int, blending: str
-) -> tuple[str, Denoise]:
-    """Hash of the weights, and the network on whole maps."""
-    loaded = load_weights(prior, mask.device)
-    windows = WHOLE if window is None else Windows(window, overlap, blending)
-    return loaded.sha256, windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
 
 
 def _sample(
