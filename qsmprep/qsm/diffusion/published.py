@@ -36,6 +36,7 @@ Expect = Callable[[Tensor], Tensor]
 Correct = Callable[[Expect, Tensor, float], Tensor]
 
 BATCH = 4
+FARTHEST = 2.0
 HIGHEST_PPM, LOWEST_PPM = 0.03, 0.002
 TOLERANCE = {'exact': 4.0, 'completed': 2.0}
 
@@ -98,10 +99,8 @@ def diffusion_qsm(
         'steps': steps or (200 if published else 12),
         'late_steps': (10 if published else 4) if late_steps is None else late_steps,
     }
-    if published or window is not None:
-        windows = Windows(window or 64, overlap, 'linear')
-    else:
-        windows = WHOLE
+    tiles = published or window is not None
+    windows = Windows(window or 64, overlap, 'linear') if tiles else WHOLE
     loaded = load_weights(prior, mask.device)
     denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
     chosen |= {'window': windows.size, 'overlap': windows.overlap, 'prior': loaded.sha256}
@@ -158,7 +157,8 @@ def dm_qsm(
     At each noise level the network's clean map x0(x_t) is moved by sigma^2 times the gradient,
     with respect to x_t, of log p(f|x_t), the clean map's error being taken as Gaussian with the
     spectrum Q(k): that is, by sigma^2 J' D w N^-1 w (f - D x) at the map x that agrees with the
-    data and with x0, J being the derivative of the network.
+    data and with x0, J being the derivative of the network, and by no more than twice as far as x
+    lies.
 
     Parameters
     ----------
@@ -185,10 +185,8 @@ def dm_qsm(
     chosen = {
         'steps': steps or (200 if published else 12),
     }
-    if published or window is not None:
-        windows = Windows(window or 48, overlap, 'uniform')
-    else:
-        windows = WHOLE
+    tiles = published or window is not None
+    windows = Windows(window or 48, overlap, 'uniform') if tiles else WHOLE
     loaded = load_weights(prior, mask.device)
     denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
     chosen |= {'window': windows.size, 'overlap': windows.overlap, 'prior': loaded.sha256}
@@ -209,9 +207,11 @@ def dm_qsm(
         base = base.detach().requires_grad_()
         with torch.enable_grad():
             expected = expect(base)
-        pull = scan.pull(expected.detach(), sigma)
-        gradient = torch.autograd.grad(expected, base, pull)[0]
-        return expected.detach() + sigma**2 * mask * gradient
+        clean = expected.detach()
+        pull = scan.pull(clean, sigma)
+        move = sigma**2 * mask * torch.autograd.grad(expected, base, pull)[0]
+        farthest = FARTHEST * (scan.chi - clean).norm()
+        return clean + move * (farthest / move.norm().clamp(min=1e-12)).clamp(max=1)
 
     with torch.no_grad():
         chi = _sample(denoise, correct, scan, chosen['steps'], seed, progress=progress)
