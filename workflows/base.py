@@ -332,6 +332,8 @@ def _phase_keywords(acquisition: Acquisition) -> dict:
         'phase_sign': scale.sign,
         'alternate_slices': scale.alternate_slices,
         'coils': acquisition.coils,
+        'coils_together': acquisition.coils > 1
+        and len(acquisition.phase or acquisition.real) == len(acquisition.echo_times_s),
     }
 
 

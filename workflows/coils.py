@@ -5,12 +5,17 @@ from __future__ import annotations
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
-from qsmprep.interfaces.coils import CoilDifference, CombineCoils
+from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
 from qsmprep.interfaces.phase import Romeo
 
 
 def add_coil_combination(
-    workflow: Workflow, inputnode: pe.Node, parts: list[tuple[str, str]], mem_gb: float, **scan
+    workflow: Workflow,
+    inputnode: pe.Node,
+    parts: list[tuple[str, str]],
+    together: bool,
+    mem_gb: float,
+    **scan,
 ) -> pe.Node:
     """
     Add the nodes that combine coils (MCPC-3D-S); return the last, which prepares the echoes.
@@ -20,9 +25,12 @@ def add_coil_combination(
     workflow
         The graph.
     inputnode
-        Gives the files: all echoes of the first coil, of the second, ...
+        Gives the files.
     parts
         Its fields, and those of the nodes.
+    together
+        Each file holds all coils of an echo, along its fourth axis; else files hold all echoes of
+        the first coil, of the second, ...
     mem_gb
         Memory that the echoes of one coil take as floats [GB].
     **scan
@@ -35,8 +43,16 @@ def add_coil_combination(
     workflow.__desc__ = (
         'Coils were combined, the phase offset of each removed, with MCPC-3D-S [@mcpc3ds]. '
     )
+    for field, _ in parts:
+        source = (inputnode, field)
+        if together:
+            memory = scan['coils'] * mem_gb
+            split = pe.Node(SplitCoils(), name=f'split_{field}', mem_gb=memory)
+            workflow.connect(inputnode, field, split, 'in_files')
+            source = (split, 'out_files')
+        workflow.connect(*source, coil_difference, field)
+        workflow.connect(*source, prepare_echoes, field)
     workflow.connect([
-        (inputnode, coil_difference, parts),
         (coil_difference, unwrap_coils, [('difference', 'phase'), ('weight', 'magnitude')]),
         (coil_difference, prepare_echoes, [('weight', 'weight')]),
         (unwrap_coils, prepare_echoes, [('unwrapped', 'unwrapped_difference')]),

@@ -53,6 +53,7 @@ def init_qsm_wf(
     phase_sign: int = 1,
     alternate_slices: bool = False,
     coils: int = 1,
+    coils_together: bool = False,
     remove_offset: bool = True,
     unwrapping: str = 'romeo',
     brain_extraction: str = 'auto',
@@ -92,8 +93,9 @@ def init_qsm_wf(
     alternate_slices
         Slices are known to alternate by pi (some GE scans); else that is found where the phase
         shows it.
-    coils
-        Coils that were not combined; files then hold all echoes of the first, of the second, ...
+    coils, coils_together
+        Coils that were not combined; files then hold all echoes of the first, of the second, ...,
+        or one file an echo holds all coils along its fourth axis.
     remove_offset
         Remove the phase at an echo time of zero (MCPC-3D-S).
     unwrapping
@@ -171,10 +173,11 @@ def init_qsm_wf(
         parts = [('magnitude_files', 'magnitude_files'), ('phase_files', 'phase_files')]
     if coils > 1:
         prepare_echoes = add_coil_combination(
-            workflow, inputnode, parts, echoes_gb, coils=coils, **scan
+            workflow, inputnode, parts, coils_together, echoes_gb, coils=coils, **scan
         )
     else:
         prepare_echoes = pe.Node(PrepareEchoes(**scan), name='prepare_echoes', mem_gb=6 * echoes_gb)
+        workflow.connect([(inputnode, prepare_echoes, parts)])
 
     fieldmap_wf = init_fieldmap_wf(
         echo_times_s=echo_times_s,
@@ -202,7 +205,6 @@ def init_qsm_wf(
         mem_gb=volume_gb,
     )
     workflow.connect([
-        (inputnode, prepare_echoes, parts),
         (prepare_echoes, fieldmap_wf, [
             ('magnitude', 'inputnode.magnitude'),
             ('phase', 'inputnode.phase'),

@@ -75,7 +75,8 @@ class Acquisition:
     stem
         File name without echo, part and extension.
     magnitude, phase
-        Files of each echo, for one coil after another; empty where ``real`` and ``imaginary`` are
+        Files of each echo (4-D with coils along the fourth axis, or 3-D for one coil after
+        another where coils were not combined); empty where ``real`` and ``imaginary`` are
         given.
     real, imaginary
         Files of each echo; empty where ``magnitude`` and ``phase`` are given.
@@ -258,12 +259,20 @@ def _build(
     strength, strength_rule, notes = field_strength(metadata, path)
     warnings += notes
 
-    images = [[inspect_image(file.path) for file in pair.files] for pair in pairs]
+    images = [
+        [inspect_image(file.path, coils='coil' in file.entities) for file in pair.files]
+        for pair in pairs
+    ]
     reference = images[0][0]
     for image in (image for pair in images for image in pair):
         check_same_grid(image, reference)
         warnings += [text for text in image.warnings if text not in warnings]
     first, second = ([pair[k] for pair in images] for k in (0, 1))
+    if len(reference.shape) > 3 and coils > 1:
+        raise InputError(
+            f'{reference.path} has a fourth axis, and other files of {stem} another coil-; keep '
+            'either one 3-D file a coil, or one 4-D file (coil-all) with all of them.'
+        )
     for coil in range(coils):
         check_echoes(first[coil * len(times) : (coil + 1) * len(times)])
         check_echoes(second[coil * len(times) : (coil + 1) * len(times)])
@@ -291,7 +300,7 @@ def _build(
         field_strength_t=strength,
         field_strength_rule=strength_rule,
         phase_scale=scale,
-        shape=reference.shape,
+        shape=reference.shape[:3],
         affine=reference.affine,
         sources=tuple(file.relative for pair in pairs for file in pair.files),
         metadata={
@@ -300,7 +309,7 @@ def _build(
             if key in metadata and _is_plain(metadata[key])
         },
         warnings=tuple(dict.fromkeys(warnings)),
-        coils=coils,
+        coils=math.prod(reference.shape[3:], start=coils),
     )
 
 

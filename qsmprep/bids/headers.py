@@ -68,7 +68,7 @@ class ImageSummary:
     )
 
 
-def inspect_image(path: str | Path) -> ImageSummary:
+def inspect_image(path: str | Path, coils: bool = False) -> ImageSummary:
     """
     Check the file of one echo: header first, then the whole stream, in chunks.
 
@@ -78,6 +78,8 @@ def inspect_image(path: str | Path) -> ImageSummary:
     ----------
     path
         A ``.nii`` or ``.nii.gz`` file.
+    coils
+        A fourth axis, if there is one, is that of coils.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def inspect_image(path: str | Path) -> ImageSummary:
     """
     path = check_path(path)
     header = read_header(path)
-    shape = _check_shape(header, path)
+    shape = _check_shape(header, path, axes=4 if coils else 3)
     affine, warnings = check_geometry(header, path)
     slope, intercept, scaling_warnings = _check_scaling(header, path)
     low, high, sample = _scan_values(path, header, shape)
@@ -190,7 +192,7 @@ def scanner_transform(header: nb.Nifti1Header) -> tuple[np.ndarray, int]:
     return np.asarray(affine, dtype=np.float64), int(sform_code)
 
 
-def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, ...]:
+def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[int, ...]:
     try:
         shape = tuple(int(n) for n in header.get_data_shape())
         kind = header.get_data_dtype().kind
@@ -202,11 +204,11 @@ def _check_shape(header: nb.Nifti1Header, path: Path) -> tuple[int, ...]:
             'each echo in a 3-D file: drop that axis, for instance with mri_convert or '
             "nibabel's squeeze_image."
         )
-    if len(shape) > 3:
+    if len(shape) > axes:
         raise InputError(
             f'{path} has {len(shape)} axes ({_product(shape)}); BIDS keeps each echo in a 3-D file '
             'of its own (echo-1, echo-2, ...): split it along the fourth axis, for instance with '
-            'fslsplit.'
+            'fslsplit; if that axis is one of coils, say coil-all in the name.'
         )
     if len(shape) < 3 or min(shape) < 2:
         raise InputError(

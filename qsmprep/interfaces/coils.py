@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from nipype.interfaces.base import File, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.phase import (
@@ -20,6 +27,34 @@ class _CoilsInputSpec(PrepareEchoesInputSpec):
     coils = traits.Int(
         mandatory=True, desc='coils; files hold the echoes of the first, then of the second, ...'
     )
+
+
+class _SplitCoilsInputSpec(BaseInterfaceInputSpec):
+    in_files = InputMultiObject(
+        File(exists=True), mandatory=True, desc='each echo, coils along the fourth axis'
+    )
+
+
+class _SplitCoilsOutputSpec(TraitedSpec):
+    out_files = traits.List(File(exists=True), desc='echoes of the first coil, the second, ...')
+
+
+class SplitCoils(SimpleInterface):
+    """One image for each coil and echo: compressed 4-D images cannot be read coil by coil."""
+
+    input_spec = _SplitCoilsInputSpec
+    output_spec = _SplitCoilsOutputSpec
+
+    def _run_interface(self, runtime):
+        by_echo = []
+        for echo, path in enumerate(self.inputs.in_files, start=1):
+            coils = np.moveaxis(images.read_echoes(path), -1, 0)
+            by_echo.append([
+                images.write(data, path, runtime.cwd, f'coil-{coil}_echo-{echo}')
+                for coil, data in enumerate(coils, start=1)
+            ])  # fmt:skip
+        self._results['out_files'] = [path for coil in zip(*by_echo, strict=True) for path in coil]
+        return runtime
 
 
 class _CoilDifferenceOutputSpec(TraitedSpec):

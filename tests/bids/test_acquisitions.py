@@ -519,3 +519,18 @@ def test_coils_need_the_same_two_echoes_at_least(tiny_dataset):
     tiny_dataset.add('sub-01_coil-1', echo_times_s=(0.005, 0.010))
     tiny_dataset.add('sub-01_coil-2', echo_times_s=(0.005, 0.011))
     assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)
+
+
+def test_a_fourth_axis_of_coils_is_told_by_the_name(tiny_dataset):
+    tiny_dataset.add('sub-01_coil-all', echo_times_s=(0.005, 0.010))
+    for path in sorted(tiny_dataset.root.rglob('*.nii.gz')):
+        data = np.asarray(nb.load(path).dataobj)
+        tiny_dataset.write_image(path, np.stack([data, 0.9 * data, 0.8 * data], axis=-1))
+    scan = the_one(tiny_dataset)
+    assert scan.coils == 3
+    assert scan.shape == (12, 10, 8)
+    assert len(scan.phase) == 2
+    tiny_dataset.add('sub-02', echo_times_s=(0.005, 0.010))
+    for path in sorted(tiny_dataset.root.rglob('sub-02*.nii.gz')):
+        tiny_dataset.write_image(path, np.zeros((12, 10, 8, 3)))
+    assert 'say coil-all in the name' in the_error(tiny_dataset, subject='02')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qsmprep.interfaces import images
-from qsmprep.interfaces.coils import CoilDifference, CombineCoils
+from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
 from qsmprep.interfaces.phase import PrepareEchoes, Romeo, SplitEchoes
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 
@@ -116,3 +116,13 @@ def test_uncombined_coils_become_echoes_without_their_phases(save, echoes):
     error = np.angle(np.exp(1j * (images.read_echoes(outputs.phase) - truth)))[echoes['ball']]
     assert np.sqrt(np.mean(error**2)) < 0.03
     assert outputs.parameters['CoilCombination'] == 'MCPC-3D-S of 2 coils'
+
+
+def test_coils_along_a_fourth_axis_are_split_coil_by_coil(save, echoes):
+    factors = np.array([1.0, 2.0])
+    together = [
+        save(echoes['magnitude'][..., echo, None] * factors, f'together{echo}') for echo in range(3)
+    ]
+    files = SplitCoils(in_files=together).run().outputs.out_files
+    assert len(files) == 6
+    np.testing.assert_allclose(images.read(files[4]), 2 * echoes['magnitude'][..., 1], rtol=1e-6)

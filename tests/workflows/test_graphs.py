@@ -17,7 +17,8 @@ MINIMAL = {'echo_times_s': (0.004, 0.012), 'field_strength_t': 3.0, 'phase_range
         ({'echo_times_s': (0.02,)}, 'fieldmap_wf.romeo', 'fit_relaxation'),
         ({'remove_offset': False}, 'fit_relaxation', 'fieldmap_wf.phase_offset'),
         ({'unwrapping': 'laplacian'}, 'fieldmap_wf.unwrap_echoes', 'nothing'),
-        ({'coils': 8}, 'unwrap_coils', 'nothing'),
+        ({'coils': 8}, 'unwrap_coils', 'split_phase_files'),
+        ({'coils': 8, 'coils_together': True}, 'split_phase_files', 'nothing'),
         ({'relaxometry': False}, 'inversion_wf.reference_chi', 'fit_relaxation'),
     ],
 )
