@@ -13,6 +13,7 @@ where it cannot be mounted (they need root).
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import os
 import shutil
@@ -60,7 +61,11 @@ class Case:
             'stderr': subprocess.STDOUT,
         } | keywords
         environment = os.environ | {'OMP_NUM_THREADS': '1'} | self.environment
-        return subprocess.Popen(command, env=environment, start_new_session=True, **keywords)
+        # a shell starts what runs behind it with SIGINT ignored
+        listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=listen, **keywords
+        )
 
     def said(self) -> str:
         return (self.folder / 'said').read_text(errors='replace')
