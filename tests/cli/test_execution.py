@@ -28,10 +28,14 @@ def _touch(path):
     Path(path, 'survivor').touch()
 
 
-@pytest.mark.parametrize('how', ['raise', 'kill', 'exit'])
-def test_a_dying_node_is_noticed_and_the_others_go_on(tmp_path, how):
+@pytest.mark.parametrize(
+    ('how', 'name'),
+    [('raise', 'crash'), ('kill', 'crash'), ('exit', 'crash'), ('raise', '100%(d)s %')],
+)
+def test_a_dying_node_is_noticed_and_the_others_go_on(tmp_path, how, name):
+    tmp_path = tmp_path / name
     execution = Execution(work_dir=tmp_path / 'work', nprocs=1)
-    crash_dir = tmp_path / 'crash'
+    crash_dir = tmp_path / name
     configure_nipype(execution, crash_dir)
     workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))
     dying = pe.Node(niu.Function(function=_fail), name='dying')
