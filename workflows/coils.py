@@ -42,6 +42,7 @@ def add_coil_combination(
     prepare_echoes = pe.Node(CombineCoils(**scan), name='prepare_echoes', mem_gb=8 * mem_gb)
     workflow.__desc__ = (
         'Coils were combined, the phase offset of each removed, with MCPC-3D-S [@mcpc3ds]. '
+        + workflow.__desc__
     )
     for field, _ in parts:
         source = (inputnode, field)

@@ -143,6 +143,11 @@ def init_qsm_wf(
 
     """
     workflow = Workflow(name=name)
+    workflow.__desc__ = 'Slices whose phase alternates by pi were looked for and corrected. '
+    if len(echo_times_s) > 2:
+        workflow.__desc__ += (
+            'The phase ramp of a bipolar readout was looked for [@bipolar] and removed if found. '
+        )
     relaxometry = relaxometry and len(echo_times_s) > 1
     echoes_gb = len(echo_times_s) * volume_gb
 

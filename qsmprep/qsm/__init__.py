@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qsmprep.qsm.background import BackgroundRemoval, remove_background
+    from qsmprep.qsm.coils import coil_difference, combine_coils
     from qsmprep.qsm.fieldmap import FieldMap, align_echoes, combine_echoes
     from qsmprep.qsm.grid import Grid, hz_to_ppm, ppm_to_hz
     from qsmprep.qsm.inversion import Inversion, invert
     from qsmprep.qsm.mask import reliable_mask, signal_mask
     from qsmprep.qsm.metrics import hfen, nrmse, xsim
     from qsmprep.qsm.phase import laplacian_unwrap, phase_offset, remove_offset, scale_phase
+    from qsmprep.qsm.readout import correct_readout, find_bipolar_ramp
     from qsmprep.qsm.reference import reference_chi
     from qsmprep.qsm.relaxometry import Relaxometry, fit_r2star
     from qsmprep.qsm.simulate import simulate_head, simulate_local_field
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _ROOMS = {
     'grid': ('Grid', 'hz_to_ppm', 'ppm_to_hz'),
     'phase': ('scale_phase', 'phase_offset', 'remove_offset', 'laplacian_unwrap'),
+    'coils': ('coil_difference', 'combine_coils'),
+    'readout': ('correct_readout', 'find_bipolar_ramp'),
     'fieldmap': ('FieldMap', 'align_echoes', 'combine_echoes'),
     'mask': ('signal_mask', 'reliable_mask'),
     'background': ('BackgroundRemoval', 'remove_background'),
@@ -52,7 +56,11 @@ __all__ = [
     'Relaxometry',
     'SuperResolution',
     'align_echoes',
+    'coil_difference',
+    'combine_coils',
     'combine_echoes',
+    'correct_readout',
+    'find_bipolar_ramp',
     'fit_r2star',
     'hfen',
     'hz_to_ppm',
