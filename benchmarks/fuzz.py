@@ -35,8 +35,8 @@ from qsmprep.bids import acquisitions
 from qsmprep.bids.acquisitions import find_acquisitions, open_dataset
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, load_filters, matches
-from qsmprep.bids.given import inspect_mask
 from qsmprep.bids.headers import inspect_image
+from qsmprep.bids.masks import inspect_mask
 from qsmprep.cli.group import run_group
 from qsmprep.cli.parser import parse_args
 from qsmprep.cli.records import Outcome, finish_record, keep_earlier, read_crash, read_record

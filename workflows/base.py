@@ -13,7 +13,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import node_name, resolution_label
-from qsmprep.bids.given import GivenMask
+from qsmprep.bids.masks import GivenMask
 from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.qsm.grid import Grid

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts
+from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, load_filters, matches
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
@@ -30,11 +31,10 @@ from qsmprep.bids.phase_scale import (
     complex_phase_scale,
 )
 from qsmprep.bids.sidecars import (
-    CONSTANT_METADATA,
     EchoPair,
     check_echo_times,
-    echo_time,
     field_strength,
+    handed_on,
     scan_warnings,
     shared_metadata,
 )
@@ -250,9 +250,9 @@ def _name_scattered_echoes(found: list[Acquisition]) -> list[Acquisition]:
 def _build(
     dataset: Dataset, stem: str, files: list[ImageFile], overrides: InputOverrides
 ) -> Acquisition:
-    names, is_complex, warnings = _pair_up(stem, files)
+    names, is_complex, warnings = pair_up(stem, files)
     pairs = [EchoPair.read(dataset, *both) for both in names]
-    pairs, times, coils = _order(stem, pairs)
+    pairs, times, coils = order_echoes(stem, pairs)
     warnings += check_echo_times(times, pairs[: len(times)])
     metadata = shared_metadata(pairs)
     path = pairs[0].second.path
@@ -303,85 +303,10 @@ def _build(
         shape=reference.shape[:3],
         affine=reference.affine,
         sources=tuple(file.relative for pair in pairs for file in pair.files),
-        metadata={
-            key: metadata[key]
-            for key in CONSTANT_METADATA
-            if key in metadata and _is_plain(metadata[key])
-        },
+        metadata=handed_on(metadata),
         warnings=tuple(dict.fromkeys(warnings)),
         coils=math.prod(reference.shape[3:], start=coils),
     )
-
-
-def _order(stem: str, pairs: list[EchoPair]) -> tuple[list[EchoPair], list[float], int]:
-    """Pairs coil by coil, each by its echo times; the echo times [s]; and the count of coils."""
-    by_coil: dict[str, list[EchoPair]] = {}
-    for pair in pairs:
-        by_coil.setdefault(pair.second.entities.get('coil', ''), []).append(pair)
-    ordered: list[EchoPair] = []
-    first: list[float] = []
-    for coil, members in sorted(by_coil.items(), key=lambda item: (len(item[0]), item[0])):
-        times = [echo_time(pair, len(members)) for pair in members]
-        order = np.argsort(times, kind='stable')
-        times = [times[i] for i in order]
-        first = first or times
-        if len(by_coil) > 1 and (len(times) < 2 or not np.allclose(times, first, atol=1e-6)):
-            raise InputError(
-                f'{members[0].second.path}: coil-{coil} of {stem} has the echo times {times} s and '
-                f'the first coil {first} s; coils can be combined from two echoes on, and all need '
-                'the same: complete them, or combine them before.'
-            )
-        ordered += [members[i] for i in order]
-    return ordered, first, len(by_coil)
-
-
-def _pair_up(
-    stem: str, files: list[ImageFile]
-) -> tuple[list[tuple[ImageFile, ImageFile]], bool, list[str]]:
-    """Pairs of files by echo, whether they are real and imaginary, and warnings."""
-    by_part: dict[str | None, dict[tuple, ImageFile]] = {}
-    for file in files:
-        echoes = by_part.setdefault(file.entities.get('part'), {})
-        echo = (file.entities.get('echo'), file.entities.get('coil'))
-        if echo in echoes:
-            raise InputError(
-                f'{file.path} and {echoes[echo].name} are the same image of {stem} by their '
-                'names; keep one, or tell them apart by an acq-, rec- or run- label.'
-            )
-        echoes[echo] = file
-    warnings = []
-    if 'phase' in by_part and 'mag' not in by_part and None in by_part:
-        by_part['mag'] = by_part[None]
-        warnings.append(f'{stem}: images without a part- label are taken for the magnitude.')
-    if 'phase' not in by_part and {'real', 'imag'} & set(by_part):
-        return _pair_parts(stem, by_part, 'real', 'imag'), True, warnings
-    magnitude, phase = by_part.get('mag', {}), by_part.get('phase', {})
-    if not phase:
-        raise InputError(
-            f'{stem}: there is no phase (part-phase, or part-real and part-imag) beside '
-            f'{files[0].path}; susceptibility cannot be mapped from magnitude alone: export the '
-            'phase.'
-        )
-    dropped = sorted(set(magnitude) - set(phase), key=str)
-    if dropped and set(magnitude) & set(phase):
-        names = [f'{echo} of coil-{coil}' if coil else str(echo) for echo, coil in dropped]
-        warnings.append(f'{stem}: echo {", ".join(names)} has no phase and is left out.')
-        by_part['mag'] = {echo: file for echo, file in magnitude.items() if echo in phase}
-    return _pair_parts(stem, by_part, 'mag', 'phase'), False, warnings
-
-
-def _pair_parts(
-    stem: str, by_part: dict, first: str, second: str
-) -> list[tuple[ImageFile, ImageFile]]:
-    ones, others = by_part.get(first, {}), by_part.get(second, {})
-    for mine, theirs, missing in ((ones, others, second), (others, ones, first)):
-        lonely = [file for echo, file in mine.items() if echo not in theirs]
-        if lonely:
-            raise InputError(
-                f'{lonely[0].path} has no part-{missing} image beside it; {stem} needs '
-                f'part-{first} and part-{second} of each echo, with the same labels otherwise.'
-            )
-    return [(ones[echo], others[echo]) for echo in ones]
 
 
 def _check_magnitude(images: list[ImageSummary]) -> list[str]:
@@ -393,19 +318,6 @@ def _check_magnitude(images: list[ImageSummary]) -> list[str]:
             )
     negative = [image for image in images if image.minimum < 0]
     return [f'{image.path.name} has negative magnitudes.' for image in negative]
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value of a sidecar can be handed on: a word, a number or a short list of them."""
-    if isinstance(value, list):
-        return (
-            len(value) <= 64
-            and not any(isinstance(x, list) for x in value)
-            and all(_is_plain(x) for x in value)
-        )
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _oblique(image: ImageSummary) -> list[str]:

@@ -267,6 +267,27 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
     return shared
 
 
+def handed_on(metadata: dict) -> dict:
+    """Keys of ``CONSTANT_METADATA`` whose values are words, numbers or short lists of them."""
+    return {
+        key: metadata[key]
+        for key in CONSTANT_METADATA
+        if key in metadata and _is_plain(metadata[key])
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return (
+            len(value) <= 64
+            and not any(isinstance(x, list) for x in value)
+            and all(_is_plain(x) for x in value)
+        )
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 2**63)
+
+
 def image_type(metadata: dict) -> list[str]:
     """Words of DICOM's image type in a sidecar, in upper case."""
     words = metadata.get('ImageType') or []

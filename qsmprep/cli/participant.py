@@ -30,8 +30,9 @@ from qsmprep.bids.derivatives import (
     software_versions,
     write_dataset_description,
 )
-from qsmprep.bids.given import PLAUSIBLE_BRAIN_ML, check_truth, find_given, inspect_mask
+from qsmprep.bids.given import check_truth, find_given
 from qsmprep.bids.layout import Dataset
+from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, inspect_mask
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device

@@ -168,7 +168,7 @@ class MatchMask(SimpleInterface):
     output_spec = _MatchMaskOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.bids.given import place_mask
+        from qsmprep.bids.masks import place_mask
 
         inputs = self.inputs
         found = inputs.placement if isdefined(inputs.placement) else {}

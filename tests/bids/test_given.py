@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from qsmprep.bids.acquisitions import find_acquisitions, open_dataset
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.given import find_given, inspect_mask, place_mask
+from qsmprep.bids.given import find_given
+from qsmprep.bids.masks import inspect_mask, place_mask
 
 from .conftest import save
 

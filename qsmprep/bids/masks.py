@@ -1,0 +1,322 @@
+"""Masks that were made elsewhere: what they hold, and where they lie on the echoes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+
+from qsmprep.bids.acquisitions import Acquisition
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import check_path
+from qsmprep.bids.headers import MAX_VOXELS, check_geometry, read_header
+
+HALF = 0.5
+PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
+SAME_PLACE_VOXELS = 0.1
+"""Distance of the corners, in voxels, up to which two grids are the same."""
+SIGNAL = 0.08
+"""Part of the 99th percentile of the magnitude above which there is signal."""
+WELL_PLACED, BADLY_PLACED = 0.8, 0.5
+"""Part of a mask that lies over signal where it belongs, and where it does not."""
+
+
+@dataclass(frozen=True)
+class GivenMask:
+    """
+    A mask from a derivatives dataset, checked.
+
+    Parameters
+    ----------
+    path
+        The file.
+    uri
+        Its BIDS URI, which outputs name.
+    by_voxels
+        Whether its voxels are those of the echoes; else its affine says where it lies.
+    threshold
+        Values above belong to the mask.
+    warnings
+        Sentences on what a user should know.
+
+    """
+
+    path: Path
+    uri: str
+    by_voxels: bool
+    threshold: float
+    warnings: tuple[str, ...] = ()
+
+
+def inspect_mask(
+    path: Path, uri: str, acquisition: Acquisition, volume_ml: tuple[float, float] | None = None
+) -> GivenMask:
+    """
+    Check a mask that was made elsewhere: file, values, and where it lies.
+
+    Parameters
+    ----------
+    path, uri
+        The mask.
+    acquisition
+        The acquisition whose echoes it must lie on.
+    volume_ml
+        Volumes that are plausible; others are a warning.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is empty, holds other values than a mask, or lies elsewhere.
+
+    """
+    data, affine, told = _read(path)
+    threshold, warnings = _threshold(data, path)
+    mask = data > threshold
+    by_voxels, notes = _place(mask, affine, told, path, acquisition)
+    if volume_ml is not None:
+        voxel = np.asarray(acquisition.affine) if by_voxels else affine
+        size_ml = np.count_nonzero(mask) * abs(float(np.linalg.det(voxel[:3, :3]))) / 1000
+        if not volume_ml[0] <= size_ml <= volume_ml[1]:
+            notes.append(
+                f'{path.name} has a volume of {size_ml:.3g} ml; a human brain has '
+                f'{volume_ml[0]:g} to {volume_ml[1]:g} ml: check that it is the mask of the brain.'
+            )
+    return GivenMask(path, uri, by_voxels, threshold, (*warnings, *notes))
+
+
+def place_mask(
+    path: str | Path,
+    threshold: float,
+    by_voxels: bool,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+) -> np.ndarray:
+    """
+    Mask of :func:`inspect_mask` on the grid of the echoes.
+
+    Parameters
+    ----------
+    path, threshold, by_voxels
+        As in :class:`GivenMask`.
+    shape, affine
+        The grid.
+
+    """
+    data, own_affine, _ = _read(Path(path))
+    mask = data > threshold
+    return mask if by_voxels else _resample(mask, own_affine, np.asarray(affine), shape)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Values (X, Y, Z) of a mask, its affine, and all affines that its header tells."""
+    path = check_path(path)
+    header = read_header(path)
+    try:
+        shape = tuple(int(n) for n in header.get_data_shape())
+        if math.prod(shape) > MAX_VOXELS:
+            raise InputError(f'{path} claims {shape} voxels, more than {MAX_VOXELS}; replace it.')
+        data = np.asanyarray(nb.nifti1.load(path).dataobj)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f'{path} cannot be read as NIfTI: {error}; the file is truncated or corrupt, copy or '
+            'make it again.'
+        ) from error
+    if math.prod(data.shape[3:]) == 1:
+        data = data.reshape(data.shape[:3])
+    if data.ndim != 3 or min(data.shape) < 2 or data.dtype.kind not in 'biuf':
+        raise InputError(
+            f'{path} has the shape {" x ".join(map(str, shape))} and values of type {data.dtype}; '
+            'a mask is one volume of numbers: extract the right volume, for instance with fslroi.'
+        )
+    affine, _ = check_geometry(header, path)
+    return data, affine, _transforms(header)
+
+
+def placement(
+    affine: np.ndarray, shape: tuple[int, ...], target: np.ndarray, target_shape: tuple[int, ...]
+) -> float:
+    """
+    Largest distance between the corners of two grids, in voxels of the second.
+
+    Parameters
+    ----------
+    affine, shape
+        The one grid.
+    target, target_shape
+        The other grid.
+
+    Returns
+    -------
+    float
+        Infinite where the shapes differ.
+
+    Examples
+    --------
+    >>> placement(np.eye(4), (4, 4, 4), np.eye(4), (4, 4, 4))
+    0.0
+
+    """
+    if tuple(shape[:3]) != tuple(target_shape[:3]):
+        return math.inf
+    try:
+        change = np.linalg.solve(target, affine) - np.eye(4)
+    except np.linalg.LinAlgError:
+        return math.inf
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]], (1,))).reshape(4, -1)
+    return float(np.abs(change @ corners)[:3].max())
+
+
+def _threshold(data: np.ndarray, path: Path) -> tuple[float, list[str]]:
+    """Value above which a voxel belongs to a mask, and warnings."""
+    warnings = []
+    if data.dtype.kind == 'f' and not np.isfinite(data).all():
+        warnings.append(f'{path.name} holds values that are not finite; they count as outside.')
+        data = data[np.isfinite(data)]
+    inside = data[data > 0]
+    low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 0.0)
+    binarise = f'for instance with fslmaths {path.name} -thr VALUE -bin MASK'
+    if not inside.size or low < 0:
+        raise InputError(
+            f'{path} holds values from {low:g} to {high:g}; a mask has 0 outside and one positive '
+            f'value inside: make it again, {binarise}.'
+        )
+    if inside.min() == inside.max():
+        return high / 2, warnings
+    if high > 1 + 1e-6:
+        raise InputError(
+            f'{path} holds more than two values, from {low:g} to {high:g}; a mask has 0 outside '
+            f'and one value inside, or probabilities from 0 to 1: make it so, {binarise}.'
+        )
+    if high <= HALF:
+        raise InputError(
+            f'{path} holds probabilities of {high:g} at most; none is above one half, where they '
+            f'are cut: make a mask of it, {binarise}.'
+        )
+    warnings.append(f'{path.name} holds probabilities (up to {high:.3g}); it is cut at one half.')
+    return HALF, warnings
+
+
+def _place(
+    mask: np.ndarray,
+    affine: np.ndarray,
+    transforms: list[np.ndarray],
+    path: Path,
+    acquisition: Acquisition,
+) -> tuple[bool, list[str]]:
+    """Whether a mask lies on the echoes voxel by voxel, and warnings."""
+    reference = (acquisition.magnitude or acquisition.real)[0]
+    target, shape = np.asarray(acquisition.affine), acquisition.shape
+    signal = _signal(acquisition)
+    same_matrix = mask.shape == shape
+    by_voxels = _over_signal(mask, signal) if same_matrix else 0.0
+    shift = min(
+        placement(mine, mask.shape, theirs, shape)
+        for mine in [affine, *transforms]
+        for theirs in [target, *_transforms(read_header(reference))]
+    )
+    if shift <= SAME_PLACE_VOXELS:
+        return True, _judge(by_voxels, path)
+    if not transforms or _is_bare(affine):
+        if by_voxels < BADLY_PLACED:
+            raise InputError(
+                f'{path} has an affine that tells nothing of where it lies, and its '
+                f'{" x ".join(map(str, mask.shape))} voxels are not those of the echoes '
+                f'({" x ".join(map(str, shape))}); make it again with the header of {reference}.'
+            )
+        return True, [
+            f'{path.name} has the matrix of the echoes but an affine that tells nothing of where '
+            'it lies; it is taken voxel by voxel.'
+        ]
+    placed = _resample(mask, affine, target, shape)
+    by_affine = _over_signal(placed, signal)
+    if not same_matrix or _is_turned(affine, target, shape):
+        if by_affine < BADLY_PLACED:
+            raise InputError(
+                f'{path} does not lie on the echoes: by its affine {100 * by_affine:.0f} % of it '
+                f'lie over their signal; give a mask in the scanner space of {reference}, '
+                'resampled to it if it was made from another image.'
+            )
+        return False, _judge(by_affine, path)
+    within = np.count_nonzero(placed) / max(1.0, _voxels_on(mask, affine, target))
+    if by_voxels >= WELL_PLACED and by_affine * within < BADLY_PLACED:
+        return True, [
+            f'{path.name} has the matrix of the echoes but another affine (corners {shift:.3g} '
+            'voxels away), by which it would not lie on the head; it is taken voxel by voxel.'
+        ]
+    raise InputError(
+        f'{path} has the matrix of the echoes but another affine (corners {shift:.3g} voxels '
+        f'away). If its voxels are those of the echoes, copy the header (fslcpgeom {reference} '
+        f'{path}); if its affine is right, resample it to the grid of the echoes.'
+    )
+
+
+def _transforms(header) -> list[np.ndarray]:
+    """Both affines of a header, if its codes say that they mean something."""
+    pairs = (header.get_sform(coded=True), header.get_qform(coded=True))
+    return [np.asarray(transform, dtype=np.float64) for transform, code in pairs if code]
+
+
+def _is_bare(affine: np.ndarray) -> bool:
+    """Whether an affine holds voxel sizes alone, as where an array was saved without header."""
+    return bool(np.array_equal(affine, np.diag(np.diag(affine))) and (np.diag(affine) > 0).all())
+
+
+def _signal(acquisition: Acquisition) -> np.ndarray:
+    """Where the first echo has signal."""
+    files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
+    parts = [np.asanyarray(nb.nifti1.load(file).dataobj).astype(np.float32) for file in files]
+    magnitude = np.sqrt(sum(part**2 for part in parts))
+    return magnitude > SIGNAL * np.percentile(magnitude, 99)
+
+
+def _over_signal(mask: np.ndarray, signal: np.ndarray) -> float:
+    """Part of a mask that lies over signal."""
+    inside = np.count_nonzero(mask)
+    return np.count_nonzero(mask & signal) / inside if inside else 0.0
+
+
+def _resample(
+    mask: np.ndarray, affine: np.ndarray, target: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Mask on another grid, nearest neighbour."""
+    from scipy.ndimage import affine_transform
+
+    change = np.linalg.solve(affine, target)
+    placed = affine_transform(
+        mask.astype(np.uint8), change[:3, :3], change[:3, 3], output_shape=shape, order=0
+    )
+    return placed > 0
+
+
+def _voxels_on(mask: np.ndarray, affine: np.ndarray, target: np.ndarray) -> float:
+    """Voxels that a mask would have on another grid that holds all of it."""
+    sizes = [abs(float(np.linalg.det(a[:3, :3]))) for a in (affine, target)]
+    return np.count_nonzero(mask) * sizes[0] / sizes[1]
+
+
+def _is_turned(affine: np.ndarray, target: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether two grids of one shape hold the same voxels, their axes turned or exchanged."""
+    change = np.linalg.solve(target, affine)
+    rotation = np.rint(change[:3, :3])
+    if not np.allclose(change[:3, :3], rotation, atol=1e-2):
+        return False
+    if not np.array_equal(np.abs(rotation).sum(axis=0), [1, 1, 1]):
+        return False
+    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in shape), 1]]).T
+    ends = np.sort((change @ corners)[:3], axis=1)
+    expected = np.array([[0, n - 1] for n in shape])
+    return bool(np.abs(ends - expected).max() <= SAME_PLACE_VOXELS * 10)
+
+
+def _judge(over_signal: float, path: Path) -> list[str]:
+    if over_signal >= WELL_PLACED:
+        return []
+    return [
+        f'{path.name}: {100 * over_signal:.0f} % of the mask lie over the signal of the echoes; '
+        'check that it belongs to this acquisition and lies in its space.'
+    ]
