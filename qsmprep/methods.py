@@ -166,7 +166,7 @@ BACKGROUNDS = _table(
         'pdf',
         'qsmprep.qsm.background.pdf:pdf',
         'projection onto dipole fields, to which the local field is coloured noise: keeps all of '
-        'the mask. What it leaves at the rim is reckoned as noise, four times the SD of the local '
+        'the mask. What it leaves at the rim counts as noise, four times the SD of the local '
         'field, falling by e every millimetre',
         'projection onto dipole fields [@pdf], the residual weighted by the inverse power '
         'spectrum of local fields, and the noise raised towards the rim of the mask',

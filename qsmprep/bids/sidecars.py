@@ -68,7 +68,7 @@ class EchoPair:
 
     @property
     def metadata(self) -> dict:
-        """Sidecars of both; the second has the last word, and alone tells ``Units``."""
+        """Sidecars of both; keys of the second override the first, and only it gives ``Units``."""
         first, second = self.sidecars
         return {key: value for key, value in first.items() if key != 'Units'} | second
 

@@ -181,7 +181,7 @@ def configure_nipype(execution: Execution, crash_dir: Path) -> None:
             'monitoring': {'enabled': execution.resource_monitor},
         }
     )
-    # What fails is told by the progress line and by the report
+    # The progress line and the report name what fails
     _set_nipype_level(max(logging.CRITICAL - 20 * execution.verbosity, logging.DEBUG))
 
 

@@ -83,7 +83,7 @@ def acquisition_record(acquisition: Acquisition) -> dict:
             'Field strength [T]': f'{acquisition.field_strength_t:.4g}',
             'Voxel size [mm]': ' x '.join(f'{v:.3g}' for v in grid.voxel_size),
             'Matrix': ' x '.join(str(n) for n in grid.shape),
-            'Scanner': ' '.join(str(x) for x in scanner if x) or 'not told',
+            'Scanner': ' '.join(str(x) for x in scanner if x) or 'not given',
         },
         'warnings': list(acquisition.warnings),
         'error': None,

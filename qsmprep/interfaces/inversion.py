@@ -160,7 +160,7 @@ def invert_image(
 
 
 def describe_inversion(method: str, inversion: Inversion, seed: int, device: str) -> dict:
-    """Record of an inversion for a sidecar; of a path only the file's name is told."""
+    """Record of an inversion for a sidecar; of a path it holds the file's name only."""
     parameters = dict(inversion.parameters)
     if parameters.get('prior') is not None:
         parameters['prior'] = Path(parameters['prior']).name

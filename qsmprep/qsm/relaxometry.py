@@ -51,7 +51,7 @@ def fit_r2star(
     A magnitude does not fall to zero with its signal: its mean is that of a noncentral chi
     distribution (:func:`mean_magnitude`). That mean is fitted to the magnitudes by nonlinear least
     squares (Levenberg-Marquardt), with any echo times, from a start that is log-linear in the
-    signals freed of their noise in the mean square. R2* is held within
+    signals freed of their noise in the mean square. R2* stays within
     [1 / 0.5 s, 20 / (TE_last - TE_first)], and below the rate at which the second echo falls to
     half of the noise: faster decays cannot be told apart. Two echoes are met exactly within that.
 

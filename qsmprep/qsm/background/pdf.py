@@ -198,7 +198,7 @@ def rim_error(
 ) -> np.ndarray:
     """Standard deviation of what PDF leaves at the rim of the tissue, in the unit of the field.
 
-    Sources a voxel outside cannot be told from those inside. The error is taken as four times the
+    Sources a voxel outside look like those inside. The error is taken as four times the
     robust standard deviation of the local field deeper than 6 mm, which a strong source leaves as
     it is, falling by e every millimetre. That is more than it is, for it is correlated; on
     simulated heads it serves the inversion best.

@@ -30,7 +30,7 @@ class Architecture:
     sigma_data_ppm
         Standard deviation of susceptibility within the brain [ppm], the unit of the network.
     sigma_min_ppm, sigma_max_ppm
-        Noise levels of the training [ppm]. Beyond them the network is told the nearer one; the
+        Noise levels of the training [ppm]. Beyond them the network receives the nearer one; the
         preconditioning goes on with the true level. Above, the network's part falls with the
         signal-to-noise ratio of what it sees.
 
@@ -189,9 +189,9 @@ class Denoiser(nn.Module):
         variance = sigma**2 + unit**2
         scaled = noisy * variance.rsqrt()
         highest = self.architecture.sigma_max_ppm
-        told = sigma.clamp(max=highest)
+        known = sigma.clamp(max=highest)
         trust = self.trust(embedding).float()[:, :, None, None, None]
-        trust = trust * (told**2 + unit**2).sqrt() / unit
+        trust = trust * (known**2 + unit**2).sqrt() / unit
         prediction = self._network(scaled, embedding).float()
         prediction = prediction + (trust * self._local_means(scaled)).sum(1, keepdim=True)
         prediction = prediction * (highest / sigma).clamp(max=1)

@@ -19,14 +19,16 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """Expected x0 [ppm] given x0 + sigma n [ppm] and sigma [ppm]: one level, or one an image."""
 
 
-def sigma_levels(steps: int, highest: float, lowest: float, rho: float = 7.0) -> Tensor:
+def sigma_levels(
+    steps: int, sigma_max_ppm: float, sigma_min_ppm: float, rho: float = 7.0
+) -> Tensor:
     """Falling noise levels, evenly spaced in sigma^(1/rho).
 
     Parameters
     ----------
     steps
         Number of levels.
-    highest, lowest
+    sigma_max_ppm, sigma_min_ppm
         First and last level [ppm].
     rho
         The larger, the more levels are low; infinity spaces their logarithms evenly.
@@ -51,15 +53,15 @@ def sigma_levels(steps: int, highest: float, lowest: float, rho: float = 7.0) ->
     [0.1, 0.01, 0.001]
 
     """
-    if not (highest >= lowest > 0 and steps >= 1):
+    if not (sigma_max_ppm >= sigma_min_ppm > 0 and steps >= 1):
         raise ValueError(
-            f'There are no {steps} levels of noise that fall from {highest} to {lowest} ppm; '
-            'give positive ones, the highest first.'
+            f'There are no {steps} levels of noise that fall from {sigma_max_ppm} to '
+            f'{sigma_min_ppm} ppm; give positive ones, the highest first.'
         )
     fraction = torch.linspace(0, 1, steps, dtype=torch.float64)
     if math.isinf(rho):
-        return highest * (lowest / highest) ** fraction
-    first, last = highest ** (1 / rho), lowest ** (1 / rho)
+        return sigma_max_ppm * (sigma_min_ppm / sigma_max_ppm) ** fraction
+    first, last = sigma_max_ppm ** (1 / rho), sigma_min_ppm ** (1 / rho)
     return (first + fraction * (last - first)) ** rho
 
 
@@ -76,7 +78,7 @@ class VPSchedule:
         Susceptibility [ppm] that counts as one: 1 in Diffusion-QSM, 0.15 in DM-QSM.
     steps
         Number of steps.
-    first_beta, last_beta
+    beta_start, beta_end
         Variance added by the first and by the last step.
 
     Examples
@@ -89,12 +91,12 @@ class VPSchedule:
 
     scale_ppm: float = 1.0
     steps: int = 1000
-    first_beta: float = 1e-4
-    last_beta: float = 0.02
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
 
     @cached_property
     def _alpha_bar(self) -> Tensor:
-        beta = torch.linspace(self.first_beta, self.last_beta, self.steps, dtype=torch.float64)
+        beta = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
         return torch.cumprod(1 - beta, 0)
 
     def alpha_bar(self, step: int | Tensor) -> Tensor:

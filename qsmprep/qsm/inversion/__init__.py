@@ -1,4 +1,4 @@
-"""One door for all dipole inversions: the same arguments and the same result for each."""
+"""Dipole inversion by any method: the same arguments and the same result for each."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def invert(
 
     Work is done on the bounding box of the tissue: outside it there is neither field nor
     susceptibility, and the operator pads by itself. Holes that the mask encloses are tissue
-    whose field is unknown: methods with voxel weights reckon with sources in them, and the map of
+    whose field is unknown: methods with voxel weights allow sources in them, and the map of
     all methods goes on there.
 
     Parameters
