@@ -280,7 +280,7 @@ INVERSIONS = _table(
         'Diffusion-QSM, ancestral sampling of a diffusion prior with data consistency at every '
         'step and time travel [@diffusionqsm]',
         citation='diffusionqsm',
-        needs=('prior',),
+        needs=('noise', 'magnitude', 'prior'),
     ),
     Method(
         'dm-qsm',
@@ -288,7 +288,7 @@ INVERSIONS = _table(
         'the published DM-QSM on the same prior, hours on a CPU',
         'DM-QSM, posterior sampling of a diffusion prior [@dmqsm; @dps]',
         citation='dmqsm',
-        needs=('prior',),
+        needs=('noise', 'magnitude', 'prior'),
     ),
 )
 """Dipole inversion: ``method(field, mask, grid) -> Estimate``, on tensors, in ppm."""
