@@ -22,6 +22,7 @@ LEAST_RAMP_RAD = 0.1
 """Ramp across the object below which it does not matter."""
 ALTERNATING = -0.5
 """Mean cosine of the phase step between slices below which they alternate by pi."""
+LEAST_SLICES = 4
 SLICE_STEP_RAD = 0.3
 """Root mean square of the change of the phase step from slice to slice that is named."""
 
@@ -238,8 +239,11 @@ def alternating_axis(signal: np.ndarray, sure: bool = False) -> int | None:
         That there is one is known: take the likeliest.
 
     """
-    cosines = [np.average(np.cos(step), weights=weight + 1e-30)
-               for step, weight in (slice_steps(signal, axis) for axis in range(3))]  # fmt: skip
+    cosines = []
+    for axis in range(3):
+        step, weight = slice_steps(signal, axis)
+        enough = len(step) >= LEAST_SLICES
+        cosines.append(np.average(np.cos(step), weights=weight + 1e-30) if enough else 1.0)
     axis = int(np.argmin(cosines))
     return axis if sure or cosines[axis] < ALTERNATING else None
 
