@@ -155,7 +155,6 @@ class _RemovePhaseOffsetInputSpec(_EchoesInputSpec):
 
 class _RemovePhaseOffsetOutputSpec(TraitedSpec):
     phase = File(exists=True, desc='wrapped phase without its offset [rad]')
-    offset = File(exists=True, desc='phase at an echo time of zero [rad]')
 
 
 class RemovePhaseOffset(SimpleInterface):
@@ -172,11 +171,10 @@ class RemovePhaseOffset(SimpleInterface):
         offset = phase_offset(
             images.read(inputs.unwrapped_difference),
             phase,
-            images.read_echoes(inputs.magnitude),
+            images.read_echoes(inputs.magnitude, 2),
             inputs.echo_times_s,
             images.read_grid(inputs.phase),
         )
-        self._results['offset'] = images.write(offset, inputs.phase, runtime.cwd, 'offset')
         self._results['phase'] = images.write(
             remove_offset(phase, offset), inputs.phase, runtime.cwd, 'phase'
         )
