@@ -201,7 +201,7 @@ def open_dataset(bids_dir: str | Path) -> Dataset:
     description = root / 'dataset_description.json'
     if not root.is_dir():
         raise InputError(f'The dataset folder {root} does not exist; check bids_dir.')
-    if not description.is_file():
+    if not description.is_file() and not description.is_symlink():
         raise InputError(
             f'{root} holds no dataset_description.json; bids_dir must be the root of a BIDS '
             'dataset, and that file needs at least Name and BIDSVersion.'
@@ -322,7 +322,13 @@ def _labels(folder: Path, prefix: str) -> list[str]:
     labels = []
     for path in _entries(folder):
         label = path.name.removeprefix(prefix)
-        if path.name.startswith(prefix) and path.is_dir():
+        if path.name.startswith(prefix) and path.is_symlink() and not path.exists():
+            LOGGER.warning(
+                '%s is left out: it is a link whose target is missing; fetch it, or bind the '
+                'folder that it points to.',
+                path,
+            )
+        elif path.name.startswith(prefix) and path.is_dir():
             if LABEL.fullmatch(label):
                 labels.append(label)
             else:

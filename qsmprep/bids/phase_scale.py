@@ -322,8 +322,12 @@ def _text(limits: tuple[float, float]) -> str:
 
 def _no_range(images: list[ImageSummary], what: str) -> InputError:
     widest = max(images, key=lambda x: x.maximum - x.minimum)
+    advice = 'Give the values that stand for -pi and pi with --phase-range LOW HIGH'
+    turns = [shown for image in images if (shown := turn(image.sample))]
+    if len(turns) == len(images):
+        low, high = min(low for low, _ in turns), max(high for _, high in turns)
+        advice += f' (those at which all echoes wrap: --phase-range {low:.5g} {high:.5g})'
     return InputError(
         f'{widest.path}: phase values from {widest.minimum:.5g} to {widest.maximum:.5g} {what}. '
-        'Give the values that stand for -pi and pi with --phase-range LOW HIGH, or store '
-        'radians and set Units to "rad" in the sidecar.'
+        f'{advice}, or store radians and set Units to "rad" in the sidecar.'
     )

@@ -177,6 +177,22 @@ def test_radians_beyond_pi_are_wrapped(head, to_stored):
     assert 'they are wrapped to +-pi' in judge(head)
 
 
+@pytest.mark.parametrize(
+    ('maker', 'to_stored'),
+    [
+        ('Canon', siemens),
+        ('UIH', lambda x: np.rint(x / PI * 4096)),
+        ('Philips', lambda x: np.rint(498 * x / PI) - 2),
+        (None, lambda x: np.rint(1000 * x)),
+    ],
+)
+def test_the_range_of_an_unknown_scale_is_named_and_works(head, maker, to_stored):
+    head.each('phase', to_stored, np.int16, ['Units'], Manufacturer=maker)
+    said = judge(head)
+    low, high = re.search(r'at which all echoes wrap: --phase-range (\S+) (\S+)\)', said).groups()
+    assert judge(head, phase_range=(float(low), float(high))) == ''
+
+
 def test_one_echo_in_another_scale_is_refused(head):
     head.store(3, 'phase', head.load(3, 'phase') / PI)
     assert re.search('refused: .*echo-3_part-phase.* wraps between -0.99', judge(head))

@@ -182,14 +182,16 @@ def test_only_the_folders_of_the_participant_are_read(tiny_dataset, monkeypatch)
     assert {name for name in read if name.startswith('sub-')} == {'sub-01'}
 
 
-def test_links_to_participants_and_loops_are_no_trouble(tiny_dataset, tmp_path):
+def test_links_to_participants_and_loops_are_no_trouble(tiny_dataset, tmp_path, caplog):
     tiny_dataset.add('sub-01')
     (tiny_dataset.root / 'sub-01').rename(tmp_path / 'elsewhere')
     (tiny_dataset.root / 'sub-01').symlink_to(tmp_path / 'elsewhere')
     (tmp_path / 'elsewhere' / 'anat' / 'loop').symlink_to(tmp_path / 'elsewhere')
     (tiny_dataset.root / 'sub-02').symlink_to('sub-02')
     dataset = open_dataset(tiny_dataset.root)
+    (tiny_dataset.root / 'sub-03').symlink_to('nowhere')
     assert dataset.participants() == ['01']
+    assert 'sub-03 is left out: it is a link whose target is missing' in caplog.text
     assert len(dataset.images('01', 'anat', ('MEGRE',))) == 6
 
 
