@@ -210,7 +210,7 @@ class Bench:
             parts = rng.sample(LABELS, rng.randrange(1, 6))
             name = '_'.join([*parts, rng.choice(('MEGRE', 'T2starw', 'megre', ''))])
             path = self.anat / (name + rng.choice(('.nii', '.nii.gz', '.json', '', '.nii.gz.json')))
-            if not path.exists():
+            if not os.path.lexists(path):
                 kind = rng.randrange(5)
                 if kind == 0:
                     path.symlink_to('/dev/zero')
