@@ -8,8 +8,8 @@ import torch
 
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inr.as_published import fit_siren
 from qsmprep.qsm.inr.penalty import edges_inside
-from qsmprep.qsm.inr.published import fit_siren
 from qsmprep.qsm.inr.representation import Siren
 from qsmprep.qsm.inr.windows import PublishedLoss, WindowedDipole, draw_windows
 from qsmprep.qsm.inversion import invert
@@ -20,6 +20,7 @@ GRIDS = {
 }
 WINDOW = (slice(5, 17), slice(8, 21), slice(3, 11))
 SMALL = {'width': 64, 'warm_up': 3, 'epochs': 4, 'learning_rate': 1e-4}
+AS_PUBLISHED = {**SMALL, 'published': True}
 
 
 @pytest.fixture(params=GRIDS, ids=list(GRIDS))
@@ -129,7 +130,7 @@ def test_fit_explains_the_field(smooth):
         mask.numpy(),
         grid,
         'inr-qsm',
-        **{**SMALL, 'warm_up': 20, 'epochs': 40},
+        **{**AS_PUBLISHED, 'warm_up': 20, 'epochs': 40},
         progress=lambda iteration, total, loss: losses.append(loss),
     )
     assert losses[-1] < 0.7 * losses[20]
@@ -140,7 +141,7 @@ def test_fit_explains_the_field(smooth):
 def test_seed_decides(smooth):
     grid, mask, _, field = smooth
     maps = [
-        invert(field.numpy(), mask.numpy(), grid, 'inr-qsm', seed=s, **SMALL).chi_ppm
+        invert(field.numpy(), mask.numpy(), grid, 'inr-qsm', seed=s, **AS_PUBLISHED).chi_ppm
         for s in (0, 0, 1)
     ]
     np.testing.assert_array_equal(maps[0], maps[1])
@@ -149,7 +150,7 @@ def test_seed_decides(smooth):
 
 def test_function_is_the_map_at_voxel_centres_and_smooth_between(smooth):
     grid, mask, _, field = smooth
-    inversion = invert(field.numpy(), mask.numpy(), grid, 'inr-qsm', **SMALL)
+    inversion = invert(field.numpy(), mask.numpy(), grid, 'inr-qsm', **AS_PUBLISHED)
     centres = [np.arange(n) for n in grid.shape]
     inside = mask.numpy()
     values = inversion.function(centres)
@@ -183,12 +184,16 @@ def test_callback_can_cancel(smooth):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        invert(field.numpy(), mask.numpy(), grid, 'inr-qsm', progress=cancel, **SMALL)
+        invert(field.numpy(), mask.numpy(), grid, 'inr-qsm', progress=cancel, **AS_PUBLISHED)
 
 
 def test_a_field_that_is_too_strong_ends_in_an_error(smooth):
     grid, mask, _, field = smooth
     with pytest.raises(ValueError, match='The fit diverged at iteration'):
         invert(
-            field.numpy(), mask.numpy(), grid, 'inr-qsm', **{**SMALL, 'learning_rate': float('inf')}
+            field.numpy(),
+            mask.numpy(),
+            grid,
+            'inr-qsm',
+            **{**AS_PUBLISHED, 'learning_rate': float('inf')},
         )

@@ -1,30 +1,32 @@
-"""INR-QSM: a sine network fitted window by window, with phase compensation."""
+"""INR-QSM: a sine network of coordinates that explains the field of one subject."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import cos, pi, sqrt
 
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate
-from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.classical import Estimate, field_roughness, typical_noise
+from qsmprep.qsm.dipole import Dipole, conjugate_gradients
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inr.as_published import UNIT_PPM, evaluate, fit_siren, network_map
 from qsmprep.qsm.inr.descent import check_loss, with_retries
 from qsmprep.qsm.inr.penalty import edge_weights, edges_inside
 from qsmprep.qsm.inr.representation import Siren
-from qsmprep.qsm.inr.windows import PublishedLoss, Window, WindowedDipole, draw_windows
-from qsmprep.qsm.wiener import wiener
+from qsmprep.qsm.likelihood import calibrate
+from qsmprep.qsm.total_variation import tv
 
-UNIT_PPM = 0.1
-WINDOW_MM = (96.0, 96.0, 48.0)
-LEAST_TISSUE = 0.1
-PERCENTILES = (50.0, 70.0)
-UPDATE_EVERY = 5
-LAST_RATE = 0.02
-CHUNK = 8192
-WARM_UP_BATCH = 512
-WARM_UP_RATE = 5.0
+Progress = Callable[[int, int, float], None]
+
+PERCENTILES = (60.0, 95.0)
+DIFFERENCE_PPM = 0.02
+SOLUTIONS, ITERATIONS, TOLERANCE = 2, 30, 1e-4
+LAYERS, FREQUENCY, FIRST_FREQUENCY = 5, 30.0, 100.0
+WIDEST, WEIGHTS_PER_VOXEL = 512, 2.5
+ADAM_RATE = 1e-3
+LEAST_STEPS = 600
 
 
 def inr_qsm(
@@ -32,217 +34,210 @@ def inr_qsm(
     mask: Tensor,
     grid: Grid,
     *,
-    progress: Callable[[int, int, float], None] | None = None,
+    magnitude: Tensor | None = None,
+    noise: Tensor | None = None,
+    progress: Progress | None = None,
     seed: int = 0,
-    regularisation: float = 0.15,
-    gradient_weight: float = 1.0,
+    published: bool = False,
+    regularisation: float | None = None,
     epochs: int = 20,
+    learning_rate: float | None = None,
+    width: int | None = None,
+    error_share: float | None = None,
     warm_up: int = 5,
-    learning_rate: float = 1e-5,
-    width: int = 512,
+    gradient_weight: float = 1.0,
     compensate: bool = True,
 ) -> Estimate:
-    """INR-QSM as published, within the means of a CPU.
+    r"""INR-QSM: a sine network fitted to the field, with edge-weighted squared differences.
 
-    A sine network of 10 layers is fitted to the field in windows of 96 x 96 x 48 mm by
-    :class:`~qsmprep.qsm.inr.windows.PublishedLoss`. From the field in a window that of the sources
-    outside it is subtracted, as the map of the last update (every 5 epochs) predicts it.
+    The loss is :math:`\|W (D x - f)\|^2 + \lambda \sum \omega |\nabla x|^2` of the whole volume.
+    Its gradient with respect to the network's weights goes through that with respect to the map,
+    which is quadratic: instead of following it in small steps, the map of the least loss is found
+    by conjugate gradients (a Gauss-Newton step in function space), and the network is
+    fitted to it in batches of voxels, hidden layers by Muon and the others by Adam. Under the
+    paper's settings the network does not converge in an hour on a CPU; so it does in minutes.
 
-    As published: network, windows, loss and its weights, edge weights, update of the compensation,
-    Adam with a rate that falls exponentially from 1e-5 to 2e-7. Different, since the published 50
-    epochs of windows at a third of their length see every voxel 1350 times: windows lie side by
-    side, from a new random corner in every epoch; 20 epochs; and in place of another subject's
-    weights a warm-up that fits the network, at five times the rate, to the map of
-    :func:`~qsmprep.qsm.wiener.wiener`, which also stands in for FastQSM in the edge weights.
+    What differs from the paper's settings, which ``published=True`` restores
+    (:func:`~qsmprep.qsm.inr.as_published.fit_siren`): voxel weights and regularisation from
+    the noise; physics of the whole volume in place of windows and phase compensation; edge
+    weights between the 60th and 95th percentile of the map of
+    :func:`~qsmprep.qsm.total_variation.tv`, once renewed; no term on differences of the field
+    error; a network of 5 layers whose first one has finer waves. As far as the scan shows a model
+    error, the map of :func:`~qsmprep.qsm.total_variation.tv` takes the place of that of the least
+    loss: in vivo a closer fit explains the error.
 
     Parameters
     ----------
     field, mask, grid
         See :func:`~qsmprep.qsm.classical.tkd`.
+    magnitude, noise
+        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress
-        Called with the epoch, their number (warm-up included), and the mean loss of the epoch in
-        units of the mean squared field, or of the mean squared initial map.
+        Called with the epoch, their number, and the mean loss of the epoch.
     seed
-        Of the initial weights, the corners and the orders.
-    regularisation, gradient_weight
-        Weights of the squared differences of the map and of the field error.
-    epochs, warm_up
-        Passes over the mask for the field and, before, for the initial map.
+        Of the initial weights and the order of the voxels.
+    published
+        Whether to fit window by window, as the paper does, within the means of a CPU.
+    regularisation
+        Weight of the squared differences; by default the variance of the noise over that of
+        differences of 0.02 ppm (0.15 as published).
+    epochs
+        Passes over the voxels of the mask.
     learning_rate
-        First rate of Adam in the fit. When it diverges it is tried again with a quarter.
+        First rate of the hidden layers, by default 0.0013 (1e-5 as published). When the fit
+        diverges it is tried again with a quarter.
     width
-        Units of a hidden layer.
-    compensate
-        Whether to compensate the phase; without, the map shows what that is worth.
+        Units of a hidden layer, by default as many as give the network 2.5 weights a voxel,
+        64 to 512 (512 as published).
+    error_share
+        See :func:`~qsmprep.qsm.total_variation.tv`.
+    warm_up, gradient_weight, compensate
+        Of the paper's settings alone, see :func:`~qsmprep.qsm.inr.as_published.fit_siren`.
 
     References
     ----------
-    Zhang et al. 2024, 10.1016/j.media.2024.103173.
+    Zhang et al. 2024, 10.1016/j.media.2024.103173; Muon: Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon.
 
     """
-    network = fit_siren(
-        field,
-        mask,
-        grid,
-        progress=progress,
-        seed=seed,
-        regularisation=regularisation,
-        gradient_weight=gradient_weight,
-        epochs=epochs,
-        warm_up=warm_up,
-        learning_rate=learning_rate,
-        width=width,
-        compensate=compensate,
-    )
+    chosen = {
+        'regularisation': regularisation,
+        'learning_rate': learning_rate or (1e-5 if published else 0.04 / FREQUENCY),
+        'width': width or (WIDEST if published else _width(mask)),
+        'error_share': 0.0,
+    }
+    if published:
+        chosen['regularisation'] = 0.15 if regularisation is None else regularisation
+        network = fit_siren(
+            field,
+            mask,
+            grid,
+            regularisation=chosen['regularisation'],
+            gradient_weight=gradient_weight,
+            epochs=epochs,
+            warm_up=warm_up,
+            learning_rate=chosen['learning_rate'],
+            width=chosen['width'],
+            compensate=compensate,
+            seed=seed,
+            progress=progress,
+        )
+    else:
+        with torch.no_grad():
+            wanted, found = _least_loss(
+                field, mask, grid, magnitude, noise, regularisation, error_share
+            )
+        chosen |= found
+
+        def fit(rate: float) -> Siren:
+            return _imitate(wanted, mask, grid, chosen['width'], epochs, rate, seed, progress)
+
+        network = with_retries(fit, chosen['learning_rate'])
 
     @torch.no_grad()
-    def evaluate(positions: list[Tensor]) -> Tensor:
-        values = _evaluate(network, torch.cartesian_prod(*positions))
+    def function(positions: list[Tensor]) -> Tensor:
+        values = evaluate(network, torch.cartesian_prod(*positions))
         return values.view([len(p) for p in positions])
 
-    return Estimate(_map(network, mask), {}, function=evaluate)
+    return Estimate(network_map(network, mask), chosen, function=function)
 
 
-def fit_siren(
+def _width(mask: Tensor) -> int:
+    """Multiple of 64 that gives the hidden layers about WEIGHTS_PER_VOXEL weights a voxel."""
+    units = sqrt(WEIGHTS_PER_VOXEL * float(mask.sum()) / (LAYERS - 2))
+    return min(max(64 * round(units / 64), 64), WIDEST)
+
+
+def _least_loss(
     field: Tensor,
     mask: Tensor,
     grid: Grid,
-    *,
-    regularisation: float,
-    gradient_weight: float,
-    epochs: int,
-    warm_up: int,
-    learning_rate: float,
+    magnitude: Tensor | None,
+    noise: Tensor | None,
+    regularisation: float | None,
+    error_share: float | None,
+) -> tuple[Tensor, dict[str, float]]:
+    """Map of the least loss [ppm], zero outside the mask, and what was chosen on the way."""
+    scan = {'magnitude': magnitude, 'noise': noise}
+    first = tv(field, mask, grid, error_share=error_share, **scan)
+    share = first.chosen['error_share']
+    dipole = Dipole(grid, device=field.device, dtype=field.dtype)
+    spectra, weight = calibrate(field, mask, dipole, **scan)
+    inside = mask.to(field.dtype)
+    power = inside if weight is None else weight.square()
+    level = spectra.noise**0.5 if noise is None else typical_noise(noise, mask)
+    level = max(level, field_roughness(field, mask) / 8)
+    if regularisation is None:
+        regularisation = (level / DIFFERENCE_PPM) ** 2
+    chosen = {'regularisation': regularisation, 'error_share': share}
+    chi, edges = first.chi, edges_inside(mask, grid.voxel_size)
+    target = inside * dipole.adjoint(power * field)
+    for _ in range(SOLUTIONS if share < 1 else 0):
+        weights = edge_weights(chi, edges, *PERCENTILES)
+
+        def normal(x: Tensor, weights: list[Tensor] = weights) -> Tensor:
+            data = dipole.adjoint(power * dipole.forward(x))
+            return inside * (data + regularisation * _roughness_gradient(x, weights))
+
+        chi = conjugate_gradients(normal, target, chi, iterations=ITERATIONS, tolerance=TOLERANCE)
+    return (1 - share) * chi + share * first.chi, chosen
+
+
+def _roughness_gradient(image: Tensor, weights: list[Tensor]) -> Tensor:
+    """Half the gradient of the weighted sum of squared differences."""
+    pull = torch.zeros_like(image)
+    for axis, weight in enumerate(weights):
+        flow = image.diff(dim=axis) * weight
+        pull.narrow(axis, 0, flow.shape[axis]).sub_(flow)
+        pull.narrow(axis, 1, flow.shape[axis]).add_(flow)
+    return pull
+
+
+def _imitate(
+    wanted: Tensor,
+    mask: Tensor,
+    grid: Grid,
     width: int,
-    compensate: bool = True,
-    seed: int = 0,
-    progress: Callable[[int, int, float], None] | None = None,
-    initial_weights: dict[str, Tensor] | None = None,
+    epochs: int,
+    rate: float,
+    seed: int,
+    progress: Progress | None,
 ) -> Siren:
-    """Network of :func:`inr_qsm`, whose parameters these are.
-
-    Parameters
-    ----------
-    initial_weights
-        State of a network that was fitted to another subject; takes the place of the warm-up.
-
-    """
-    operator = WindowedDipole(Dipole(grid, device=field.device, dtype=field.dtype))
-    start = wiener(field, mask, grid).chi
-    edges = edges_inside(mask, grid.voxel_size)
-    weights = edge_weights(start, edges, *PERCENTILES)
-    weights = [w * e for w, e in zip(weights, edges, strict=True)]
-    loss = PublishedLoss(operator, mask, weights, regularisation, gradient_weight)
-    if initial_weights is not None:
-        warm_up = 0
-
-    def fit(rate: float) -> Siren:
-        generator = torch.Generator(field.device).manual_seed(seed)
-        network = Siren(grid, width=width, generator=generator)
-        if initial_weights is not None:
-            network.load_state_dict(initial_weights)
-        run = _Run(network, generator, rate, warm_up + epochs, progress)
-        run.imitate(start, mask, warm_up)
-        run.explain(field, mask, loss, epochs, compensate)
-        return network
-
-    return with_retries(fit, learning_rate)
-
-
-class _Run:
-    """State of one fit: the network, its source of numbers, and what it reports."""
-
-    def __init__(
-        self,
-        network: Siren,
-        generator: torch.Generator,
-        rate: float,
-        total: int,
-        progress: Callable[[int, int, float], None] | None,
-    ) -> None:
-        self.network, self.generator, self.rate = network, generator, rate
-        self.total, self.progress, self.done = total, progress, 0
-
-    def imitate(self, image: Tensor, mask: Tensor, epochs: int) -> None:
-        """Fit an image, a random batch of voxels a step."""
-        optimiser = torch.optim.Adam(self.network.parameters())
-        places = mask.nonzero()
-        wanted = image[mask] / UNIT_PPM
-        power, losses = wanted.square().mean(), []
-        for epoch in range(epochs):
-            order = torch.randperm(len(places), generator=self.generator, device=places.device)
-            errors = []
-            for step, chosen in enumerate(order.split(WARM_UP_BATCH)):
-                done = (epoch + step * WARM_UP_BATCH / len(places)) / epochs
-                self._set_rate(optimiser, WARM_UP_RATE, done)
-                error = (self.network(places[chosen].float()) - wanted[chosen]).square().mean()
+    """Fit a network to a map [ppm], a random batch of voxels a step."""
+    generator = torch.Generator(wanted.device).manual_seed(seed)
+    network = Siren(
+        grid,
+        layers=LAYERS,
+        width=width,
+        frequency=FREQUENCY,
+        first_frequency=FIRST_FREQUENCY,
+        generator=generator,
+    )
+    hidden = list(network.weights)[1:-1]
+    rest = [p for p in network.parameters() if all(p is not h for h in hidden)]
+    optimisers = [
+        torch.optim.Muon(hidden, lr=rate, weight_decay=0, momentum=0.9),
+        torch.optim.Adam(rest, lr=ADAM_RATE, betas=(0.9, 0.99)),
+    ]
+    first_rates = (rate, ADAM_RATE)
+    places, values = mask.nonzero(), wanted[mask] / UNIT_PPM
+    batch = min(16 * width, 1 + len(places) * epochs // LEAST_STEPS)
+    power, losses = values.square().mean(), []
+    for epoch in range(epochs):
+        order = torch.randperm(len(places), generator=generator, device=places.device)
+        errors = []
+        for step, chosen in enumerate(order.split(batch)):
+            done = (epoch + step * batch / len(places)) / epochs
+            for optimiser, first in zip(optimisers, first_rates, strict=True):
+                optimiser.param_groups[0]['lr'] = first * (0.01 + 0.99 * (1 + cos(pi * done)) / 2)
                 optimiser.zero_grad()
-                error.backward()
+            error = (network(places[chosen].float()) - values[chosen]).square().mean()
+            error.backward()
+            for optimiser in optimisers:
                 optimiser.step()
-                errors.append(error.detach())
-            self._report(losses, torch.stack(errors).mean() / power)
-
-    def explain(
-        self, field: Tensor, mask: Tensor, loss: PublishedLoss, epochs: int, compensate: bool
-    ) -> None:
-        """Fit a field, a window a step."""
-        edges = loss.operator.dipole.grid.voxel_size
-        size = tuple(max(round(w / v), 1) for w, v in zip(WINDOW_MM, edges, strict=True))
-        optimiser = torch.optim.Adam(self.network.parameters())
-        power, losses = field[mask].square().mean(), []
-        for epoch in range(epochs):
-            self._set_rate(optimiser, 1.0, epoch / epochs)
-            if compensate and epoch % UPDATE_EVERY == 0:
-                chi = _map(self.network, mask)
-                predicted = loss.operator.dipole.forward(chi)
-            values = []
-            for window in draw_windows(mask, size, LEAST_TISSUE, self.generator):
-                target = field[window]
-                if compensate:
-                    target = target - loss.operator.compensation(chi, predicted, window)
-                optimiser.zero_grad()
-                values.append(self._backward(loss, target, mask, window))
-                optimiser.step()
-            self._report(losses, torch.stack(values).mean() / power)
-
-    def _backward(
-        self, loss: PublishedLoss, target: Tensor, mask: Tensor, window: Window
-    ) -> Tensor:
-        """Loss of a window; its gradient goes into the network.
-
-        The network is evaluated twice, so that no more than a chunk is held.
-        """
-        inside = mask[window]
-        corner = torch.tensor([side.start for side in window], device=mask.device)
-        places = (inside.nonzero() + corner).float()
-        chi = torch.zeros_like(target)
-        with torch.no_grad():
-            chi[inside] = _evaluate(self.network, places)
-        value, gradient = loss(chi, target, window)
-        pull = UNIT_PPM * gradient[inside]
-        for chunk, part in zip(places.split(CHUNK), pull.split(CHUNK), strict=True):
-            self.network(chunk).backward(part)
-        return value
-
-    def _set_rate(self, optimiser: torch.optim.Adam, factor: float, done: float) -> None:
-        """Let the rate fall exponentially, to LAST_RATE of it where the share done is one."""
-        optimiser.param_groups[0]['lr'] = factor * self.rate * LAST_RATE**done
-
-    def _report(self, losses: list[float], loss: Tensor) -> None:
-        self.done += 1
-        losses.append(float(loss))
-        check_loss(losses, self.rate)
-        if self.progress is not None:
-            self.progress(self.done, self.total, losses[-1])
-
-
-def _evaluate(network: Siren, places: Tensor) -> Tensor:
-    """Susceptibility [ppm] at positions (N, 3), chunk by chunk."""
-    return UNIT_PPM * torch.cat([network(chunk) for chunk in places.split(CHUNK)])
-
-
-@torch.no_grad()
-def _map(network: Siren, mask: Tensor) -> Tensor:
-    chi = torch.zeros(mask.shape, device=mask.device)
-    chi[mask] = _evaluate(network, mask.nonzero().float())
-    return chi
+            errors.append(error.detach())
+        losses.append(float(torch.stack(errors).mean() / power))
+        check_loss(losses, rate)
+        if progress is not None:
+            progress(epoch + 1, epochs, losses[-1])
+    return network

@@ -130,6 +130,8 @@ class Siren(nn.Module):
         Units of a hidden layer.
     frequency
         Factor w0 in front of every sine's argument.
+    first_frequency
+        That of the first layer, where it differs.
     generator
         Source of the initial weights.
     hidden_dtype
@@ -148,12 +150,13 @@ class Siren(nn.Module):
         layers: int = 10,
         width: int = 512,
         frequency: float = 40.0,
+        first_frequency: float | None = None,
         generator: torch.Generator,
         hidden_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         device = generator.device
-        self.frequency = frequency
+        self.frequencies = [first_frequency or frequency, *[frequency] * (layers - 2)]
         self.hidden_dtype = hidden_dtype or hidden_precision(device)
         voxel_size = torch.tensor(grid.voxel_size, device=device)
         shape = torch.tensor(grid.shape, dtype=torch.float32, device=device)
@@ -171,8 +174,8 @@ class Siren(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Values (N,) at positions (N, 3) in voxels from the centre of the first one."""
-        w0 = self.frequency
-        layers = [(w0 * w, w0 * b) for w, b in zip(self.weights, self.biases, strict=True)][:-1]
+        hidden = zip(self.frequencies, self.weights, self.biases, strict=False)
+        layers = [(w0 * w, w0 * b) for w0, w, b in hidden]
         scaled = (positions - self._centre) * self._scale
         hidden = functional.linear(scaled, *layers[0]).sin()
         hidden = hidden.to(self.hidden_dtype)
