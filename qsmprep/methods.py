@@ -253,11 +253,12 @@ INVERSIONS = _table(
     Method(
         'inr-qsm',
         'qsmprep.qsm.inr.published:inr_qsm',
-        'the published INR-QSM: a sine network fitted in windows, an hour on a CPU '
-        '([inr.md](inr.md))',
+        'INR-QSM: a sine network of coordinates, fitted to the scan in minutes '
+        '([inr.md](inr.md)); `published=true` fits it window by window, in an hour',
         'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '
-        'window by window, with phase compensation [@inrqsm]',
+        'with edge-weighted squared differences [@inrqsm]',
         citation='inrqsm',
+        needs=('noise', 'magnitude'),
         gives=('function',),
     ),
     Method(
@@ -275,8 +276,8 @@ INVERSIONS = _table(
     Method(
         'diffusion-qsm',
         'qsmprep.qsm.diffusion.published:diffusion_qsm',
-        'the published Diffusion-QSM on the same prior: 220 passes in windows, about an hour on a '
-        'CPU',
+        'Diffusion-QSM on the same prior ([diffusion.md](diffusion.md)); `published=true` runs '
+        'its 220 passes in windows, about an hour on a CPU',
         'Diffusion-QSM, ancestral sampling of a diffusion prior with data consistency at every '
         'step and time travel [@diffusionqsm]',
         citation='diffusionqsm',
@@ -285,7 +286,8 @@ INVERSIONS = _table(
     Method(
         'dm-qsm',
         'qsmprep.qsm.diffusion.published:dm_qsm',
-        'the published DM-QSM on the same prior, hours on a CPU',
+        'DM-QSM on the same prior ([diffusion.md](diffusion.md)); `published=true` takes hours '
+        'on a CPU',
         'DM-QSM, posterior sampling of a diffusion prior [@dmqsm; @dps]',
         citation='dmqsm',
         needs=('noise', 'magnitude', 'prior'),
