@@ -111,6 +111,9 @@ def combine_echoes(
 ) -> FieldMap:
     """Field of least variance: the weighted mean of the echoes' fields, weights (TE x magnitude)^2.
 
+    A nonlinear fit of the complex signal is no better in the core of the brain and worse at its
+    rim, where phase is wrong rather than noisy (benchmarks/fieldmap.py).
+
     Parameters
     ----------
     unwrapped
