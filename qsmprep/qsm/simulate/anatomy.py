@@ -242,7 +242,7 @@ def label_head(head: LabelledHead, axes: Axes) -> Tensor:
     tissues = lookup.to(axes.device)[source]
     bottom = int(torch.nonzero((tissues > 0).any(0).any(0))[0])
     tissues[:, :, :bottom] = tissues[:, :, bottom : bottom + 1]
-    tissues = _with_fat(tissues, source, head)
+    tissues = _with_fat(tissues, source)
     _add_meninges(tissues)
     return _resample_labels(tissues, head.affine, axes)
 
@@ -254,7 +254,7 @@ def _add_meninges(tissues: Tensor) -> None:
     tissues[outside & (brain > 0.05)] = int(Tissue.CSF)
 
 
-def _with_fat(tissues: Tensor, source: Tensor, head: LabelledHead) -> Tensor:
+def _with_fat(tissues: Tensor, source: Tensor) -> Tensor:
     """Subcutaneous fat: what lies between skin and skull above the eyes."""
     eyes = torch.nonzero(source == 506)
     if len(eyes):
