@@ -160,3 +160,29 @@ def test_what_pdf_leaves_at_the_rim_is_reckoned_as_noise(head):
     assert not result.noise[~mask].any()
     eroded = remove_background(local + background, mask, grid, 'vsharp', noise=noise)
     np.testing.assert_array_equal(eroded.noise, noise * eroded.mask)
+
+
+@pytest.mark.parametrize('radius', [3.5, 5, 8])
+@pytest.mark.parametrize('noisy', [False, True])
+def test_few_voxels_are_no_reason_to_explode(head, radius, noisy):
+    grid, _, local, background = head
+    field = local + background
+    mask = (points_mm(grid) ** 2).sum(0) < radius**2
+    noise = np.full(mask.shape, 0.1) if noisy else None
+    found = remove_background(field, mask, grid, noise=noise).local_field[mask]
+    assert np.isfinite(found).all()
+    assert np.std(found) < np.std(field[mask])
+
+
+def test_a_field_does_not_change_with_the_scale_of_its_object(head):
+    grid, mask, local, background = head
+    for method in ('pdf', 'vsharp'):
+        fields = []
+        for scale in (0.2, 0.01):
+            small = Grid(grid.shape, [scale * v for v in grid.voxel_size], grid.b0_direction)
+            result = remove_background(local + background, mask, small, method)
+            assert result.parameters['length_scale'] == pytest.approx(26 * scale / 20, rel=0.01)
+            error = (result.local_field - local)[result.mask]
+            assert np.std(error) < 1.1 * LIMITS[method] * np.std(local[result.mask])
+            fields.append(result.local_field)
+        np.testing.assert_allclose(*fields, atol=1e-3 * np.std(local))

@@ -36,10 +36,11 @@ def test_largest_component():
         largest_component(np.zeros((3, 3, 3)))
 
 
-def test_reliable_mask_keeps_veins_and_drops_the_sinus(brain):
+def test_reliable_mask_keeps_dephased_voxels_and_drops_random_phase(brain):
     quality = np.full(brain.shape, 0.9, dtype=np.float32)
-    quality[20, 20, 14:26] = 0.2
-    quality[14:26, 14:26, :9] = 0.5
+    quality[20, 20, 14:26] = 0.02
+    quality[14:26, 28:, 20:] = 0.2
+    quality[14:26, 14:26, :9] = 0.02
     quality[:5] = np.nan
     mask = reliable_mask(brain, quality, (1, 1, 1))
     assert mask[20, 20, 14:26].all()

@@ -11,12 +11,13 @@ method keeps only what it can treat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from qsmprep.methods import choose
+from qsmprep.qsm.background.box import relative_size
 from qsmprep.qsm.background.pdf import pdf, rim_error
 from qsmprep.qsm.background.sharp import vsharp
 from qsmprep.qsm.grid import Grid
@@ -103,6 +104,9 @@ def remove_background(
 ) -> BackgroundRemoval:
     """Remove the background by any method.
 
+    Lengths in millimetres hold for objects of 34 ml and more; in smaller ones (animals,
+    specimens) they are scaled with the cube root of the volume.
+
     Parameters
     ----------
     total_field, mask, grid
@@ -135,6 +139,9 @@ def remove_background(
         raise ValueError('The mask is empty: there is no field to separate.')
     whole = mask if tissue is None else mask | (np.asarray(tissue) > 0)
     whole = ndimage.binary_fill_holes(whole)
+    # fields do not change with the scale of an object: lengths in mm are those in larger ones
+    scale = relative_size(whole, grid.voxel_size)
+    grid = replace(grid, voxel_size=tuple(size / scale for size in grid.voxel_size))
     local_field, kept = chosen.run(
         total_field, mask, grid, whole, scan={'noise': noise}, **settings
     )
@@ -144,4 +151,7 @@ def remove_background(
         noise = noise * valid
         if 'rim noise' in chosen.gives:
             noise = np.hypot(noise, rim_error(local_field, valid, kept, grid))
-    return BackgroundRemoval(local_field, valid, kept, {'method': method, **settings}, noise)
+    record = {'method': method, **settings}
+    if scale < 1:
+        record['length_scale'] = scale
+    return BackgroundRemoval(local_field, valid, kept, record, noise)

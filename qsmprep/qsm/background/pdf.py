@@ -11,6 +11,7 @@ from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
 
 LOCAL_WAVENUMBER = 1 / 6
 COARSEST_MM = 4.5
+RESIDUAL = 1e-3
 RIM_ERROR = 4.0
 RIM_MM = 1.0
 DEEP_MM = 6.0
@@ -47,7 +48,8 @@ def pdf(
         Standard deviation of the field in its unit; none when None.
     iterations, coarsest_iterations
         Steps of conjugate gradients on each level, and on the coarsest; more would fit the local
-        field.
+        field. They end earlier where the residual of the normal equations has fallen to a
+        thousandth.
     margin_mm
         Room for sources around the mask [mm]. Farther ones are seen through the periodic images,
         which also lie outside the mask.
@@ -131,11 +133,14 @@ def _fit_sources(
     gradient = project(field - _filtered(sources, dipole))
     direction = gradient.copy()
     power = float(np.vdot(gradient, gradient))
+    least = RESIDUAL**2 * power
     for _ in range(iterations):
-        if power == 0:
-            break
         image = project(_filtered(direction, dipole))
-        step = np.float32(power / float(np.vdot(direction, image)))
+        curvature = float(np.vdot(direction, image))
+        # on small masks the fit is exact before the last step, and round-off would take over
+        if power <= least or curvature <= 0:
+            break
+        step = np.float32(power / curvature)
         sources += step * direction
         gradient -= step * image
         power, previous = float(np.vdot(gradient, gradient)), power
@@ -156,9 +161,9 @@ def _filtered(image: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
 
 
 def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid, tissue: np.ndarray) -> float:
-    """Robust standard deviation of the local field, by V-SHARP."""
+    """Robust SD of the local field by V-SHARP; of few voxels, that of the total field."""
     local, kept = vsharp(field, inside, grid, tissue)
-    return robust_sd(local[kept & inside]) + 1e-30
+    return robust_sd(local[kept & inside]) or robust_sd(field[inside]) or 1.0
 
 
 def robust_sd(values: np.ndarray) -> float:

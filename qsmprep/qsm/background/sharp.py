@@ -41,8 +41,7 @@ def vsharp(
         The mask, and tissue whose field is unknown: no background source lies there.
     max_radius_mm, min_radius_mm
         Radii [mm], in steps of a voxel but at least 1 mm. Voxels closer to the edge of the mask
-        than the smallest radius are dropped. The smallest radius is at least the longest edge of
-        a voxel.
+        than the smallest radius are dropped. Both are at least the longest edge of a voxel.
     threshold
         Spatial frequencies whose filter gain is below this are set to zero.
 
@@ -57,6 +56,7 @@ def vsharp(
 
     """
     smallest = max(min_radius_mm, *grid.voxel_size)
+    max_radius_mm = max(max_radius_mm, *grid.voxel_size)
     if not 0 < smallest <= max_radius_mm:
         raise ValueError(
             f'V-SHARP needs 0 < smallest radius <= largest radius, '
