@@ -97,6 +97,8 @@ def test_sidecars_tell_all_that_was_done(philips):
     assert len(sidecar['Sources']) == 4
     assert all(source.startswith('bids:raw:sub-01/anat/') for source in sidecar['Sources'])
     assert sidecar['PhaseProcessing']['OffsetRemoval'] == 'MCPC-3D-S'
+    assert sidecar['PhaseProcessing']['BipolarReadout'].startswith('unknown')
+    assert json.loads((anat / 'sub-01_R2starmap.json').read_text())['Relaxometry']['NoiseSD'] > 0
     assert sidecar['Masking']['BrainExtraction']['Method'] == 'deepbet'
     assert sidecar['BackgroundFieldRemoval']['Method'] == 'pdf'
     inversion = sidecar['DipoleInversion']
