@@ -47,7 +47,7 @@ class BipolarRamp:
     """
 
     axis: int
-    slopes_rad: tuple[float, float, float]
+    slopes_rad: tuple[float, ...]
     constant_rad: float
     span_rad: float
     confidence: float

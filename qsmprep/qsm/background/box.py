@@ -9,7 +9,7 @@ from scipy.sparse.linalg import cg
 LARGE_MM = 20.0
 
 
-def relative_size(tissue: np.ndarray, voxel_size: tuple[float, float, float]) -> float:
+def relative_size(tissue: np.ndarray, voxel_size: tuple[float, ...]) -> float:
     """Size of an object by its volume, one for a ball of 20 mm and all that is larger.
 
     Lengths that were found on heads (radii, margins, the width of a rim) hold for smaller objects
