@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from pathlib import Path
 
 from qsmprep.bids.derivatives import write_json
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import write_whole
 from qsmprep.cli import exit_codes
 from qsmprep.cli.records import read_record
 
@@ -41,16 +43,18 @@ def run_group(output_dir: Path) -> int:
         return exit_codes.FAILURE
     names = [measure.key for measure in MEASURES]
     table = output_dir / 'group_qsm.tsv'
-    with table.open('w', newline='') as stream:
-        writer = csv.DictWriter(
-            stream,
-            ['acquisition', 'participant_id', 'status', *names],
-            delimiter='\t',
-            restval='n/a',
-            extrasaction='ignore',
-        )
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline='')
+    writer = csv.DictWriter(
+        text,
+        ['acquisition', 'participant_id', 'status', *names],
+        delimiter='\t',
+        restval='n/a',
+        extrasaction='ignore',
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    content = text.getvalue().encode(errors='replace')
+    write_whole(table, lambda stream: stream.write(content))
     dictionary = {m.key: {'Description': m.description, 'Units': m.unit} for m in MEASURES}
     write_json(output_dir / 'group_qsm.json', dictionary)
     print(table)

@@ -119,7 +119,7 @@ def keep_earlier(output_dir: Path, record: dict) -> None:
         LOGGER.warning('%s What earlier runs did is not taken over.', error)
         return
     record['acquisitions'] += [
-        acquisition
+        acquisition | {'implausible': []}  # was told by the run that made it
         for acquisition in earlier['acquisitions']
         if acquisition['stem'] not in stems and acquisition['status'] == 'completed'
     ]

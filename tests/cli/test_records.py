@@ -118,6 +118,16 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
     assert '9e+03 Hz, beyond 1000 Hz' in told
 
 
+def test_the_group_is_gathered_whatever_names_hold(tmp_path, capsys):
+    record = _record('a')
+    record['acquisitions'][0] |= {'stem': '<script>alert\ud800\t', 'quality': {'chi_sd_ppb': 'x'}}
+    (tmp_path / 'logs').mkdir()
+    (tmp_path / 'logs' / 'sub-01.json').write_text(json.dumps(record))
+    assert run_group(tmp_path) == 0
+    assert (tmp_path / 'group_qsm.tsv').read_bytes().count(b'\n') == 2
+    assert '<script>alert' not in (tmp_path / 'group.html').read_text()
+
+
 @pytest.mark.parametrize('text', ['', 'Node: x', CRASH[:60], CRASH[:200], '\0\0\0'])
 def test_crash_files_cut_short_are_no_trouble(tmp_path, text):
     (tmp_path / 'crash-1.txt').write_text(text)
