@@ -11,6 +11,7 @@ import traceback
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from qsmprep.bids.acquisitions import (
     Acquisition,
@@ -102,7 +103,7 @@ def run_participants(settings: Settings, command: str) -> int:
         _validate(settings.inputs.bids_dir)
 
     try:
-        reserved = [] if _is_rehearsal(settings) else _take_work_folder(settings, participants)
+        reserved = None if _is_rehearsal(settings) else _take_work_folder(settings, participants)
     except (InputError, OSError) as error:
         LOGGER.error('%s', error)
         return exit_codes.FAILURE
@@ -129,12 +130,12 @@ def run_participants(settings: Settings, command: str) -> int:
             write_record(output_dir, record)
         records[participant] = record
     code = _run_jobs(jobs, records, settings, device, run_uuid)
-    for stream in reserved:
-        stream.close()
+    if reserved is not None:
+        reserved.close()
     return code
 
 
-def _take_work_folder(settings: Settings, participants: list[str]) -> list:
+def _take_work_folder(settings: Settings, participants: list[str]) -> BinaryIO:
     """Reserve the work folder, and take out what is not wanted or damaged."""
     execution = settings.execution
     reserved = lock(execution.work_dir, participants)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 import shutil
-import socket
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from qsmprep.bids.derivatives import node_name
 from qsmprep.bids.errors import InputError
@@ -19,14 +17,17 @@ from qsmprep.bids.files import write_whole
 
 LOGGER = logging.getLogger('qsmprep')
 GRAPH = 'qsmprep_wf'
+LOCK = '.qsmprep.lock'
 SEAL = 'sealed.json'
 """In the folder of a node that has ended: size and CRC-32 of each file that it left."""
 CHUNK_BYTES = 2**22
 
 
-def lock(work_dir: Path, participants: Iterable[str]) -> list[TextIO]:
+def lock(work_dir: Path, participants: Iterable[str]) -> BinaryIO:
     """
     Reserve a work folder for some participants, for as long as this process lives.
+
+    Each participant is one byte of one file, so that thousands need one file handle.
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ def lock(work_dir: Path, participants: Iterable[str]) -> list[TextIO]:
 
     Returns
     -------
-    list of file
-        To be kept; closing one ends its reservation.
+    file
+        To be kept; closing it ends the reservation.
 
     Raises
     ------
@@ -46,24 +47,20 @@ def lock(work_dir: Path, participants: Iterable[str]) -> list[TextIO]:
         If another run works on one of the participants there.
 
     """
-    held = []
+    stream = (work_dir / LOCK).open('ab')
     for label in participants:
-        stream = (work_dir / f'.sub-{label}.lock').open('a+')
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, zlib.crc32(label.encode()))
+        except (BlockingIOError, PermissionError):
+            stream.close()
             raise InputError(
-                f'sub-{label} is being processed in the work folder {work_dir} by another run '
-                f'({stream.read().strip()}); wait for its end, or choose another with --work-dir.'
+                f'sub-{label} is being processed in the work folder {work_dir} by another run; '
+                'wait for its end, or choose another with --work-dir.'
             ) from None
         except OSError as error:
             LOGGER.info('%s cannot be reserved (%s).', work_dir, error)
-        stream.truncate(0)
-        stream.write(f'process {os.getpid()} on {socket.gethostname()}')
-        stream.flush()
-        held.append(stream)
-    return held
+            break
+    return stream
 
 
 def participant_folder(work_dir: Path, participant: str) -> Path:

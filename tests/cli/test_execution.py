@@ -90,3 +90,24 @@ def test_a_plugin_file_that_cannot_be_used_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_plugin(path)
+
+
+def test_one_process_is_a_way_out_where_workers_cannot_be_started(tmp_path):
+    """As the message on an error before the first node advises."""
+    (tmp_path / 'plugin.yml').write_text('plugin: Linear')
+    execution = Execution(work_dir=tmp_path / 'work', plugin_file=tmp_path / 'plugin.yml')
+    configure_nipype(execution, tmp_path / 'crash')
+    workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))
+    survivor = pe.Node(niu.Function(function=_touch), name='survivor')
+    survivor.inputs.path = str(tmp_path)
+    failing = pe.Node(niu.Function(function=_fail), name='failing')
+    failing.inputs.how = 'raise'
+    workflow.add_nodes([survivor])
+    assert run_workflow(workflow, execution).ok
+    workflow.add_nodes([failing])
+    outcome = run_workflow(workflow, execution)
+    assert not outcome.ok
+    assert 'wf.survivor' in outcome.finished
+    assert [read_crash(path)['node'] for path in (tmp_path / 'crash').glob('crash-*.txt')] == [
+        'wf.failing'
+    ]
