@@ -13,6 +13,7 @@ where it cannot be mounted (they need root).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import os
@@ -146,11 +147,15 @@ def kill_below(node: str, wanted: str):
     def inject(case: Case) -> int | str:
         process = case.start()
 
-        def victims():
-            everybody = descendants(process.pid)
-            return reached(case, node)() and [p for p, name in everybody.items() if wanted in name]
+        def strike() -> bool:
+            everybody = descendants(process.pid) if reached(case, node)() else {}
+            for victim in [pid for pid, name in everybody.items() if wanted in name][-1:]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    return True
+            return False
 
-        os.kill(until(victims)[-1], signal.SIGKILL)
+        until(strike)
         return wait(process)
 
     return inject
