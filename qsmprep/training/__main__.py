@@ -27,7 +27,7 @@ from qsmprep.training.pictures import LEVELS_PPM, draw_log, draw_pictures, draw_
 from qsmprep.training.trainer import Trainer, denoising_error
 
 CPU_BATCHES = ((48, 2), (48, 2), (48, 2), (64, 1))
-GPU_BATCHES = ((48, 32), (64, 16))
+GPU_BATCHES = ((96, 8),)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         record = {'steps': str(trainer.number), 'seed': str(trainer.seed)}
         save(trainer, args.out, record)
         row = {'step': trainer.number, 'minutes': round(minutes, 2)}
-        row['loss'] = round(sum(losses) / len(losses), 5)
+        row['loss'] = round(float(sum(losses)) / len(losses), 5)
         for level in LEVELS_PPM:
             error = denoising_error(trainer.average, validation, level)
             row[f'{level:g} ppm'] = round(error, 5)

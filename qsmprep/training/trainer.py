@@ -58,12 +58,15 @@ class Trainer:
         )
         self.seed, self.device, self.number = seed, torch.device(device), 0
 
-    def step(self, windows: Maps) -> float:
-        """Learn from a batch; returns its weighted denoising error, about 1 for a zero network."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.number)
+    def step(self, windows: Maps) -> Tensor:
+        """Learn from a batch; returns its weighted denoising error, about 1 for a zero network.
+
+        The error stays on the device: who reads its value waits for the step to end.
+        """
+        seed = self.seed * 1_000_003 + self.number
         chi = windows.chi.to(self.device)
-        sigma = self._draw_sigma(len(chi), generator)
-        noise = noise_like(chi, generator)
+        sigma = self._draw_sigma(len(chi), torch.Generator().manual_seed(seed))
+        noise = noise_like(chi, torch.Generator(self.device).manual_seed(seed))
         unit = self.network.architecture.sigma_data_ppm
         weight = (sigma**2 + unit**2) / (sigma * unit) ** 2
         noisy = chi + sigma.reshape(-1, 1, 1, 1, 1) * noise
@@ -73,7 +76,7 @@ class Trainer:
         self.optimiser.zero_grad()
         loss.backward()
         self._update()
-        return loss.item()
+        return loss.detach()
 
     def _draw_sigma(self, number: int, generator: torch.Generator) -> Tensor:
         """Noise levels [ppm]: mostly those at which anatomy is decided, the rest evenly in log."""
@@ -83,7 +86,8 @@ class Trainer:
         common = middle + spread * torch.randn(number, generator=generator)
         even = low + (high - low) * torch.rand(number, generator=generator)
         choose = torch.rand(number, generator=generator) < EVEN_NOISE
-        return torch.where(choose, even, common).clamp(low, high).exp().to(self.device)
+        level = torch.where(choose, even, common).clamp(low, high).exp()
+        return level.to(self.device, non_blocking=True)
 
     def _update(self) -> None:
         self.number += 1
@@ -94,9 +98,8 @@ class Trainer:
         self.optimiser.step()
         keep = (1 - 1 / self.number) ** (1 / AVERAGE_OVER)
         with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
-            for mean, latest in pairs:
-                mean.lerp_(latest, 1 - keep)
+            average, latest = (list(n.parameters()) for n in (self.average, self.network))
+            torch._foreach_lerp_(average, latest, 1 - keep)
 
     def state_dict(self) -> dict:
         """All that :meth:`load_state_dict` needs."""
@@ -118,7 +121,8 @@ class Trainer:
 
 def noise_like(chi: Tensor, generator: torch.Generator) -> Tensor:
     """White noise of unit variance where a map is not zero, which tells a network the mask."""
-    return torch.randn(chi.shape, generator=generator).to(chi) * (chi != 0)
+    noise = torch.randn(chi.shape, generator=generator, device=generator.device)
+    return noise.to(chi) * (chi != 0)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ def flat_maps(number, seed):
 
 def test_training_removes_noise_that_the_maps_do_not_hold():
     trainer = Trainer(SMALL, seed=0)
-    first = trainer.step(flat_maps(4, 0))
+    first = float(trainer.step(flat_maps(4, 0)))
     losses = [trainer.step(flat_maps(4, n)) for n in range(1, 200)]
     assert first == pytest.approx(1, rel=0.4)
     assert sum(losses[-20:]) / 20 < 0.65

@@ -199,7 +199,11 @@ class LabelledHead:
 
     def bounds(self, labels: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest corner of some labels, or of all that is not air [mm]."""
-        found = self.labels != 0 if labels is None else np.isin(self.labels, labels)
+        wanted = np.ones(int(self.labels.max()) + 1, dtype=bool)
+        if labels is not None:
+            wanted[:] = np.isin(np.arange(len(wanted)), labels)
+        wanted[0] = False
+        found = wanted[self.labels]
         low, high = [], []
         for axis in range(3):
             others = tuple(a for a in range(3) if a != axis)

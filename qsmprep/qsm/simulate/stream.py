@@ -9,24 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
 from qsmprep.qsm.simulate import _field_of_view
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, brain_mask
 from qsmprep.qsm.simulate.lesions import LESIONS
-from qsmprep.qsm.simulate.susceptibility import correlated_noise, cortical_layers, draw_tissues
+from qsmprep.qsm.simulate.susceptibility import cortical_layers, draw_tissues
+from qsmprep.qsm.simulate.texture import draw_holes, draw_texture, integer, uniform
 
 __all__ = ['Maps', 'Specimen', 'draw_windows', 'make_specimen', 'window_stream']
 
 SPECIMEN_VOXEL_MM = (0.6, 0.9)
-WINDOW_VOXEL_MM = (0.5, 3.0)
+WINDOW_VOXEL_MM = (0.4, 4.0)
+COARSEST_EDGE_MM = 2.5
 DEPTH_MM = 8.0
 LEVELS = 3
-LEAST_TISSUE = 0.1
-TEXTURE_GAIN = 0.64
-"""Together with the draws below it brings gradients and spectra to those of COSMOS maps at 1 mm."""
 
 
 class Specimen(NamedTuple):
@@ -40,11 +38,23 @@ class Specimen(NamedTuple):
         negative outside and cut at 8 mm.
     voxel_size
         Isotropic voxel size of the first level [mm].
+    places
+        Voxels (n, 3) of the last level that lie in the brain, on the CPU.
 
     """
 
     levels: tuple[Tensor, ...]
     voxel_size: float
+    places: Tensor
+
+    @classmethod
+    def of(cls, stack: Tensor, voxel_size: float) -> Specimen:
+        """Make a specimen of the first of its levels, in any precision."""
+        levels = [stack.half()]
+        for _ in range(LEVELS - 1):
+            stack = functional.avg_pool3d(stack[None], 2)[0]
+            levels.append(stack.half())
+        return cls(tuple(levels), voxel_size, torch.nonzero(stack[2] > 0).cpu())
 
 
 class Maps(NamedTuple):
@@ -57,7 +67,7 @@ class Maps(NamedTuple):
 def make_specimen(
     head: LabelledHead | None, generator: torch.Generator, device: torch.device | str = 'cpu'
 ) -> Specimen:
-    """Simulate one individual: region values, veins and lesions anew.
+    """Simulate one individual: region values, cortical layers, veins, lesions and mask anew.
 
     Parameters
     ----------
@@ -69,28 +79,38 @@ def make_specimen(
         Where to compute and to keep the result.
 
     """
-    low, high = SPECIMEN_VOXEL_MM
-    voxel = low + (high - low) * float(torch.rand((), generator=generator))
+    voxel = uniform(*SPECIMEN_VOXEL_MM, generator)
     axes = _field_of_view(head, (voxel,) * 3, None, False, device)
-    lesions = [kind for kind in LESIONS if torch.rand((), generator=generator) < 0.5]
-    labels, chi, texture_sd = draw_tissues(head, axes, lesions=lesions, generator=generator)
-    chi += cortical_layers(labels, axes, (1, 1, 1))
-    mask = brain_mask(labels, axes.voxel_size)
-    stack = torch.stack([chi * mask, texture_sd * mask, _depth(mask, voxel)])
-    levels = [stack.half()]
-    for _ in range(LEVELS - 1):
-        stack = functional.avg_pool3d(stack[None], 2)[0]
-        levels.append(stack.half())
-    return Specimen(tuple(levels), voxel)
+    lesions = [kind for kind in LESIONS if uniform(0, 1, generator) < 0.25]
+    veins = math.exp(uniform(-1.5, 0.3, generator))
+    labels, chi, texture_sd = draw_tissues(
+        head, axes, lesions=lesions, veins=veins, generator=generator
+    )
+    chi += uniform(0.4, 1.5, generator) * cortical_layers(labels, axes, (1, 1, 1))
+    mask = brain_mask(labels, axes.voxel_size, uniform(3, 9, generator))
+    return Specimen.of(torch.stack([chi * mask, texture_sd * mask, _depth(mask, voxel)]), voxel)
 
 
 def _depth(mask: Tensor, voxel: float) -> Tensor:
     """Distance to the surface of a mask [mm], positive inside, within a voxel or two."""
-    coarse = (functional.avg_pool3d(mask[None].float(), 2, ceil_mode=True)[0] > 0.5).cpu().numpy()
-    inside, outside = distance_transform_edt(coarse), distance_transform_edt(~coarse)
-    depth = torch.from_numpy((inside - outside).astype(np.float32)).to(mask.device) * 2 * voxel
+    coarse = functional.avg_pool3d(mask[None].float(), 2, ceil_mode=True)[0] > 0.5
+    depth = _distance(coarse, 2 * voxel) - _distance(~coarse, 2 * voxel)
     depth = functional.interpolate(depth[None, None], size=mask.shape, mode='trilinear')[0, 0]
     return depth.clamp(-DEPTH_MM, DEPTH_MM)
+
+
+def _distance(inside: Tensor, voxel: float) -> Tensor:
+    """Distance of voxels to the nearest that is not inside [mm], exact up to 8 mm and cut there."""
+    reach = math.ceil(DEPTH_MM / voxel)
+    square = inside * float((reach + 1) ** 2)
+    for axis, n in enumerate(inside.shape):
+        nearest = square.clone()
+        for step in range(1, min(reach, n - 1) + 1):
+            for start, origin in ((step, 0), (0, step)):
+                part = nearest.narrow(axis, start, n - step)
+                torch.minimum(part, square.narrow(axis, origin, n - step) + step**2, out=part)
+        square = nearest
+    return (square.sqrt() * voxel).clamp(max=DEPTH_MM)
 
 
 def draw_windows(
@@ -102,12 +122,14 @@ def draw_windows(
 ) -> Maps:
     """Cut windows out of specimens, turned, stretched, resampled, and textured.
 
-    Each has a voxel size of its own (0.5-3 mm, half of them anisotropic), any orientation, an
-    affine and an elastic deformation, a gain of 0.6-1.6, and may hold a further lesion of up to
-    1.2 ppm of either sign. The mask's edge is eroded by up to 6 mm. Values are partial
-    volumes; the texture, whose spectrum varies, and what a reconstruction leaves as noise are
-    added on the window's own grid, so that they reach up to its highest frequency. As the field
-    leaves the mean susceptibility open, a small constant is added.
+    Each has a voxel size of its own (0.4-4 mm, half of them anisotropic), any orientation, an
+    affine and an elastic deformation, a gain of 0.6-1.6, and may hold further lesions of -3 to
+    1.5 ppm. The mask's edge is eroded by up to 5 mm, and there may be holes in it. Values are
+    partial volumes; the texture, whose kind and spectrum vary, and what a reconstruction leaves as
+    noise are added on the window's own grid, so that they reach up to its highest frequency. As
+    the field leaves the mean susceptibility open, a small constant is added.
+
+    On an accelerator nothing here waits for it.
 
     Parameters
     ----------
@@ -123,12 +145,10 @@ def draw_windows(
         Edge lengths of the voxels [mm], where they are not to be drawn.
 
     """
-    windows = []
-    while len(windows) < number:
-        specimen = specimens[_integer(len(specimens), generator)]
-        window = _window(specimen, tuple(shape), voxel_size, generator)
-        if (window.chi != 0).float().mean() > LEAST_TISSUE:
-            windows.append(window)
+    windows = [
+        _window(specimens[integer(len(specimens), generator)], tuple(shape), voxel_size, generator)
+        for _ in range(number)
+    ]
     return Maps(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
 
 
@@ -168,7 +188,7 @@ def window_stream(
         for i in range(newest - pool, newest):
             if i not in individuals:
                 generator = _generator(seed, 0, i)
-                head = heads[_integer(len(heads), generator)]
+                head = heads[integer(len(heads), generator)]
                 individuals[i] = make_specimen(head, generator, device)
         individuals.pop(newest - pool - 1, None)
         edge, count = batches[number % len(batches)]
@@ -189,109 +209,96 @@ def _window(
 ) -> Maps:
     device = specimen.levels[0].device
     voxel_size = voxel_size or _draw_voxel_size(generator)
-    points, edges = _draw_points(specimen, shape, voxel_size, generator)
-    chi, texture_sd, depth = _sample(specimen, points, edges, min(voxel_size))
+    chi, texture_sd, depth = _cut(specimen, shape, voxel_size, generator)
     axes = Axes(shape, tuple(voxel_size), device=device)
-    gain = math.exp(_uniform(math.log(0.6), math.log(1.6), generator))
-    chi = gain * chi + _draw_texture(axes, texture_sd, generator)
-    if _uniform(0, 1, generator) < 0.15:
-        chi = _with_lesion(chi, axes, generator)
+    fields = torch.Generator(device).manual_seed(integer(2**62, generator))
+    gain = math.exp(uniform(math.log(0.6), math.log(1.6), generator))
+    chi = gain * chi + draw_texture(axes, texture_sd, depth, generator, fields)
+    if uniform(0, 1, generator) < 0.1:
+        for _ in range(1 + integer(4, generator)):
+            chi = _with_lesion(chi, axes, generator)
     chi = chi + 0.008 * float(torch.randn((), generator=generator))
-    erosion = max(0.0, _uniform(-3, 6, generator))
-    chi = torch.where(depth > erosion, chi, 0.0)
-    return Maps(chi[None, None], torch.tensor(voxel_size, device=device)[None])
+    inside = depth > max(0.0, uniform(-4, 5, generator))
+    if uniform(0, 1, generator) < 0.1:
+        inside &= ~draw_holes(axes, generator, fields)
+    return Maps((chi * inside)[None, None], _moved(torch.tensor(voxel_size), device)[None])
+
+
+def _moved(small: Tensor, device: torch.device) -> Tensor:
+    """A small array from the CPU on the device, without waiting for what the device does."""
+    return small.to(device, non_blocking=True)
 
 
 def _draw_voxel_size(generator: torch.Generator) -> list[float]:
     low, high = WINDOW_VOXEL_MM
-    base = math.exp(_uniform(math.log(low), math.log(2.0), generator))
+    base = math.exp(uniform(math.log(low), math.log(COARSEST_EDGE_MM), generator))
     voxel_size = [base] * 3
-    if _uniform(0, 1, generator) < 0.5:
-        voxel_size[_integer(3, generator)] *= _uniform(1, 3, generator)
+    if uniform(0, 1, generator) < 0.5:
+        voxel_size[integer(3, generator)] *= uniform(1, 3, generator)
     return [min(v, high) for v in voxel_size]
 
 
-def _draw_points(
+def _cut(
     specimen: Specimen,
     shape: tuple[int, int, int],
     voxel_size: Sequence[float],
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Places (X, Y, Z, 3) of a window's voxel centres in a specimen, and the edges of a voxel.
+) -> Tensor:
+    """Means of a specimen's channels over the voxels of a window (3, X, Y, Z).
 
-    Both in mm from the specimen's corner; the edges (3, 3) are those before the elastic part.
+    The window lies anywhere in the brain, turned, stretched and bent.
     """
     device = specimen.levels[0].device
+    level = min(int(math.log2(max(min(voxel_size) / specimen.voxel_size, 1))), LEVELS - 1)
+    spacing = specimen.voxel_size * 2**level
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     stretch = torch.exp(0.08 * torch.randn(3, generator=generator))
-    edges = (torch.tensor(voxel_size)[:, None] * rotation * stretch).to(device)
+    edges = torch.tensor(voxel_size)[:, None] * rotation * stretch
+    place = specimen.places[integer(len(specimen.places), generator)]
+    centre = (place + torch.rand(3, generator=generator)) * specimen.voxel_size * 2 ** (LEVELS - 1)
+
     offsets = [torch.arange(n, device=device) - (n - 1) / 2 for n in shape]
-    points = torch.stack(torch.meshgrid(*offsets, indexing='ij'), -1) @ edges
+    points = torch.stack(torch.meshgrid(*offsets, indexing='ij'), -1) @ _moved(edges, device)
+    reach = (edges.abs() * torch.tensor(shape)[:, None]).sum(0) / 2
     for _ in range(3):
         wave = torch.randn(3, generator=generator)
-        wave *= 2 * math.pi / (_uniform(25, 80, generator) * wave.norm())
+        wave *= 2 * math.pi / (uniform(25, 80, generator) * wave.norm())
         shift = 0.8 * torch.randn(3, generator=generator)
-        phase = _uniform(0, 2 * math.pi, generator)
-        points = points + torch.sin(points @ wave.to(device) + phase)[..., None] * shift.to(device)
-    coarse = specimen.levels[-1]
-    inside = torch.nonzero(coarse[2] > 0)
-    centre = inside[_integer(len(inside), generator)] + torch.rand(3, generator=generator).to(
-        device
-    )
-    return points + centre * (specimen.voxel_size * 2 ** (LEVELS - 1)), edges
+        phase = uniform(0, 2 * math.pi, generator)
+        bend = torch.sin(points @ _moved(wave, device) + phase)
+        points = points + bend[..., None] * _moved(shift, device)
+        reach += shift.abs()
 
-
-def _sample(specimen: Specimen, points: Tensor, edges: Tensor, smallest: float) -> Tensor:
-    """Means of a specimen's channels over the voxels at some points (3, X, Y, Z)."""
-    level = min(int(math.log2(max(smallest / specimen.voxel_size, 1))), LEVELS - 1)
-    spacing = specimen.voxel_size * 2**level
-    position, edges = points / spacing - 0.5, edges / spacing
     volume = specimen.levels[level]
-    size = torch.tensor(volume.shape[1:], device=points.device)
-    margin = edges.abs().sum(0) / 2 + 1
-    low = (position.amin((0, 1, 2)) - margin).floor().long().clamp(min=0)
-    high = (position.amax((0, 1, 2)) + margin).ceil().long() + 1
-    low = torch.minimum(low, size - 2)
-    high = torch.maximum(torch.minimum(high, size), low + 2)
-    crop = volume[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]].float()[None]
-    parts = [max(1, min(4, round(n))) for n in edges.norm(dim=1).tolist()]
+    size = torch.tensor(volume.shape[1:])
+    low = ((centre - reach) / spacing - 2).floor().long().clamp(min=0).minimum(size - 2)
+    high = ((centre + reach) / spacing + 2).ceil().long().minimum(size).maximum(low + 2)
+    crop = volume[tuple(map(slice, (0, *low.tolist()), (3, *high.tolist())))].float()[None]
+    # voxel indices, then -1 to 1 between the first and the last voxel centre of the crop
+    scale = 2 / (high - low - 1)
+    points = points * _moved(scale / spacing, device)
+    parts = [max(1, min(4, round(n))) for n in (edges.norm(dim=1) / spacing).tolist()]
     total = 0.0
     for index in itertools.product(*(range(n) for n in parts)):
         share = torch.tensor([(i + 0.5) / n - 0.5 for i, n in zip(index, parts, strict=True)])
-        where = 2 * (position + share.to(edges.device) @ edges - low) / (high - low - 1) - 1
+        origin = ((centre + share @ edges) / spacing - 0.5 - low) * scale - 1
+        where = points + _moved(origin, device)
         total = total + functional.grid_sample(
             crop, where.flip(-1)[None], align_corners=True, padding_mode='border'
         )
     return total[0] / math.prod(parts)
 
 
-def _draw_texture(axes: Axes, sd: Tensor, generator: torch.Generator) -> Tensor:
-    """Texture of the tissue and what a reconstruction leaves as noise [ppm]."""
-    gain = TEXTURE_GAIN * math.exp(0.35 * float(torch.randn((), generator=generator)))
-    contrast = torch.exp(_uniform(0, 0.7, generator) * correlated_noise(axes, generator))
-    exponent = _uniform(2.6, 4.0, generator)
-    texture = gain * contrast * sd * correlated_noise(axes, generator, exponent)
-    noise = 0.0015 * abs(float(torch.randn((), generator=generator)))
-    return texture + noise * correlated_noise(axes, generator, _uniform(0, 2, generator))
-
-
 def _with_lesion(chi: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
-    """Add an ellipsoid of either sign with a soft border."""
-    value = _uniform(-1.2, 1.2, generator)
+    """Add an ellipsoid, of calcium or of blood, with a soft border."""
+    value = math.exp(uniform(math.log(0.05), math.log(3), generator))
+    value = -value if uniform(0, 1, generator) < 0.5 else min(value, 1.5)
     square = 0.0
     for axis in range(3):
-        radius = math.exp(_uniform(math.log(1.5), math.log(8), generator))
+        radius = math.exp(uniform(math.log(1.0), math.log(8), generator))
         x = axes.coordinates(axis)
-        centre = float(x[_integer(len(x), generator)])
+        centre = uniform(-0.5, 0.5, generator) * len(x) * axes.voxel_size[axis]
         shape = [-1 if a == axis else 1 for a in range(3)]
         square = square + (((x - centre) / max(radius, axes.voxel_size[axis])) ** 2).reshape(shape)
-    share = torch.sigmoid((1 - square) * _uniform(1.5, 8, generator))
+    share = torch.sigmoid((1 - square) * uniform(1.5, 8, generator))
     return chi + share * (value - chi)
-
-
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def _integer(n: int, generator: torch.Generator) -> int:
-    return int(torch.randint(n, (), generator=generator))

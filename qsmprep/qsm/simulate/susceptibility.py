@@ -195,17 +195,19 @@ def draw_tissues(
     axes: Axes,
     *,
     lesions: Sequence[str] = (),
-    veins: bool = True,
+    veins: float = 1.0,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Tissues of a head, their susceptibility without texture, and the SD of that texture.
 
     Parameters
     ----------
-    head, lesions, veins, generator
+    head, lesions, generator
         See :func:`make_phantom`.
     axes
         Grid to draw on.
+    veins
+        Number of veins, as a share of the usual one; none at 0.
 
     Returns
     -------
@@ -227,7 +229,7 @@ def draw_tissues(
     paint_lesions(labels, axes, lesions, generator)
     chi, texture_sd = _mean_susceptibility(labels, generator)
     if veins:
-        _add_veins(chi, labels, axes, generator)
+        _add_veins(chi, labels, axes, veins, generator)
     return labels, chi, texture_sd
 
 
@@ -257,28 +259,40 @@ def cortical_layers(labels: Tensor, axes: Axes, factors: Sequence[int]) -> Tenso
     )
 
 
-def _add_veins(chi: Tensor, labels: Tensor, axes: Axes, generator: torch.Generator) -> None:
-    fraction = venous_fraction(labels, axes, generator)
+def _add_veins(
+    chi: Tensor, labels: Tensor, axes: Axes, number: float, generator: torch.Generator
+) -> None:
+    fraction = venous_fraction(labels, axes, generator, number)
     mean = 0.25 + 0.15 * float(torch.rand((), generator=generator, device=generator.device))
     for i in range(len(chi)):
         chi[i] += fraction[i] * (mean - chi[i])
         labels[i][fraction[i] > 0.5] = int(Tissue.VEIN)
 
 
-def correlated_noise(axes: Axes, generator: torch.Generator, exponent: float = 3.2) -> Tensor:
+def correlated_noise(
+    axes: Axes,
+    generator: torch.Generator,
+    exponent: float = 3.2,
+    *,
+    corner: float = 0.02,
+    form: Sequence[Sequence[float]] = ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+) -> Tensor:
     """Gaussian noise whose power falls with spatial frequency.
 
-    The power density is proportional to ``(k0**2 + k**2) ** (-exponent / 2)`` with k0 = 0.02
-    cycles/mm, and has unit variance up to 0.5 cycles/mm, whatever the grid.
+    The power density is proportional to ``(corner**2 + k @ form @ k) ** (-exponent / 2)``, corner
+    in cycles/mm, and has unit variance up to 0.5 cycles/mm, whatever the grid, for a form of unit
+    determinant: all but exactly where that is not a sphere.
     """
-    k0 = 0.02
     k = torch.linspace(0, 0.5, 2001, dtype=torch.float64)
-    density = 4 * math.pi * k**2 * (k0**2 + k**2) ** (-exponent / 2)
+    density = 4 * math.pi * k**2 * (corner**2 + k**2) ** (-exponent / 2)
     total = float(torch.trapezoid(density, k)) * math.prod(axes.voxel_size)
     white = torch.randn(axes.shape, generator=generator, device=generator.device).to(axes.device)
-    squares = [k**2 for k in frequencies(axes.shape, axes.voxel_size, device=axes.device)]
-    response = (k0**2 + squares[0] + squares[1] + squares[2]) ** (-exponent / 4)
-    response /= math.sqrt(total)
+    ks = frequencies(axes.shape, axes.voxel_size, device=axes.device)
+    response = sum((form[i][i] * ks[i] ** 2 for i in range(3)), corner**2)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        if form[i][j]:
+            response = response + 2 * form[i][j] * (ks[i] * ks[j])
+    response = response ** (-exponent / 4) / math.sqrt(total)
     return torch.fft.irfftn(torch.fft.rfftn(white).mul_(response), s=axes.shape)
 
 

@@ -15,7 +15,9 @@ _GUIDE_MM = 1.5
 _CHUNK = 1_500_000
 
 
-def venous_fraction(labels: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
+def venous_fraction(
+    labels: Tensor, axes: Axes, generator: torch.Generator, number: float = 1.0
+) -> Tensor:
     """Share of each voxel that venous blood fills.
 
     Walkers drift along the level surfaces of the smoothed cortical border (pial veins) or along
@@ -30,6 +32,8 @@ def venous_fraction(labels: Tensor, axes: Axes, generator: torch.Generator) -> T
         Grid of the labels; tubes thinner than its voxels become partial volumes.
     generator
         Source of places, directions and radii.
+    number
+        How many veins there are, as a share of the usual number.
 
     Returns
     -------
@@ -39,7 +43,7 @@ def venous_fraction(labels: Tensor, axes: Axes, generator: torch.Generator) -> T
     """
     fraction = torch.zeros(axes.shape, dtype=torch.float32, device=axes.device)
     for kind in ('pial', 'medullary'):
-        guide, starts = _guide(labels, axes, kind, generator)
+        guide, starts = _guide(labels, axes, kind, number, generator)
         if not len(starts):
             continue
         for points, radii in _grow(guide, starts, axes, kind, generator):
@@ -60,7 +64,7 @@ def _coarse(labels: Tensor, axes: Axes, tissues: tuple[Tissue, ...], sigma_mm: f
     return volume
 
 
-def _guide(labels: Tensor, axes: Axes, kind: str, generator: torch.Generator):
+def _guide(labels: Tensor, axes: Axes, kind: str, number: float, generator: torch.Generator):
     """Potential that leads the walkers, and voxels at which they may start [mm]."""
     if kind == 'pial':
         fluid = (Tissue.CSF, Tissue.SINUS, Tissue.BONE, Tissue.AIR)
@@ -78,7 +82,7 @@ def _guide(labels: Tensor, axes: Axes, kind: str, generator: torch.Generator):
     step = torch.tensor(
         [v * s for v, s in zip(axes.voxel_size, strides, strict=True)], device=axes.device
     )
-    count = int(len(places) * float(step.prod()) / 1000 * per_ml)
+    count = int(len(places) * float(step.prod()) / 1000 * per_ml * number)
     if not len(places):
         return potential, places
     draw = torch.randint(len(places), (count,), generator=generator, device=generator.device)
