@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.simulate.stream import Maps
+from qsmprep.qsm.simulate.stream import Maps, to_device
 
 LEARNING_RATE = 2e-3
 WARM_UP = 200
@@ -87,7 +87,7 @@ class Trainer:
         even = low + (high - low) * torch.rand(number, generator=generator)
         choose = torch.rand(number, generator=generator) < EVEN_NOISE
         level = torch.where(choose, even, common).clamp(low, high).exp()
-        return level.to(self.device, non_blocking=True)
+        return to_device(level, self.device)
 
     def _update(self) -> None:
         self.number += 1

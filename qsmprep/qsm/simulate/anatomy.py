@@ -159,7 +159,7 @@ class Nuclei:
     affine: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledHead:
     """A segmented head.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -41,6 +42,7 @@ def _centroid(labels: np.ndarray, numbers: Sequence[int], affine: np.ndarray) ->
     return np.asarray(affine)[:3, :3] @ found.mean(0) + np.asarray(affine)[:3, 3]
 
 
+@lru_cache(maxsize=32)
 def _atlas_to_head(head: LabelledHead) -> np.ndarray:
     """Affine from atlas to head mm through the centroids of the structures that both have.
 

@@ -18,7 +18,7 @@ from qsmprep.qsm.simulate.lesions import LESIONS
 from qsmprep.qsm.simulate.susceptibility import cortical_layers, draw_tissues
 from qsmprep.qsm.simulate.texture import draw_holes, draw_texture, integer, uniform
 
-__all__ = ['Maps', 'Specimen', 'draw_windows', 'make_specimen', 'window_stream']
+__all__ = ['Maps', 'Specimen', 'draw_windows', 'make_specimen', 'to_device', 'window_stream']
 
 SPECIMEN_VOXEL_MM = (0.6, 0.9)
 WINDOW_VOXEL_MM = (0.4, 4.0)
@@ -221,11 +221,13 @@ def _window(
     inside = depth > max(0.0, uniform(-4, 5, generator))
     if uniform(0, 1, generator) < 0.1:
         inside &= ~draw_holes(axes, generator, fields)
-    return Maps((chi * inside)[None, None], _moved(torch.tensor(voxel_size), device)[None])
+    return Maps((chi * inside)[None, None], to_device(torch.tensor(voxel_size), device)[None])
 
 
-def _moved(small: Tensor, device: torch.device) -> Tensor:
+def to_device(small: Tensor, device: torch.device) -> Tensor:
     """A small array from the CPU on the device, without waiting for what the device does."""
+    if device.type == 'cuda':
+        small = small.pin_memory()
     return small.to(device, non_blocking=True)
 
 
@@ -258,15 +260,15 @@ def _cut(
     centre = (place + torch.rand(3, generator=generator)) * specimen.voxel_size * 2 ** (LEVELS - 1)
 
     offsets = [torch.arange(n, device=device) - (n - 1) / 2 for n in shape]
-    points = torch.stack(torch.meshgrid(*offsets, indexing='ij'), -1) @ _moved(edges, device)
+    points = torch.stack(torch.meshgrid(*offsets, indexing='ij'), -1) @ to_device(edges, device)
     reach = (edges.abs() * torch.tensor(shape)[:, None]).sum(0) / 2
     for _ in range(3):
         wave = torch.randn(3, generator=generator)
         wave *= 2 * math.pi / (uniform(25, 80, generator) * wave.norm())
         shift = 0.8 * torch.randn(3, generator=generator)
         phase = uniform(0, 2 * math.pi, generator)
-        bend = torch.sin(points @ _moved(wave, device) + phase)
-        points = points + bend[..., None] * _moved(shift, device)
+        bend = torch.sin(points @ to_device(wave, device) + phase)
+        points = points + bend[..., None] * to_device(shift, device)
         reach += shift.abs()
 
     volume = specimen.levels[level]
@@ -276,13 +278,13 @@ def _cut(
     crop = volume[tuple(map(slice, (0, *low.tolist()), (3, *high.tolist())))].float()[None]
     # voxel indices, then -1 to 1 between the first and the last voxel centre of the crop
     scale = 2 / (high - low - 1)
-    points = points * _moved(scale / spacing, device)
+    points = points * to_device(scale / spacing, device)
     parts = [max(1, min(4, round(n))) for n in (edges.norm(dim=1) / spacing).tolist()]
     total = 0.0
     for index in itertools.product(*(range(n) for n in parts)):
         share = torch.tensor([(i + 0.5) / n - 0.5 for i, n in zip(index, parts, strict=True)])
         origin = ((centre + share @ edges) / spacing - 0.5 - low) * scale - 1
-        where = points + _moved(origin, device)
+        where = points + to_device(origin, device)
         total = total + functional.grid_sample(
             crop, where.flip(-1)[None], align_corners=True, padding_mode='border'
         )
