@@ -16,7 +16,7 @@ from qsmprep.qsm.simulate import _field_of_view
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, brain_mask
 from qsmprep.qsm.simulate.lesions import LESIONS
 from qsmprep.qsm.simulate.susceptibility import cortical_layers, draw_tissues
-from qsmprep.qsm.simulate.texture import draw_holes, draw_texture, integer, uniform
+from qsmprep.qsm.simulate.texture import draw_holes, draw_texture, integer, resolve, uniform
 
 __all__ = ['Maps', 'Specimen', 'draw_windows', 'make_specimen', 'to_device', 'window_stream']
 
@@ -81,13 +81,13 @@ def make_specimen(
     """
     voxel = uniform(*SPECIMEN_VOXEL_MM, generator)
     axes = _field_of_view(head, (voxel,) * 3, None, False, device)
-    lesions = [kind for kind in LESIONS if uniform(0, 1, generator) < 0.25]
-    veins = math.exp(uniform(-1.5, 0.3, generator))
+    lesions = [kind for kind in LESIONS if uniform(0, 1, generator) < 0.2]
+    veins = math.exp(uniform(-1.2, 0.4, generator))
     labels, chi, texture_sd = draw_tissues(
         head, axes, lesions=lesions, veins=veins, generator=generator
     )
     chi += uniform(0.4, 1.5, generator) * cortical_layers(labels, axes, (1, 1, 1))
-    mask = brain_mask(labels, axes.voxel_size, uniform(3, 9, generator))
+    mask = brain_mask(labels, axes.voxel_size, uniform(3, 7, generator))
     return Specimen.of(torch.stack([chi * mask, texture_sd * mask, _depth(mask, voxel)]), voxel)
 
 
@@ -214,7 +214,8 @@ def _window(
     fields = torch.Generator(device).manual_seed(integer(2**62, generator))
     gain = math.exp(uniform(math.log(0.6), math.log(1.6), generator))
     chi = gain * chi + draw_texture(axes, texture_sd, depth, generator, fields)
-    if uniform(0, 1, generator) < 0.1:
+    chi = resolve(chi, axes, generator)
+    if uniform(0, 1, generator) < 0.06:
         for _ in range(1 + integer(4, generator)):
             chi = _with_lesion(chi, axes, generator)
     chi = chi + 0.008 * float(torch.randn((), generator=generator))

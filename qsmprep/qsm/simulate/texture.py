@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from qsmprep.qsm.dipole import frequencies
 from qsmprep.qsm.simulate.anatomy import Axes
 from qsmprep.qsm.simulate.susceptibility import correlated_noise
 
-__all__ = ['draw_holes', 'draw_texture', 'integer', 'uniform']
+__all__ = ['draw_holes', 'draw_texture', 'integer', 'resolve', 'uniform']
 
-TEXTURE_GAIN = 0.70
+TEXTURE_GAIN = 0.75
 """Together with the draws below it brings gradients and spectra to those of COSMOS maps at 1 mm."""
 
 Form = tuple[tuple[float, ...], ...]
@@ -43,14 +44,33 @@ def draw_texture(
     """
     gain = TEXTURE_GAIN * math.exp(0.35 * float(torch.randn((), generator=generator)))
     contrast = torch.exp(uniform(0, 0.5, generator) * correlated_noise(axes, fields))
-    turn = uniform(0, math.pi / 2, generator)
+    turn = uniform(0, 1.2, generator)
     grain = math.cos(turn) * _grain(axes, generator, fields)
     texture = gain * contrast * sd * (grain + math.sin(turn) * _parcels(axes, generator, fields))
-    if uniform(0, 1, generator) < 0.4:
+    if uniform(0, 1, generator) < 0.3:
         texture += _vessels(axes, generator, fields) * (sd > 0)
     noise = 0.0007 + 0.0015 * abs(float(torch.randn((), generator=generator)))
     noise = noise * (1 + max(0.0, uniform(-4, 6, generator)) * torch.exp(-depth.clamp(min=0) / 1.5))
     return texture + noise * correlated_noise(axes, fields, uniform(0, 2, generator))
+
+
+def resolve(chi: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
+    """A map at the resolution that scan and processing leave, not always that of its voxels.
+
+    Interpolation, registration and filters make maps in vivo fall off towards the corners of
+    k-space, where half of its samples lie. Four fifths of the maps are smoothed by up to half a
+    voxel (SD, for each axis), and some lose the corners.
+    """
+    if uniform(0, 1, generator) < 0.2:
+        return chi
+    ks = frequencies(axes.shape, axes.voxel_size, device=axes.device)
+    parts = [(k * v) ** 2 for k, v in zip(ks, axes.voxel_size, strict=True)]
+    common = uniform(0, 0.5, generator)
+    sds = [common * uniform(0.6, 1, generator) for _ in parts]
+    logarithm = sum(-2 * (math.pi * sd) ** 2 * part for sd, part in zip(sds, parts, strict=True))
+    if uniform(0, 1, generator) < 0.3:
+        logarithm = logarithm - (sum(parts) / uniform(0.5, 0.9, generator) ** 2) ** 4
+    return torch.fft.irfftn(torch.fft.rfftn(chi).mul_(torch.exp(logarithm)), s=axes.shape)
 
 
 def draw_holes(axes: Axes, generator: torch.Generator, fields: torch.Generator) -> Tensor:
@@ -104,7 +124,7 @@ def _vessels(axes: Axes, generator: torch.Generator, fields: torch.Generator) ->
 
 def _form(generator: torch.Generator) -> Form:
     """Quadratic form of unit determinant: fields longer in one direction, or shorter in one."""
-    stretch = uniform(-0.7, 1.0, generator)
+    stretch = uniform(-1.0, 1.2, generator)
     lengths = torch.exp(torch.tensor([2 * stretch, -stretch, -stretch]))
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     return tuple(map(tuple, (rotation.T @ (lengths[:, None] * rotation)).tolist()))
