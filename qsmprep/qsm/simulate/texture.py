@@ -44,12 +44,14 @@ def draw_texture(
     """
     gain = TEXTURE_GAIN * math.exp(0.35 * float(torch.randn((), generator=generator)))
     contrast = torch.exp(uniform(0, 0.5, generator) * correlated_noise(axes, fields))
-    turn = uniform(0, 1.2, generator)
-    grain = math.cos(turn) * _grain(axes, generator, fields)
-    texture = gain * contrast * sd * (grain + math.sin(turn) * _parcels(axes, generator, fields))
+    turn = max(0.0, uniform(-0.8, 1.2, generator))
+    texture = math.cos(turn) * _grain(axes, generator, fields)
+    if turn:
+        texture += math.sin(turn) * _parcels(axes, generator, fields)
+    texture *= gain * contrast * sd
     if uniform(0, 1, generator) < 0.3:
         texture += _vessels(axes, generator, fields) * (sd > 0)
-    noise = 0.0007 + 0.0015 * abs(float(torch.randn((), generator=generator)))
+    noise = 0.0018 * abs(float(torch.randn((), generator=generator)))
     noise = noise * (1 + max(0.0, uniform(-4, 6, generator)) * torch.exp(-depth.clamp(min=0) / 1.5))
     return texture + noise * correlated_noise(axes, fields, uniform(0, 2, generator))
 
@@ -58,10 +60,10 @@ def resolve(chi: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
     """A map at the resolution that scan and processing leave, not always that of its voxels.
 
     Interpolation, registration and filters make maps in vivo fall off towards the corners of
-    k-space, where half of its samples lie. Four fifths of the maps are smoothed by up to half a
+    k-space, where half of its samples lie. Three fifths of the maps are smoothed by up to half a
     voxel (SD, for each axis), and some lose the corners.
     """
-    if uniform(0, 1, generator) < 0.2:
+    if uniform(0, 1, generator) < 0.4:
         return chi
     ks = frequencies(axes.shape, axes.voxel_size, device=axes.device)
     parts = [(k * v) ** 2 for k, v in zip(ks, axes.voxel_size, strict=True)]
@@ -79,6 +81,9 @@ def draw_holes(axes: Axes, generator: torch.Generator, fields: torch.Generator) 
 
 
 def _grain(axes: Axes, generator: torch.Generator, fields: torch.Generator) -> Tensor:
+    """A cloudy field, or two drawn-out ones that take turns from place to place."""
+    if uniform(0, 1, generator) < 0.3:
+        return correlated_noise(axes, fields, uniform(2.6, 4.0, generator))
     first, second = (
         correlated_noise(
             axes,
