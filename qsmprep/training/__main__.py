@@ -27,7 +27,7 @@ from qsmprep.training.pictures import LEVELS_PPM, draw_log, draw_pictures, draw_
 from qsmprep.training.trainer import Trainer, denoising_error
 
 CPU_BATCHES = ((48, 2), (48, 2), (48, 2), (64, 1))
-GPU_BATCHES = ((96, 8),)
+GPU_BATCHES = ((96, 4),)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer.load_state_dict(torch.load(args.out / 'checkpoint.pt', map_location=args.device))
     validation = held_out_windows(held_out)
     on_gpu = args.device.startswith('cuda')
+    if on_gpu:
+        torch.backends.cudnn.benchmark = True
+        trainer.network.compile(dynamic=False)
     batches = _Batches(
         training,
         batches=GPU_BATCHES if on_gpu else CPU_BATCHES,
