@@ -73,7 +73,8 @@ def test_new_methods_are_usable_from_the_command_line(tiny_dataset, tmp_path, mo
     assert code == 0
     sidecar = json.loads((out / 'sub-01' / 'anat' / 'sub-01_Chimap.json').read_text())
     assert sidecar['Masking']['BrainExtraction']['Method'] == 'bright'
-    assert sidecar['BackgroundFieldRemoval'] == {'Method': 'demeaned', 'offset_hz': 1.5}
+    assert sidecar['BackgroundFieldRemoval']['Method'] == 'demeaned'
+    assert sidecar['BackgroundFieldRemoval']['offset_hz'] == 1.5
     assert sidecar['DipoleInversion']['share'] == 0.75
     chi, field, mask = (
         images.read(out / 'sub-01' / f'{name}.nii.gz')
