@@ -191,6 +191,20 @@ BACKGROUNDS = _table(
         citation='vsharp',
     ),
     Method(
+        'resharp',
+        'qsmprep.qsm.background.resharp:resharp',
+        'regularised SHARP; a rim of 6 mm is lost',
+        'RESHARP [@resharp]',
+        citation='resharp',
+    ),
+    Method(
+        'ismv',
+        'qsmprep.qsm.background.ismv:ismv',
+        'iterative spherical mean values; a rim of 5 mm is lost',
+        'iterative spherical mean values [@ismv]',
+        citation='ismv',
+    ),
+    Method(
         'lbv',
         'qsmprep.qsm.background.lbv:lbv',
         'Laplacian boundary value method',
