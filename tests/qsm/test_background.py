@@ -43,7 +43,14 @@ def phantom(voxel_size, b0_direction):
 
 
 CASES = [((1, 1, 1), (0, 0, 1)), ((1, 1, 2), (0.3, -0.2, 0.9))]
-LIMITS = {'vsharp': 0.22, 'pdf': 0.47, 'pdf+vsharp': 0.39, 'lbv': 0.35, 'resharp': 0.12, 'ismv': 0.12}
+LIMITS = {
+    'vsharp': 0.22,
+    'pdf': 0.47,
+    'pdf+vsharp': 0.39,
+    'lbv': 0.35,
+    'resharp': 0.12,
+    'ismv': 0.12,
+}
 
 
 @pytest.fixture(scope='module', params=CASES, ids=['isotropic', 'oblique, anisotropic'])
