@@ -1,17 +1,19 @@
 """The samplers on one prior: diffusion, Diffusion-QSM, DM-QSM, their ablations, and the spread.
 
 A head that training holds out is simulated; each sampler is run with and without what its paper
-adds. Time travel is seen in the error. The overlap of the windows is seen at their borders, in a
-block of the head that windows without overlap fill exactly: the mean step from voxel to voxel
-across a border, over that elsewhere; of the error, and of a map drawn without any data. The share
-of voxels whose error lies within one and two of the spread is counted for ``diffusion``, on the
-simulated head with two noise levels.
+adds, and under the settings of its paper; then with each condition that differs from those taken
+back alone. The overlap of the windows is seen at their borders, in a block of the head that windows
+without overlap fill exactly: the mean step from voxel to voxel across a border, over that
+elsewhere; of the error, and of a map drawn without any data. The share of voxels whose error lies
+within one and two of the spread is counted for ``diffusion``, on the simulated head with two noise
+levels.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +21,20 @@ import torch
 from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
-from qsmprep.qsm.diffusion.published import dm_qsm
+from qsmprep.qsm.diffusion import as_published
+from qsmprep.qsm.diffusion import published as diffusion_published
+from qsmprep.qsm.diffusion.weights import load_weights
+from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
+from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.inversion import Inversion, invert
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 
-PARTS = ('samplers', 'windows', 'spread')
+PARTS = ('samplers', 'conditions', 'windows', 'spread')
 WINDOW = 48
 BLOCK = (2 * WINDOW, 2 * WINDOW, WINDOW)
 OVERLAPS = (0, 8)
+BATCH = 4
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--labels', type=Path, required=True, help='folder of label volumes; the last is used')
     add('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     add('--voxel-mm', type=float, default=2.0, help='of the head; 0.7 of that in the block')
-    add('--steps', type=int, default=200, help='steps of the published samplers')
+    add('--steps', type=int, default=48, help="steps under the papers' settings")
     add('--samples', type=int, default=4, help='posterior samples for the spread')
     add('--threads', type=int, default=1)
     return parser
@@ -103,15 +110,19 @@ def seam(image: np.ndarray, mask: np.ndarray, overlap: int) -> float:
 
 def compare_samplers(head: Path, args: argparse.Namespace) -> None:
     """Tabulate and draw all samplers on one head."""
+    published = {'steps': args.steps, 'published': True}
     runs = {
+        'tkd': ('tkd', {}),
+        'tikhonov': ('tikhonov', {}),
         'tv': ('tv', {}),
         'diffusion': ('diffusion', {}),
-        'diffusion-qsm': ('diffusion-qsm', {'steps': args.steps}),
-        'diffusion-qsm, no time travel': ('diffusion-qsm', {'steps': args.steps, 'late_steps': 0}),
-        'dm-qsm': ('dm-qsm', {'steps': args.steps}),
+        'diffusion-qsm': ('diffusion-qsm', {}),
+        'dm-qsm': ('dm-qsm', {}),
+        "diffusion-qsm, paper's settings": ('diffusion-qsm', published),
+        "dm-qsm, paper's settings": ('dm-qsm', published),
     }
     case = simulated(head, args.voxel_mm, 100.0)
-    title = f'Samplers, {args.voxel_mm:g} mm, {args.steps} steps of the published ones'
+    title = f"Samplers, {args.voxel_mm:g} mm, {args.steps} steps under the papers' settings"
     table, maps = Table(title, (*COLUMNS[1:], *COST), []), {}
     for name, (method, parameters) in runs.items():
         inversion, cost = measure(run, case, method, parameters)
@@ -119,6 +130,42 @@ def compare_samplers(head: Path, args: argparse.Namespace) -> None:
         table.add(name, *scores(inversion.chi_ppm, case), cost.cpu_s, cost.wall_s, cost.peak_gb)
     table.write(args.out, 'samplers')
     draw_maps(maps, case, 'samplers', args.out / 'samplers.png')
+
+
+CONDITIONS = {
+    'as it is': {},
+    'no voxel weights': {'noise': None},
+    'field outside the mask: completed': {'error_share': 1.0},
+    'levels from 0.5 ppm': {'HIGHEST_PPM': 0.5},
+    'levels down to 0.01 ppm': {'LOWEST_PPM': 0.01},
+    'tolerance 1': {'TOLERANCE': {'exact': 1.0, 'completed': 1.0}},
+    'windows of 64': {'window': 64},
+    'no time travel': {'late_steps': 0},
+    'time travel on all levels': {'late_steps': 11},
+    '6 levels': {'steps': 6},
+    '50 levels': {'steps': 50},
+}
+"""Departures of Diffusion-QSM from its default; capitals are constants of its module."""
+
+
+def run_under(case: Case, condition: dict) -> np.ndarray:
+    """Map of Diffusion-QSM under a condition."""
+    for name in [name for name in condition if name.isupper()]:
+        setattr(diffusion_published, name, condition[name])
+    parameters = {name: value for name, value in condition.items() if name.islower()}
+    case = replace(case, noise=parameters.pop('noise', case.noise))
+    return run(case, 'diffusion-qsm', parameters).chi_ppm
+
+
+def compare_conditions(head: Path, args: argparse.Namespace) -> None:
+    """Tabulate what each condition of Diffusion-QSM is worth."""
+    case = simulated(head, args.voxel_mm, 100.0)
+    title = f'Conditions of diffusion-qsm, {args.voxel_mm:g} mm'
+    table = Table(title, ('condition', *COLUMNS[2:], 'CPU [s]'), [])
+    for name, condition in CONDITIONS.items():
+        chi, cost = measure(run_under, case, condition)
+        table.add(name, *scores(chi, case), cost.cpu_s)
+    table.write(args.out, 'conditions')
 
 
 def compare_windows(head: Path, args: argparse.Namespace) -> None:
@@ -129,13 +176,12 @@ def compare_windows(head: Path, args: argparse.Namespace) -> None:
     columns = ('map', 'overlap [voxels]', 'seam', 'seam at 48', 'NRMSE [%]', 'XSIM', 'CPU [s]')
     table, drawn, inverted = Table(title, columns, []), {}, {}
     for overlap in OVERLAPS:
-        parameters = {'steps': args.steps, 'window': WINDOW, 'overlap': overlap}
-        chi, cost = measure(draw_from_prior, case, parameters)
+        chi, cost = measure(draw_from_prior, case, args.steps, overlap)
         drawn[f'overlap {overlap}: drawn'] = chi
         seams = (seam(chi, case.mask, overlap), seam(chi, case.mask, 0))
         table.add('drawn', overlap, *seams, None, None, cost.cpu_s)
     for overlap in OVERLAPS:
-        parameters = {'steps': args.steps, 'window': WINDOW, 'overlap': overlap}
+        parameters = {'window': WINDOW, 'overlap': overlap}
         inversion, cost = measure(run, case, 'dm-qsm', parameters)
         chi = inverted[f'overlap {overlap}'] = inversion.chi_ppm
         nrmse, _, _, xsim, _ = scores(chi, case)
@@ -145,10 +191,13 @@ def compare_windows(head: Path, args: argparse.Namespace) -> None:
     draw_windows(drawn, inverted, case, args.out / 'dmqsm-windows.png')
 
 
-def draw_from_prior(case: Case, parameters: dict) -> np.ndarray:
-    """Sample DM-QSM's way, but with no step towards the field."""
+def draw_from_prior(case: Case, steps: int, overlap: int) -> np.ndarray:
+    """Sample DM-QSM's way, under its paper's settings but with no step towards the field."""
     field, mask = torch.from_numpy(case.field), torch.from_numpy(case.mask)
-    return dm_qsm(field, mask, case.grid, guidance=0.0, **parameters).chi.numpy()
+    windows = Windows(WINDOW, overlap, 'uniform')
+    denoise = windowed_denoiser(load_weights(None).denoiser, case.grid, mask, windows, BATCH)
+    dipole = Dipole(case.grid)
+    return as_published.dm_qsm(denoise, field, mask, dipole, guidance=0.0, steps=steps).numpy()
 
 
 def draw_windows(
@@ -190,7 +239,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     head = find_heads(args.labels)[-1]
-    parts = {'samplers': compare_samplers, 'windows': compare_windows, 'spread': compare_spread}
+    parts = {
+        'samplers': compare_samplers,
+        'conditions': compare_conditions,
+        'windows': compare_windows,
+        'spread': compare_spread,
+    }
     for part in args.parts:
         parts[part](head, args)
 
