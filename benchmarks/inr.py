@@ -91,11 +91,12 @@ def compare_losses(table: Table, case: Case) -> None:
 
 
 def compare_published(table: Table, case: Case, args: argparse.Namespace) -> None:
-    """Add rows for inr-qsm: compensation, regularisation, seeds.
+    """Add rows for inr-qsm under its paper's settings: compensation, regularisation, seeds.
 
     The learning rate rises as the width falls, as does the step that a network bears.
     """
     shape = {
+        'published': True,
         'width': args.width,
         'epochs': args.epochs,
         'warm_up': args.warm_up,

@@ -116,6 +116,7 @@ def compare_samplers(head: Path, args: argparse.Namespace) -> None:
         'tikhonov': ('tikhonov', {}),
         'tv': ('tv', {}),
         'diffusion': ('diffusion', {}),
+        'inr-qsm': ('inr-qsm', {}),
         'diffusion-qsm': ('diffusion-qsm', {}),
         'dm-qsm': ('dm-qsm', {}),
         "diffusion-qsm, paper's settings": ('diffusion-qsm', published),
@@ -169,7 +170,7 @@ def compare_conditions(head: Path, args: argparse.Namespace) -> None:
 
 
 def compare_windows(head: Path, args: argparse.Namespace) -> None:
-    """Tabulate and draw DM-QSM in windows with and without overlap."""
+    """Tabulate and draw DM-QSM under its paper's settings in windows with and without overlap."""
     voxel_mm = 0.7 * args.voxel_mm
     case = simulated(head, voxel_mm, 100.0, BLOCK)
     title = f'Windows of DM-QSM, a block of {voxel_mm:g} mm, {args.steps} steps'
@@ -181,7 +182,7 @@ def compare_windows(head: Path, args: argparse.Namespace) -> None:
         seams = (seam(chi, case.mask, overlap), seam(chi, case.mask, 0))
         table.add('drawn', overlap, *seams, None, None, cost.cpu_s)
     for overlap in OVERLAPS:
-        parameters = {'window': WINDOW, 'overlap': overlap}
+        parameters = {'published': True, 'steps': args.steps, 'window': WINDOW, 'overlap': overlap}
         inversion, cost = measure(run, case, 'dm-qsm', parameters)
         chi = inverted[f'overlap {overlap}'] = inversion.chi_ppm
         nrmse, _, _, xsim, _ = scores(chi, case)
