@@ -82,8 +82,17 @@ def named_path(text: str) -> tuple[str, Path]:
 
 
 def parameter(text: str) -> tuple[str, float]:
-    """``NAME=NUMBER``, for argparse; whole numbers stay whole, as counts must be."""
+    """``NAME=NUMBER``, for argparse; whole numbers stay whole, ``true`` and ``false`` are logical.
+
+    Examples
+    --------
+    >>> parameter('steps=12'), parameter('threshold=0.1'), parameter('published=true')
+    (('steps', 12), ('threshold', 0.1), ('published', True))
+
+    """
     name, _, value = text.partition('=')
+    if value in ('true', 'false'):
+        return name, value == 'true'
     try:
         return name, int(value) if re.fullmatch(r'[+-]?\d+', value) else float(value)
     except ValueError:
