@@ -53,9 +53,9 @@ class Processing:
     unwrapping: str = 'romeo'
     brain_extraction: str = 'auto'
     background: str = 'pdf'
-    background_parameters: dict[str, float] = field(default_factory=dict)
+    background_parameters: dict[str, float | bool] = field(default_factory=dict)
     inversion: str = 'tv'
-    inversion_parameters: dict[str, float] = field(default_factory=dict)
+    inversion_parameters: dict[str, float | bool] = field(default_factory=dict)
     posterior_samples: int | None = None
     prior: Path | None = None
     sr_resolution: str | None = None
@@ -175,6 +175,8 @@ def _coerce(value, hint, where: str):
     if is_dataclass(hint) and isinstance(value, dict):
         return _build(hint, value, where)
     if origin in (typing.Union, types.UnionType):
+        if type(value) in arguments:
+            return value
         return _coerce(value, next(a for a in arguments if a is not type(None)), where)
     if origin is tuple and isinstance(value, list):
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments

@@ -53,3 +53,9 @@ def test_the_settings_file_of_the_documentation_can_be_used():
 def test_what_is_wrong_is_named(text, message):
     with pytest.raises(SettingsError, match=message):
         Settings.from_toml(text)
+
+
+def test_parameters_of_methods_can_be_logical():
+    processing = Processing(inversion='dm-qsm', inversion_parameters={'published': True})
+    settings = Settings(processing=processing)
+    assert Settings.from_toml(settings.to_toml()) == settings
