@@ -27,7 +27,8 @@ MAY_MIX = {'aten::copy_', 'aten::_to_copy', 'aten::index', 'aten::index_put_'}
 
 SMALL = Architecture(channels=(4, 8), blocks=(1, 1), embedding=16)
 CHEAP = {
-    'inr-qsm': {'width': 32, 'warm_up': 1, 'epochs': 2},
+    'inr': {'iterations': 20},
+    'inr-qsm': {'width': 16, 'warm_up': 1, 'epochs': 1},
     'diffusion-qsm': {'steps': 3, 'late_steps': 1},
     'dm-qsm': {'steps': 2},
 }
