@@ -81,7 +81,7 @@ def guard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             # else the next file that is opened would take its place
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
         if stream is None:
