@@ -20,13 +20,12 @@ import nibabel as nb
 import numpy as np
 import torch
 
+from qsmprep.qsm.calibration import OFF_CONE, calibrate
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.inversion import invert
-from qsmprep.qsm.likelihood import INCOHERENT
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
 from qsmprep.qsm.simulate import simulate_local_field
-from qsmprep.qsm.spectrum import estimate_spectra
 
 COLUMNS = ('data', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM')
 TIKHONOV = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2)
@@ -162,15 +161,16 @@ def draw(name: str, field, truth, mask, grid, path: Path) -> None:
     dipole = Dipole(grid)
     image, chi = (torch.from_numpy(a.astype(np.float32)) for a in (field, truth))
     inside = torch.from_numpy(mask)
-    spectra = estimate_spectra(image, inside, dipole)
+    spectra = calibrate(image, inside, dipole)
     residual = (image - dipole.forward(chi)) * inside
     k, kernel = dipole.wavenumber(), dipole.kernel.abs()
     error = spectra.model_error + spectra.noise
+    cone = spectra.model_error / OFF_CONE + spectra.noise
     power = {
         'true residual': dipole.transform(residual).abs().square() / inside.sum(),
         'field': dipole.transform(image).abs().square() / inside.sum(),
-        'estimated: all error': error,
-        'estimated: acting as noise': INCOHERENT * spectra.model_error + spectra.noise,
+        'estimated: error on the cone': cone,
+        'estimated: acting as noise': error,
         'estimated: field': kernel.square() * spectra.susceptibility + error,
     }
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout='constrained')

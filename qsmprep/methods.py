@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SCAN = frozenset({
-    'magnitude', 'noise', 'affine', 'device', 'progress', 'seed',
+    'magnitude', 'noise', 'calibration', 'affine', 'device', 'progress', 'seed',
 })  # fmt: skip
 """Arguments that describe the scan or the run: a method gets those that it names."""
 

@@ -77,6 +77,10 @@ def init_inversion_wf(
         Records of both steps.
 
     """
+    parameters = dict(parameters or {})
+    if 'error_share' in INVERSIONS[method].parameters():
+        # background removal takes low frequencies of the local field along, which no scan shows
+        parameters.setdefault('error_share', 1.0)
     workflow = Workflow(name=name)
     workflow.__desc__ = (
         f'Susceptibility was computed with {INVERSIONS[method].sentence}. In tissue without a '
@@ -118,7 +122,7 @@ def init_inversion_wf(
         InvertDipole(
             field_strength_t=field_strength_t,
             method=method,
-            method_parameters=parameters or {},
+            method_parameters=parameters,
             random_seed=random_seed,
             device=device,
             use_gpu=device.startswith('cuda'),

@@ -10,17 +10,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from qsmprep.qsm.calibration import LOWEST, calibrate, typical_noise
 from qsmprep.qsm.dipole import Dipole, frequencies
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.posterior import PosteriorPrecision
-from qsmprep.qsm.spectrum import LOWEST, REFERENCE, estimate_spectra
 
-CONE = 0.05
-FAR_FROM_CONE = 0.15
-FULL_MODEL_ERROR = 0.005
-FITTED_ERROR = (0.035, 0.055)
-LEAKAGE_GAIN = 5.0
 LEAST_ROUGHNESS = 1e-9
 WEIGHTS = (log(1e-5), log(10.0))
 
@@ -88,7 +83,8 @@ def tikhonov(
     With neither magnitude nor noise, W is one everywhere and the solution has a closed form; its
     mean over the padded grid, which the gradient leaves open, is zero. Else W is zero outside the
     mask, where the map is zero too, and conjugate gradients find it. In vivo this costs more than
-    the weights gain (3 to 4 % NRMSE): the closed form is mixed in by :func:`choose_error_share`.
+    the weights gain (3 to 4 % NRMSE): the closed form is mixed in by the share of the model
+    error that :func:`~qsmprep.qsm.calibration.calibrate` finds.
 
     Parameters
     ----------
@@ -117,17 +113,19 @@ def tikhonov(
         raise ValueError(f'The order of the penalty is 0 or 1, not {order}.')
     dipole = Dipole(grid, device=field.device, dtype=field.dtype)
     power = torch.ones_like(dipole.kernel) if order == 0 else gradient_power(dipole)
+    uneven = magnitude is not None or noise is not None
+    if uneven or regularisation is None:
+        calibration = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
     if regularisation is None:
-        likelihood = Likelihood(field, dipole, estimate_spectra(field, mask, dipole, noise))
-        regularisation = _least_expected_error(likelihood, power)
+        regularisation = _least_expected_error(
+            Likelihood(field, calibration, least_noise=2 * field_roughness(field, mask)), power
+        )
     _check_range('regularisation', regularisation, 0)
     chosen = {'regularisation': regularisation}
     response = dipole.kernel / (dipole.kernel.square() + regularisation * power)
     response[0, 0, 0] = 0
     closed = dipole.filter(field, response) * mask
-    share = 1.0
-    if magnitude is not None or noise is not None:
-        share = choose_error_share(None, field, mask, dipole)
+    share = calibration.error_share if uneven else 1.0
     if share == 1:
         return Estimate(closed, chosen)
     weight = data_weight(mask, magnitude, noise, field_roughness(field, mask))
@@ -155,11 +153,6 @@ def _least_expected_error(likelihood: Likelihood, power: Tensor) -> float:
     return exp(minimize_scalar(expected, bounds=WEIGHTS, method='bounded').x)
 
 
-def typical_noise(noise: Tensor, mask: Tensor) -> float:
-    """Median of a noise map [ppm] over the voxels of a mask that were measured."""
-    return float(noise[mask & (noise > 0)].median())
-
-
 def field_roughness(field: Tensor, mask: Tensor) -> float:
     """Robust noise of a field: median of its finest diagonal Haar detail over 0.6745.
 
@@ -178,83 +171,6 @@ def field_roughness(field: Tensor, mask: Tensor) -> float:
     if not values.numel():
         return max(float(field[mask].std(correction=0)), LEAST_ROUGHNESS)
     return max(float(values.median()) / 0.6745, LEAST_ROUGHNESS)
-
-
-def model_error(field: Tensor, mask: Tensor, dipole: Dipole) -> float:
-    """Power of what no susceptibility can explain, over that of susceptibility, at large scales.
-
-    On the cone, where the response is next to nothing, a field has power from three sources:
-    model error (anisotropy, flow, background, phase errors), noise, and the mask, which spreads
-    power from elsewhere. Up to 0.15 cycles/mm the noise is little and :func:`field_roughness`
-    bounds it; what the mask does is seen on the masked field of a first, regularised map. Being
-    too weak, that shows a part: in simulated heads the leakage was 2.6 to 4.6 times as large, and
-    5 times is taken off.
-
-    Returns
-    -------
-    float
-        Ratio of the power spectra of model error and susceptibility; 0 if none is found.
-
-    """
-    inside = mask.to(field.dtype)
-    ratio = _cone_ratio(field, inside, dipole, field_roughness(field, mask))
-    response = dipole.kernel
-    first = dipole.filter(field, response / (response.square() + 0.02)) * inside
-    leakage = _cone_ratio(dipole.forward(first), inside, dipole, 0.0)
-    excess = ratio - LEAKAGE_GAIN * leakage
-    if not excess > 0:
-        return 0.0
-    far = float(response[response.abs() > FAR_FROM_CONE].square().mean())
-    return min(excess / (1 - min(ratio, 0.9)), 1.0) * far
-
-
-def choose_error_share(
-    error_share: float | None, field: Tensor, mask: Tensor, dipole: Dipole
-) -> float:
-    """How far a coloured model error is reckoned with, 0 to 1, as given or measured.
-
-    Measured, it is :func:`model_error` over 0.005, at most 1: zero for a field that the dipole
-    explains, one in vivo (0.04 to 0.05). Simulated fields after background removal have 0.001 to
-    0.015, and exact solutions lose to the filter there. In small volumes, where the leakage that
-    is taken off can hide the error, the ratio C / S of the fitted spectra has the say, the lesser
-    of those at 0.05 and at 0.1 cycles/mm: from 0.035 on the share is above zero, from 0.055 on it
-    is one. Simulated heads without error had at most 0.040 (voxels of 2 x 2 x 4 mm; with few high
-    frequencies the fit errs at 0.1), a crop of 64 mm from a scan in vivo whose leakage hides the
-    error 0.066.
-
-    Raises
-    ------
-    ValueError
-        If what is given is out of range.
-
-    """
-    if error_share is None:
-        spectra = estimate_spectra(field, mask, dipole)
-        k = dipole.wavenumber()
-        ratio = spectra.model_error / spectra.susceptibility
-        near = ((k / centre).log().abs() < 0.1 for centre in (REFERENCE / 2, REFERENCE))
-        fitted = min(float(ratio[bins].mean()) for bins in near)
-        low, high = FITTED_ERROR
-        excess = model_error(field, mask, dipole) / FULL_MODEL_ERROR
-        return min(max(excess, (fitted - low) / (high - low)), 1.0)
-    if not 0 <= error_share <= 1:
-        raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
-    return error_share
-
-
-def _cone_ratio(field: Tensor, inside: Tensor, dipole: Dipole, noise: float) -> float:
-    """Power on the cone over that far from it, averaged over shells up to 0.15 cycles/mm."""
-    centred = (field - (field * inside).sum() / inside.sum()) * inside
-    power = dipole.transform(centred).abs().square() - noise**2 * inside.sum()
-    wavenumber, response = dipole.wavenumber(), dipole.kernel.abs()
-    ratios = []
-    for low in (0.02, 0.05, 0.10):
-        shell = (wavenumber >= low) & (wavenumber < low + 0.05)
-        on, off = shell & (response < CONE), shell & (response > FAR_FROM_CONE)
-        if on.any() and off.any():
-            cone, far = power[on].mean().clamp(min=0), power[off].mean().clamp(min=1e-30)
-            ratios.append(min(float(cone / far), 1.0))
-    return sum(ratios) / len(ratios) if ratios else 0.0
 
 
 def data_weight(

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.posterior import PosteriorPrecision
-from qsmprep.qsm.spectrum import Spectra, estimate_spectra
 
-INCOHERENT = 0.25
 LEAST_RELATIVE_NOISE = 1e-7
 
 
 class Likelihood:
     r"""Gaussian likelihood of a field whose error is coloured and uneven.
 
-    The weighted residual :math:`w (f - D x)` is taken as stationary with the spectrum N(k), which
-    is calibrated on the field: the white noise found in it, and the share of the coloured model
-    error (0.25) that acts as noise. The rest of that power is in phase with the field of the
-    susceptibility. The share is empirical: against COSMOS in two people 0.2 to 0.4 is best, and it
-    was not fitted closer than that. In a simulation without model error the coloured
-    power is itself near zero, whatever the share.
+    The weighted residual :math:`w (f - D x)` is taken as stationary with the spectrum N(k): model
+    error, remnant of the background and white noise of a
+    :class:`~qsmprep.qsm.calibration.Calibration`.
 
     Without weights only the spectral part acts, over the whole padded grid, and the field outside
     the mask counts as the zero that it is given as. With weights, which are zero
@@ -35,14 +29,12 @@ class Likelihood:
     ----------
     field
         Local field (X, Y, Z) [ppm], zero outside the mask.
-    dipole
-        The dipole operator.
-    spectra
-        Spectra of susceptibility and error.
+    calibration
+        Spectra of susceptibility and error, and the operator on whose grid they are.
     weight
         Voxel weights w, or None for the spectral part alone.
-    incoherent
-        Share of the coloured model error that acts as noise.
+    least_noise
+        Least standard deviation of the white part [ppm].
 
     Attributes
     ----------
@@ -56,49 +48,18 @@ class Likelihood:
     def __init__(
         self,
         field: Tensor,
-        dipole: Dipole,
-        spectra: Spectra,
+        calibration: Calibration,
         weight: Tensor | None = None,
         *,
-        incoherent: float = INCOHERENT,
+        least_noise: float = 0.0,
     ) -> None:
-        self.field, self.dipole, self.weight = field, dipole, weight
-        error = incoherent * spectra.model_error + spectra.noise
-        self.prior = spectra.susceptibility
+        self.field, self.dipole, self.weight = field, calibration.dipole, weight
+        error = calibration.model_error + calibration.white(least_noise)
+        self.prior = calibration.susceptibility
         self.error = torch.maximum(error, LEAST_RELATIVE_NOISE * self.prior)
-        self._whitening = self.error.rsqrt()
-
-    def _residual(self, chi: Tensor) -> Tensor:
-        """Residual w (f - D x) on the padded grid, as a half spectrum."""
-        spectrum = self.dipole.kernel * self.dipole.transform(chi)
-        if self.weight is None:
-            return self.dipole.transform(self.field) - spectrum
-        residual = self.weight * (self.field - self.dipole.inverse(spectrum))
-        return self.dipole.transform(residual)
 
     def _to_padded(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape)
-
-    def whitened_residual(self, chi: Tensor) -> Tensor:
-        """N^(-1/2) w (f - D x) on the padded grid; white, of unit variance where w acts."""
-        return self._to_padded(self._whitening * self._residual(chi))
-
-    def negative_log_likelihood(self, chi: Tensor) -> Tensor:
-        """Half the squared norm of the whitened residual; can be differentiated."""
-        return 0.5 * self.whitened_residual(chi).square().sum()
-
-    def gradient(self, chi: Tensor) -> Tensor:
-        """Gradient of :meth:`negative_log_likelihood`, of the shape of ``chi`` [1/ppm]."""
-        precise = self._residual(chi) / self.error
-        if self.weight is not None:
-            precise = self.dipole.transform(self.weight * self.dipole.inverse(precise))
-        return -self.dipole.inverse(self.dipole.kernel * precise)
-
-    def expected_discrepancy(self) -> float:
-        """Expected negative log-likelihood of the true map: half the number of measurements."""
-        if self.weight is None:
-            return 0.5 * float(np.prod(self.dipole.padded_shape))
-        return 0.5 * float((self.weight > 0).sum())
 
     def prox(
         self,
@@ -228,118 +189,4 @@ class Likelihood:
         """Mean over the full spectrum of a half spectrum."""
         n = self.dipole.padded_shape[2]
         doubled = power[..., 1 : (n + 1) // 2].sum()
-        return (power.sum() + doubled) / float(np.prod(self.dipole.padded_shape))
-
-
-def build_likelihood(
-    field_ppm: np.ndarray,
-    mask: np.ndarray,
-    grid: Grid,
-    *,
-    noise_ppm: np.ndarray | None = None,
-    magnitude: np.ndarray | None = None,
-    device: torch.device | str = 'cpu',
-) -> Likelihood:
-    """Likelihood of a local field, calibrated on it.
-
-    Parameters
-    ----------
-    field_ppm
-        Local field (X, Y, Z) [ppm].
-    mask
-        Voxels that were measured.
-    grid
-        Their grid.
-    noise_ppm
-        Standard deviation of the noise of the field [ppm], for voxel weights.
-    magnitude
-        Magnitude, whose inverse is proportional to that noise, where no noise map is given.
-    device
-        Torch device.
-
-    Raises
-    ------
-    ValueError
-        If shapes disagree or the field is zero everywhere in the mask.
-
-    """
-    mask = np.asarray(mask, dtype=bool)
-    for name, image in (('field', field_ppm), ('noise', noise_ppm), ('magnitude', magnitude)):
-        if image is not None and not image.shape == mask.shape == grid.shape:
-            raise ValueError(
-                f'The {name} {image.shape}, the mask {mask.shape} and the grid {grid.shape} must '
-                'have one shape.'
-            )
-    dipole = Dipole(grid, device=device)
-    field = torch.from_numpy(np.where(mask, field_ppm, 0).astype(np.float32)).to(device)
-    inside = torch.from_numpy(mask).to(device)
-    images = {}
-    for name, image in (('noise', noise_ppm), ('magnitude', magnitude)):
-        if image is not None:
-            image = np.where(mask, image, 0).astype(np.float32)
-            images[name] = torch.from_numpy(image).to(device)
-    spectra, weight = calibrate(field, inside, dipole, **images)
-    return Likelihood(field, dipole, spectra, weight)
-
-
-def calibrate(
-    field: Tensor,
-    mask: Tensor,
-    dipole: Dipole,
-    *,
-    noise: Tensor | None = None,
-    magnitude: Tensor | None = None,
-) -> tuple[Spectra, Tensor | None]:
-    """Spectra of a field and voxel weights, None where nothing tells voxels apart.
-
-    Parameters
-    ----------
-    field
-        Local field (X, Y, Z) [ppm].
-    mask
-        Voxels that were measured.
-    dipole
-        The dipole operator.
-    noise
-        Standard deviation of the field [ppm].
-    magnitude
-        Magnitude [arbitrary]; where no noise is given it is taken as the inverse of the magnitude,
-        at the level that the spectra show.
-
-    """
-    if noise is None and magnitude is None:
-        return estimate_spectra(field, mask, dipole), None
-    if noise is None:
-        noise = torch.where(magnitude > 0, 1 / magnitude.clamp(min=1e-30), 0.0) * mask
-        spectra = estimate_spectra(field, mask, dipole, noise)
-        noise = noise * (spectra.noise**0.5 / noise[noise > 0].median())
-    else:
-        spectra = estimate_spectra(field, mask, dipole, noise)
-    return spectra, voxel_weights(noise, mask, spectra, dipole)
-
-
-def voxel_weights(noise: Tensor, mask: Tensor, spectra: Spectra, dipole: Dipole) -> Tensor:
-    """Weights that even out the variance of noise and model error together.
-
-    The model error is taken as equally strong everywhere: where it dominates the weights are one
-    whatever the noise, and where the noise dominates they fall with its inverse.
-
-    Parameters
-    ----------
-    noise
-        Standard deviation (X, Y, Z) [ppm]; where it is zero within the mask nothing was measured.
-    mask
-        Voxels that were measured.
-    spectra, dipole
-        Spectra and the operator on whose padded grid they are.
-
-    """
-    measured = mask & (noise > 0)
-    coloured = INCOHERENT * spectra.model_error.clone()
-    coloured[0, 0, 0] = 0
-    variance = noise.square()
-    white = max(spectra.noise - float(variance[measured].median()), 0.0)
-    floor = float(coloured.mean()) + white + 1e-12
-    total = variance + floor
-    typical = total[measured].median()
-    return torch.where(measured, (typical / total).sqrt().clamp(max=3.0), 0.0)
+        return (power.sum() + doubled) / prod(self.dipole.padded_shape)

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.diffusion.guidance import Posterior
 from qsmprep.qsm.diffusion.noise import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.dipole import Dipole, conjugate_gradients
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.likelihood import Likelihood, calibrate
+from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.resolution import FieldOfView, KSpaceCrop, Resolution, resized
-from qsmprep.qsm.spectrum import Spectra
 
 LEVELS = (6, 0.08, 0.01)
 """Noise levels: their number, the first and the last [ppm]."""
@@ -277,24 +277,24 @@ def coarse_field(
 
     """
     dipole = Dipole(grid, device=field.device)
-    spectra, weight = calibrate(field, mask, dipole, noise=noise)
-    linear = Likelihood(field, dipole, spectra).posterior_mean(mask, iterations=5)
+    calibration = calibrate(field, mask, dipole, noise=noise)
+    weight = calibration.weight
+    linear = Likelihood(field, calibration).posterior_mean(mask, iterations=5)
     completed = torch.where(mask, field, dipole.forward(linear))
     fine_dipole = Dipole(fine, device=field.device)
     if weight is not None:
         weight = support * resized(weight, fine.shape)
     likelihood = Likelihood(
         support * operator.zero_filled(completed),
-        fine_dipole,
-        _carry(spectra, dipole, fine_dipole, operator),
+        _carry(calibration, fine_dipole, operator),
         weight,
     )
     return likelihood, support * operator.zero_filled(linear * mask)
 
 
-def _carry(spectra: Spectra, coarse: Dipole, fine: Dipole, operator: KSpaceCrop) -> Spectra:
-    """Spectra of a coarse field for the zero-filled field on the fine grid."""
-    known, order = coarse.wavenumber().flatten().sort()
+def _carry(coarse: Calibration, fine: Dipole, operator: KSpaceCrop) -> Calibration:
+    """Calibration of a coarse field for the zero-filled field on the fine grid."""
+    known, order = coarse.dipole.wavenumber().flatten().sort()
     wanted = fine.wavenumber()
     index = torch.searchsorted(known, wanted.clamp(max=known[-1]))
     beyond = (wanted / known[-1]).clamp(min=1) ** -FALL_OFF / operator.share
@@ -302,12 +302,12 @@ def _carry(spectra: Spectra, coarse: Dipole, fine: Dipole, operator: KSpaceCrop)
     def carried(spectrum: Tensor) -> Tensor:
         return spectrum.flatten()[order][index] * beyond
 
-    susceptibility = carried(spectra.susceptibility)
-    return Spectra(
+    susceptibility = carried(coarse.susceptibility)
+    return Calibration(
+        fine,
         susceptibility.clamp(min=LEAST_POWER * float(susceptibility.max())),
-        torch.where(operator.band(fine), carried(spectra.model_error), math.inf),
-        spectra.noise / operator.share,
-        spectra.slope,
+        torch.where(operator.band(fine), carried(coarse.model_error), math.inf),
+        coarse.noise / operator.share,
     )
 
 

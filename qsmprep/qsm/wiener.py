@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, choose_error_share, field_roughness, typical_noise
+from qsmprep.qsm.calibration import Calibration, calibrate
+from qsmprep.qsm.classical import Estimate, field_roughness
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.likelihood import Likelihood, calibrate
+from qsmprep.qsm.likelihood import Likelihood
 
-LEAST_NOISE = 0.1
 COMPLETIONS = 5
 
 
@@ -24,6 +24,7 @@ def wiener(
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    calibration: Calibration | None = None,
     error_share: float | None = None,
     tolerance: float = 2e-3,
     iterations: int = 60,
@@ -45,8 +46,11 @@ def wiener(
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress
         Called with the iteration, their greatest number, and the relative residual.
+    calibration
+        That of the scan, if it is at hand.
     error_share
-        See :func:`~qsmprep.qsm.classical.choose_error_share`.
+        Weight of the model error, 0 to 1; by default as
+        :func:`~qsmprep.qsm.calibration.calibrate` measures it.
     tolerance, iterations
         Relative residual and number of steps at which the exact solution ends.
 
@@ -56,12 +60,13 @@ def wiener(
         If the error share is out of range.
 
     """
-    dipole = Dipole(grid, padding=1.1, device=field.device)
-    share = choose_error_share(error_share, field, mask, dipole)
-    spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    known = None if noise is None else typical_noise(noise, mask)
-    least = LEAST_NOISE * field_roughness(field, mask)
-    likelihood = Likelihood(field, dipole, spectra.at_error_share(share, known, least), weight)
+    if calibration is None:
+        dipole = Dipole(grid, padding=1.1, device=field.device)
+        scan = {'noise': noise, 'magnitude': magnitude, 'error_share': error_share}
+        calibration = calibrate(field, mask, dipole, **scan)
+    share = calibration.error_share
+    least = field_roughness(field, mask) * (1.0 if calibration.known_noise is None else 0.1)
+    likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
     chi = torch.zeros_like(field)
     if share > 0:
         chi += share * likelihood.posterior_mean(mask, iterations=COMPLETIONS) * mask
@@ -74,4 +79,4 @@ def wiener(
             tolerance=tolerance,
             progress=progress,
         )
-    return Estimate(chi, {'error_share': share}, sd=likelihood.posterior_sd() * mask)
+    return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)

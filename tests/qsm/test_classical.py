@@ -1,7 +1,5 @@
 """Closed forms, and measures of a field, on a small phantom whose field is known exactly."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -95,41 +93,6 @@ def test_roughness_is_the_noise_of_a_smooth_field():
     field = smooth + 0.003 * torch.randn(40, 40, 40, generator=generator)
     mask = torch.ones(40, 40, 40, dtype=torch.bool)
     assert classical.field_roughness(field, mask) == pytest.approx(0.003, rel=0.03)
-
-
-def test_model_error_is_found_but_not_overrated(make_scan):
-    scan = make_scan((72, 72, 72), seed=3)
-    dipole = Dipole(scan.grid)
-    assert classical.model_error(scan.field, scan.mask, dipole) < 0.01
-    stray = scan.chi.flip((0, 1))
-    wrong = (scan.field + 0.25 * (stray - stray[scan.mask].mean())) * scan.mask
-    assert 0.25**2 / 8 < classical.model_error(wrong, scan.mask, dipole) < 0.25**2
-
-
-def test_error_share_is_zero_for_what_the_dipole_explains_and_one_for_what_it_does_not(make_scan):
-    scan = make_scan((72, 72, 72), seed=3)
-    dipole = Dipole(scan.grid)
-    assert classical.choose_error_share(None, scan.field, scan.mask, dipole) == 0
-    assert classical.choose_error_share(0.4, scan.field, scan.mask, dipole) == 0.4
-    stray = scan.chi.flip((0, 1))
-    wrong = (scan.field + 0.5 * (stray - stray[scan.mask].mean())) * scan.mask
-    assert classical.choose_error_share(None, wrong, scan.mask, dipole) == 1
-
-
-@pytest.mark.parametrize(
-    ('low', 'high', 'share'), [(0.02, 0.08, 0), (0.08, 0.02, 0), (0.08, 0.08, 1)]
-)
-def test_both_low_and_middle_frequencies_must_speak_for_an_error(
-    scan, monkeypatch, low, high, share
-):
-    def spectra(field, mask, dipole):
-        ratio = torch.where(dipole.wavenumber() < 0.07, low, high)
-        return SimpleNamespace(model_error=ratio, susceptibility=torch.ones_like(ratio))
-
-    monkeypatch.setattr(classical, 'estimate_spectra', spectra)
-    monkeypatch.setattr(classical, 'model_error', lambda *_: 0.0)
-    found = classical.choose_error_share(None, scan.field, scan.mask, Dipole(scan.grid))
-    assert found == share
 
 
 @pytest.mark.parametrize(

@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 import torch
 
+from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Posterior, stiffness
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
-from qsmprep.qsm.spectrum import Spectra
 
 
 def small_problem(shape=(7, 6, 8)):
     """Likelihood on a grid that is small enough for dense matrices, and its mask."""
     dipole = Dipole(Grid(shape, (1, 1, 1.5), (0, 0.6, 0.8)))
     k = dipole.wavenumber().clamp(min=0.05)
-    spectra = Spectra(2e-5 * k**-2, 1e-6 * k**-2, 1e-6, 2.0)
+    spectra = Calibration(dipole, 2e-5 * k**-2, 2.5e-7 * k**-2, 1e-6)
     generator = torch.Generator().manual_seed(0)
     mask = torch.zeros(shape, dtype=torch.bool)
     mask[1:6, 1:5, 1:7] = True
     field = 0.02 * torch.randn(shape, generator=generator) * mask
     weight = (0.5 + torch.rand(shape, generator=generator)) * mask
-    return Likelihood(field, dipole, spectra, weight), mask
+    return Likelihood(field, spectra, weight), mask
 
 
 def dense(likelihood, mask, sigma, tolerance=1.0):
@@ -75,8 +75,8 @@ def test_with_a_linear_denoiser_it_rests_at_one_map_at_every_noise_level(guide_o
     scan = make_scan(shape=(24, 22, 20), noise=0.002)
     dipole = Dipole(scan.grid)
     k = dipole.wavenumber().clamp(min=0.02)
-    spectra = Spectra(2e-5 * k**-2, 2e-6 * k**-2, 4e-6, 2.0)
-    likelihood = Likelihood(scan.field, dipole, spectra)
+    spectra = Calibration(dipole, 2e-5 * k**-2, 5e-7 * k**-2, 4e-6)
+    likelihood = Likelihood(scan.field, spectra)
     guide = guide_of(likelihood, torch.ones_like(scan.mask))
     found = []
     for sigma in (0.02, 0.06):

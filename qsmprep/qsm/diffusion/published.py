@@ -20,6 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.diffusion import as_published
 from qsmprep.qsm.diffusion.guidance import Guide, stiffness
@@ -88,7 +89,7 @@ def diffusion_qsm(
         Edge of the windows and their overlap, blended linearly [voxels]; by default volumes are
         seen whole.
     error_share
-        See :func:`~qsmprep.qsm.classical.choose_error_share`; the papers' settings have none.
+        See :func:`~qsmprep.qsm.calibration.calibrate`; the papers' settings have none.
 
     References
     ----------
@@ -232,10 +233,11 @@ class _Scan:
         tolerance: float | None = None,
     ) -> None:
         scan = {'magnitude': magnitude, 'noise': noise}
-        first = wiener(field, mask, grid, error_share=error_share, **scan)
-        share = first.chosen['error_share']
-        self.field, self.mask, self.error_share = field, mask, share
-        self.guides: list[tuple[float, Guide]] = _guides(field, mask, grid, share, **scan)
+        dipole = Dipole(grid, padding=1.1, device=field.device)
+        calibration = calibrate(field, mask, dipole, error_share=error_share, **scan)
+        first = wiener(field, mask, grid, calibration=calibration, **scan)
+        self.field, self.mask, self.error_share = field, mask, calibration.error_share
+        self.guides: list[tuple[float, Guide]] = _guides(field, mask, calibration)
         for _, guide in self.guides:
             kind = 'exact' if hasattr(guide, 'iterations') else 'completed'
             guide.tolerance = tolerance or TOLERANCE[kind]

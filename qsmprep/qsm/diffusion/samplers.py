@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness, typical_noise
+from qsmprep.qsm.calibration import Calibration, calibrate
+from qsmprep.qsm.classical import Estimate, field_roughness
 from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Guide, Posterior
 from qsmprep.qsm.diffusion.noise import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
@@ -15,7 +16,7 @@ from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.fit import inr
-from qsmprep.qsm.likelihood import Likelihood, calibrate
+from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.simulate.anatomy import smooth
 
 Denoise = Callable[[Tensor, float], Tensor]
@@ -138,12 +139,13 @@ def diffusion(
         raise ValueError(f'A spread needs at least 2 samples, not {samples}; 0 leaves it out.')
     loaded = load_weights(prior, field.device)
     levels = sigma_levels(steps, highest_ppm, lowest_ppm, rho=float('inf')).tolist()
-    trust = None if error_share is None else 1 - error_share
+    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
+    scan = {'noise': noise, 'magnitude': magnitude}
+    calibration = calibrate(field, mask, dipole, error_share=error_share, **scan)
     with torch.enable_grad():
-        fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, trust=trust)
+        fit = inr(field, mask, grid, calibration=calibration, **scan)
     start = fit.chi.detach()
-    share = 1 - fit.chosen['trust']
-    guides = _guides(field, mask, grid, share, noise=noise, magnitude=magnitude)
+    guides = _guides(field, mask, calibration)
     denoise = windowed_denoiser(loaded.denoiser, grid, mask)
     total, done = (1 + samples) * len(guides) * steps, 0
 
@@ -169,29 +171,18 @@ def diffusion(
         return chi
 
     chi = anneal_all(0, sample=False)
-    chosen = {'error_share': share, 'prior': loaded.sha256}
+    chosen = {**calibration.record(), 'prior': loaded.sha256}
     if not samples:
         return Estimate(chi, chosen)
     draws = torch.stack([anneal_all(number, sample=True) for number in range(samples)])
     return Estimate(chi, chosen, SPREAD * local_spread(draws, mask))
 
 
-def _guides(
-    field: Tensor,
-    mask: Tensor,
-    grid: Grid,
-    share: float,
-    *,
-    noise: Tensor | None,
-    magnitude: Tensor | None,
-) -> list[tuple[float, Guide]]:
-    """Exact and completed step, each with its part in the map, for a share of the model error."""
-    dipole = Dipole(grid, device=field.device)
-    spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    known = None if noise is None else typical_noise(noise, mask)
-    least = field_roughness(field, mask) / 2 if known is None else 0.0
-    likelihood = Likelihood(field, dipole, spectra.at_error_share(share, known, least), weight)
-    guides = []
+def _guides(field: Tensor, mask: Tensor, calibration: Calibration) -> list[tuple[float, Guide]]:
+    """Exact and completed step, each with its part in the map, by the share of the model error."""
+    least = field_roughness(field, mask) / 2 if calibration.known_noise is None else 0.0
+    likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
+    share, guides = calibration.error_share, []
     if share < 1:
         guides.append((1 - share, Posterior(likelihood, mask, tolerance=EXACT_TOLERANCE)))
     if share > 0:

@@ -9,13 +9,13 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness, typical_noise
+from qsmprep.qsm.calibration import Calibration, calibrate
+from qsmprep.qsm.classical import Estimate, field_roughness
 from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.descent import check_loss, with_retries
 from qsmprep.qsm.inr.penalty import edge_weights, edges_inside, total_variation
 from qsmprep.qsm.inr.representation import LEVELS, FeatureGrid
-from qsmprep.qsm.likelihood import calibrate
 from qsmprep.qsm.total_variation import tv
 
 UNIT_PPM = 0.1
@@ -33,6 +33,7 @@ def inr(
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    calibration: Calibration | None = None,
     regularisation: float | None = None,
     trust: float | None = None,
     lower_percentile: float = 60.0,
@@ -70,6 +71,8 @@ def inr(
     progress
         Called with the iteration, their greatest number, and the loss in units of the
         discrepancy that the noise leads one to expect.
+    calibration
+        That of the scan, if it is at hand.
     regularisation
         Weight of the total variation [ppm], differences per mean voxel edge. By default 0.04
         times the noise, times the fourth root of the noise over 0.5 ppb; the noise is its median
@@ -99,15 +102,17 @@ def inr(
     Zhang et al. 2024, 10.1016/j.media.2024.103173 (susceptibility as a function of coordinates).
 
     """
-    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    spectra, weight = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
-    convex = tv(field, mask, grid, noise=noise, magnitude=magnitude)
+    if calibration is None:
+        dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
+        calibration = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    dipole, weight, known = calibration.dipole, calibration.weight, calibration.known_noise
+    convex = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = convex.chi
     if trust is None:
         trust = 1 - convex.chosen['error_share']
     if not 0 <= trust <= 1:
         raise ValueError(f'The trust lies between 0 and 1, unlike {trust}.')
-    level = spectra.noise**0.5 if noise is None else typical_noise(noise, mask)
+    level = calibration.noise**0.5 if known is None else known
     level = max(level, field_roughness(field, mask) / 8)
     if regularisation is None:
         regularisation = WEIGHT_PER_NOISE * level * (level / TYPICAL_NOISE_PPM) ** 0.25

@@ -8,14 +8,14 @@ from math import cos, pi, sqrt
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.classical import Estimate, field_roughness, typical_noise
+from qsmprep.qsm.calibration import calibrate
+from qsmprep.qsm.classical import Estimate, field_roughness
 from qsmprep.qsm.dipole import Dipole, conjugate_gradients
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inr.as_published import UNIT_PPM, evaluate, fit_siren, network_map
 from qsmprep.qsm.inr.descent import check_loss, with_retries
 from qsmprep.qsm.inr.penalty import edge_weights, edges_inside
 from qsmprep.qsm.inr.representation import Siren
-from qsmprep.qsm.likelihood import calibrate
 from qsmprep.qsm.total_variation import tv
 
 Progress = Callable[[int, int, float], None]
@@ -159,13 +159,13 @@ def _least_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Map of the least loss [ppm], zero outside the mask, and what was chosen on the way."""
     scan = {'magnitude': magnitude, 'noise': noise}
-    first = tv(field, mask, grid, error_share=error_share, **scan)
-    share = first.chosen['error_share']
-    dipole = Dipole(grid, device=field.device, dtype=field.dtype)
-    spectra, weight = calibrate(field, mask, dipole, **scan)
+    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
+    calibration = calibrate(field, mask, dipole, error_share=error_share, **scan)
+    first = tv(field, mask, grid, calibration=calibration, **scan)
+    share, weight, known = calibration.error_share, calibration.weight, calibration.known_noise
     inside = mask.to(field.dtype)
     power = inside if weight is None else weight.square()
-    level = spectra.noise**0.5 if noise is None else typical_noise(noise, mask)
+    level = calibration.noise**0.5 if known is None else known
     level = max(level, field_roughness(field, mask) / 8)
     if regularisation is None:
         regularisation = (level / DIFFERENCE_PPM) ** 2

@@ -1,0 +1,438 @@
+"""What a field is worth: spectra of susceptibility and of its error, measured on the field itself.
+
+The field in the mask is read as f = D x + h + e + n: susceptibility x of the power S(k), a smooth
+remnant h of the background, a model error e of the power r S(k), and white noise n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import log, pi, prod, sqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.grid import depth_mm
+from qsmprep.qsm.posterior import PosteriorPrecision
+
+LOWEST = 0.012
+CORNER = 0.03
+REFERENCE = 0.1
+POWERS = (2, 3, 4, 6)
+REMNANT_MM = (6.0, 10.0, 16.0, 26.0)
+LEAST_SIGNAL = 0.01
+ERROR_RATIO = (0.035, 0.7)
+TISSUE_POWER = (0.015, 2.0)
+OFF_CONE = 0.2
+LEAST_EXCESS = 1e-3
+LEAST_POWER = 1e-9
+TAPER_MM = 3.0
+CELLS = (36, 10)
+BANDS = (0.03, 0.05, 0.08, 0.12)
+STEPS = 8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Power per voxel of what makes a field, on the padded grid of a dipole operator [ppm^2].
+
+    Parameters
+    ----------
+    dipole
+        The dipole operator.
+    susceptibility
+        S(k) of the susceptibility.
+    remnant
+        Smooth part of the field that background removal left.
+    noise
+        Variance of the white part [ppm^2].
+    error_ratio
+        Power of the model error over that of susceptibility, r.
+    error_share
+        Weight of the model error, 0 to 1: whether sources in the mask cannot explain the field.
+    known_noise
+        Standard deviation of the noise [ppm] where it was given, else None.
+    weight
+        Voxel weights, or None where nothing tells voxels apart.
+    cells
+        Measured and expected power, for a plot of how well the model fits.
+
+    """
+
+    dipole: Dipole
+    susceptibility: Tensor
+    remnant: Tensor
+    noise: float
+    error_ratio: float = 0.0
+    error_share: float = 0.0
+    known_noise: float | None = None
+    weight: Tensor | None = None
+    cells: Cells | None = None
+
+    @property
+    def model_error(self) -> Tensor:
+        """Power of all that is neither susceptibility nor white [ppm^2]."""
+        return self.error_ratio * self.susceptibility + self.remnant
+
+    def white(self, least: float = 0.0) -> float:
+        """Variance of the white part [ppm^2]: the known noise and, by the share, what is above it.
+
+        Parameters
+        ----------
+        least
+            Least standard deviation [ppm].
+
+        """
+        white = self.noise
+        if self.known_noise is not None:
+            known = self.known_noise**2
+            white = known + self.error_share * max(white - known, 0.0)
+        return max(white, least**2)
+
+    def record(self) -> dict[str, float]:
+        """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
+        k = REFERENCE
+        return {
+            'error_share': self.error_share,
+            'error_ratio': self.error_ratio,
+            'remnant_ppm': sqrt(float(self.remnant.mean())),
+            'white_noise_ppm': sqrt(self.noise),
+            'misfit': 0.0 if self.cells is None else self.cells.misfit(),
+        } | ({} if self.cells is None else {'chi_power_ppm2': self.cells.power_at(k)})
+
+
+class Cells(NamedTuple):
+    """Mean periodogram over cells of |k| and |D|.
+
+    ``wavenumber`` [cycles/mm] and ``response``, the size of D, of each cell; ``measured`` and
+    ``expected`` power [ppm^2], number of independent ``samples``, and the power S(k) there.
+    """
+
+    wavenumber: np.ndarray
+    response: np.ndarray
+    measured: np.ndarray
+    expected: np.ndarray
+    samples: np.ndarray
+    susceptibility: np.ndarray
+
+    def misfit(self) -> float:
+        """Mean Itakura-Saito divergence of measured from expected power; 0 for a perfect fit."""
+        ratio = self.measured / self.expected
+        return float(np.average(ratio - 1 - np.log(ratio), weights=self.samples))
+
+    def power_at(self, wavenumber: float) -> float:
+        """S [ppm^2] at the cell nearest to a wavenumber [cycles/mm]."""
+        return float(self.susceptibility[np.abs(self.wavenumber - wavenumber).argmin()])
+
+
+def calibrate(
+    field: Tensor,
+    mask: Tensor,
+    dipole: Dipole,
+    *,
+    noise: Tensor | None = None,
+    magnitude: Tensor | None = None,
+    error_share: float | None = None,
+) -> Calibration:
+    r"""Calibration of a field.
+
+    The periodogram of the tapered field is averaged over cells of \|k\| and \|D\|; its expectation
+    is a sum of components of fixed shape and free power, each convolved with the spectrum of the
+    taper, so that leakage is part of the model:
+
+    .. math::
+        (D^2 + r) \sum_p a_p (k^2 + 0.03^2)^{-p/2} + \sum_s h_s \exp(-k^2 / 2 \kappa_s^2) + n
+
+    with p = 2, 3, 4, 6 and Gaussian remnants of 6 to 26 mm. The powers and r maximise the Whittle
+    likelihood under two priors, both log-normal: r is about 0.035, the ratio of the model error to
+    susceptibility in four people, with a standard deviation of 0.7 of its logarithm; S at 0.1
+    cycles/mm is about 0.015 ppm^2 mm^3 over the volume of a voxel, as in heads, with one of 2.
+    Susceptibility with p = 6 cannot be told from a remnant: one of the two is left out, tissue
+    where there is an error, remnants where there is none or where they would leave less than a
+    hundredth of the field to susceptibility.
+
+    The cone alone cannot tell a model error from sources that are far from stationary. So the field
+    is also fitted by sources in the mask and white noise, in a few steps: without a
+    model error little is left and the map has the power S; with one, the map grows and power is
+    left. Their product z, 2 (power left / S) (power of the map / S - 1), gives the weight of the
+    model error, z^2 / (z^2 + 0.001^2). Simulated heads have z of 1e-5, scans in vivo 0.04, fields
+    with a remnant of the background 1 and more. The error that acts off the cone is 0.2 times that
+    on it, as measured in vivo.
+
+    Parameters
+    ----------
+    field
+        Local field (X, Y, Z) [ppm], zero outside the mask.
+    mask
+        Voxels of tissue.
+    dipole
+        The dipole operator on whose padded grid the spectra are made.
+    noise
+        Standard deviation of the field [ppm]; zero where nothing was measured.
+    magnitude
+        Magnitude [arbitrary]; where no noise is given it is taken as the inverse of the magnitude.
+    error_share
+        Weight of the model error, if it shall not be measured.
+
+    Raises
+    ------
+    ValueError
+        If the field is zero everywhere in the mask, or the share is not between 0 and 1.
+
+    References
+    ----------
+    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum).
+
+    """
+    if error_share is not None and not 0 <= error_share <= 1:
+        raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
+    known, relative = None, noise
+    if noise is not None:
+        known = typical_noise(noise, mask)
+    elif magnitude is not None:
+        relative = torch.where(magnitude > 0, 1 / magnitude.clamp(min=1e-30), 0.0) * mask
+    periodogram = _Periodogram(field, mask, dipole, relative)
+    free = periodogram.fit_or_tissue(None)
+    if error_share is None:
+        error_share = _share_of_model_error(field, mask, dipole, periodogram, relative, known)
+    ratio = OFF_CONE * error_share * free.ratio
+    if error_share > 0:
+        fitted = periodogram.fit_or_tissue(ratio)
+    else:
+        fitted = periodogram.fit(ratio, remnants=False)
+    spectra = Calibration(
+        dipole,
+        fitted.susceptibility(dipole),
+        fitted.remnant(dipole),
+        fitted.white,
+        fitted.ratio,
+        error_share,
+        known,
+        cells=periodogram.cells(free),
+    )
+    if relative is None:
+        return spectra
+    sd = (
+        relative
+        if known is not None
+        else relative * (sqrt(spectra.noise) / typical_noise(relative, mask))
+    )
+    weight = _voxel_weights(sd, mask, spectra)
+    return replace(spectra, weight=weight)
+
+
+def typical_noise(noise: Tensor, mask: Tensor) -> float:
+    """Median of a noise map [ppm] over the voxels of a mask that were measured."""
+    return float(noise[mask & (noise > 0)].median())
+
+
+class _Fit(NamedTuple):
+    """Powers of the components: susceptibility at 0.1 cycles/mm, remnants and noise [ppm^2]."""
+
+    powers: np.ndarray
+    remnants: np.ndarray
+    white: float
+    ratio: float
+
+    def susceptibility(self, dipole: Dipole) -> Tensor:
+        power = sum(a * s for a, s in zip(self.powers.tolist(), _tissue(dipole), strict=True))
+        return power.clamp(min=LEAST_POWER * float(power.max()))
+
+    def remnant(self, dipole: Dipole) -> Tensor:
+        parts = zip(self.remnants.tolist(), _remnants(dipole), strict=True)
+        return sum(a * h for a, h in parts)
+
+
+def _tissue(dipole: Dipole) -> list[Tensor]:
+    """Shapes of S(k), one at 0.1 cycles/mm."""
+    k = dipole.wavenumber()
+    return [((k**2 + CORNER**2) / (REFERENCE**2 + CORNER**2)) ** (-p / 2) for p in POWERS]
+
+
+def _remnants(dipole: Dipole) -> list[Tensor]:
+    """Power of smooth fields of the correlation lengths of :data:`REMNANT_MM`, one at k = 0."""
+    k = dipole.wavenumber()
+    return [torch.exp(-0.5 * (k * 2 * pi * s / 1.4) ** 2) for s in REMNANT_MM]
+
+
+class _Periodogram:
+    """Cell means of a field's periodogram and of the components that make its expectation."""
+
+    def __init__(self, field: Tensor, mask: Tensor, dipole: Dipole, noise: Tensor | None) -> None:
+        self.dipole = dipole
+        self.taper = _taper(mask, dipole.grid.voxel_size)
+        if noise is not None:
+            measured = mask & (noise > 0)
+            even = (typical_noise(noise, mask) / noise.clamp(min=1e-30)).clamp(max=1)
+            self.taper = self.taper * torch.where(measured, even, 0.0)
+        self.energy = float(self.taper.square().sum())
+        self._cell, self._count = self._cells()
+        self.measured = self._mean(self.power(field))
+        if not self.measured.max() > 0:
+            raise ValueError(
+                'The local field is zero everywhere in the mask: nothing to calibrate on.'
+            )
+        spread = dipole.transform(self.taper).abs().square() / self.energy
+        self._spread = torch.fft.irfftn(spread, s=dipole.padded_shape)
+        tissue, squared = _tissue(dipole), dipole.kernel.square()
+        self.signal = np.stack([self._leaked(squared * s) for s in tissue])
+        self.error = np.stack([self._leaked(s) for s in tissue])
+        white = np.ones_like(self.measured)
+        self.rest = np.stack([*(self._leaked(h) for h in _remnants(dipole)), white])
+        self.samples = self._count * self.energy / prod(dipole.padded_shape)
+
+    def power(self, image: Tensor) -> Tensor:
+        """Periodogram of a tapered image on the padded grid."""
+        return self.dipole.transform(image * self.taper).abs().square() / self.energy
+
+    def _cells(self) -> tuple[Tensor, np.ndarray]:
+        """Cell of every frequency, -1 where there is none, and the frequencies in each."""
+        k, response = self.dipole.wavenumber(), self.dipole.kernel.abs()
+        radial = (k.clamp(min=LOWEST) / LOWEST).log() / log(float(k.max()) / LOWEST)
+        cell = (radial * CELLS[0]).long().clamp(max=CELLS[0] - 1) * CELLS[1]
+        cell += (response * 1.5 * CELLS[1]).long().clamp(max=CELLS[1] - 1)
+        cell[k <= LOWEST] = CELLS[0] * CELLS[1]
+        count = torch.bincount(cell.flatten(), minlength=CELLS[0] * CELLS[1] + 1)
+        self._filled = count[:-1] > 0
+        return cell.flatten(), count[:-1][self._filled].cpu().numpy()
+
+    def _mean(self, spectrum: Tensor) -> np.ndarray:
+        total = torch.zeros(CELLS[0] * CELLS[1] + 1, dtype=torch.float64, device=spectrum.device)
+        total.index_add_(0, self._cell, spectrum.flatten().double())
+        return total[:-1][self._filled].cpu().numpy() / self._count
+
+    def _leaked(self, spectrum: Tensor) -> np.ndarray:
+        """Expected periodogram, in cells, of a stationary field of a power spectrum."""
+        covariance = torch.fft.irfftn(spectrum + 0j, s=self.dipole.padded_shape)
+        return self._mean(torch.fft.rfftn(covariance.mul_(self._spread)).real.clamp(min=0))
+
+    def fit(self, ratio: float | None, remnants: bool = True) -> _Fit:
+        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue."""
+        n, measured = self.samples, self.measured
+        typical = np.average(measured, weights=n)
+        tissue = len(POWERS) - remnants
+        signal, error = self.signal[:tissue], self.error[:tissue]
+        rest = self.rest if remnants else self.rest[-1:]
+        scale = np.concatenate([signal, rest])
+        usual = log(TISSUE_POWER[0] / prod(self.dipole.grid.voxel_size))
+        start = np.log(0.1 * typical / np.average(scale, axis=1, weights=n))
+        if ratio is None:
+            start = np.r_[start, log(ERROR_RATIO[0])]
+
+        def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+            powers = np.exp(x[: len(scale)])
+            r = float(np.exp(x[-1])) if ratio is None else ratio
+            parts = np.concatenate([signal + r * error, rest])
+            expected = powers @ parts
+            weight = n * (1 - measured / expected) / expected
+            value = (n * (np.log(expected) + measured / expected)).sum()
+            gradient = powers * (parts @ weight)
+            total = powers[:tissue].sum()
+            distance = (log(total) - usual) / TISSUE_POWER[1]
+            value += 0.5 * distance**2
+            gradient[:tissue] += distance / TISSUE_POWER[1] * powers[:tissue] / total
+            if ratio is None:
+                distance = (x[-1] - log(ERROR_RATIO[0])) / ERROR_RATIO[1]
+                value += 0.5 * distance**2
+                slope = r * ((powers[:tissue] @ error) @ weight) + distance / ERROR_RATIO[1]
+                gradient = np.r_[gradient, slope]
+            return value, gradient
+
+        bounds = [(x - 40, x + 20) for x in start]
+        options = {'maxiter': 3000, 'maxfun': 4000}
+        x = minimize(
+            objective, start, jac=True, method='L-BFGS-B', bounds=bounds, options=options
+        ).x
+        powers = np.exp(x[: len(scale)])
+        found = float(np.exp(x[-1])) if ratio is None else ratio
+        smooth = powers[tissue:-1] if remnants else np.zeros(len(REMNANT_MM))
+        tissue_powers = np.pad(powers[:tissue], (0, len(POWERS) - tissue))
+        return _Fit(tissue_powers, smooth, float(powers[-1]), found)
+
+    def fit_or_tissue(self, ratio: float | None) -> _Fit:
+        """Fit with remnants, unless they leave next to nothing to susceptibility."""
+        fit = self.fit(ratio)
+        if self.share_of_signal(fit) < LEAST_SIGNAL:
+            fit = self.fit(ratio, remnants=False)
+        return fit
+
+    def share_of_signal(self, fit: _Fit) -> float:
+        """Share of the measured power that susceptibility explains."""
+        signal = (fit.powers @ self.signal * self._count).sum()
+        return float(signal / (self.measured * self._count).sum())
+
+    def cells(self, fit: _Fit) -> Cells:
+        """Measured power beside what a fit expects."""
+        expected = fit.powers @ (self.signal + fit.ratio * self.error)
+        expected = expected + np.r_[fit.remnants, fit.white] @ self.rest
+        return Cells(
+            self._mean(self.dipole.wavenumber()),
+            self._mean(self.dipole.kernel.abs()),
+            self.measured,
+            expected,
+            self.samples,
+            self._mean(fit.susceptibility(self.dipole)),
+        )
+
+
+def _share_of_model_error(
+    field: Tensor,
+    mask: Tensor,
+    dipole: Dipole,
+    periodogram: _Periodogram,
+    noise: Tensor | None,
+    known: float | None,
+) -> float:
+    """Weight of the model error from a fit by sources in the mask; see :func:`calibrate`."""
+    inside = mask.to(field.dtype)
+    weight = inside
+    if noise is not None:
+        even = (typical_noise(noise, mask) / noise.clamp(min=1e-30)).clamp(max=1)
+        weight = inside * torch.where(noise > 0, even, 0.0)
+    fit = periodogram.fit(None, remnants=False)
+    power = fit.susceptibility(dipole)
+    white = fit.white if known is None else known**2
+    white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
+    precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
+    chi = precision.solve(precision.pull(field), iterations=STEPS, tolerance=1e-3)
+    left = periodogram.power((field - dipole.forward(chi)) * inside)
+    found = periodogram.power((chi - chi[mask].mean()) * inside)
+    k = dipole.wavenumber()
+    ratios = []
+    for centre in BANDS:
+        band = (k - centre).abs() < 0.15 * centre
+        if band.any():
+            over, size = float(left[band].mean()) - white, float(found[band].mean())
+            ratios.append(np.array([over, size]) / float(power[band].mean()))
+    if not ratios:
+        return 0.0
+    left_over, excess = np.exp(np.log(np.maximum(ratios, 1e-6)).mean(0))
+    evidence = 2 * left_over * max(excess - 1, 0.0)
+    return round(float(evidence**2 / (evidence**2 + LEAST_EXCESS**2)), 1)
+
+
+def _taper(mask: Tensor, voxel_size: tuple[float, float, float]) -> Tensor:
+    """Window that falls to zero over the last millimetres of a mask, against leakage."""
+    depth = depth_mm(mask.cpu().numpy(), voxel_size)
+    window = np.sin(0.5 * np.pi * np.clip(depth / TAPER_MM, 0, 1)) ** 2
+    return torch.from_numpy(window.astype(np.float32)).to(mask.device)
+
+
+def _voxel_weights(noise: Tensor, mask: Tensor, spectra: Calibration) -> Tensor:
+    """Weights that even out the variance of noise and model error together.
+
+    The model error is taken as equally strong everywhere: where it dominates the weights are one
+    whatever the noise, and where the noise dominates they fall with its inverse.
+    """
+    measured = mask & (noise > 0)
+    coloured = spectra.model_error.clone()
+    coloured[0, 0, 0] = 0
+    variance = noise.square()
+    white = max(spectra.noise - float(variance[measured].median()), 0.0)
+    total = variance + float(coloured.mean()) + spectra.error_share * white + 1e-12
+    typical = total[measured].median()
+    return torch.where(measured, (typical / total).sqrt().clamp(max=3.0), 0.0)

@@ -1,0 +1,181 @@
+"""The calibration: planted spectra come back, and a model error is found where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qsmprep.qsm.calibration import Calibration, calibrate
+from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.grid import Grid
+
+SHAPE = (64, 72, 60)
+
+
+def coloured(shape, power, seed):
+    """Periodic Gaussian field with the power spectrum power(|k|) per voxel."""
+    white = np.random.default_rng(seed).standard_normal(shape)
+    axes = [np.fft.fftfreq(n) for n in shape]
+    k = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing='ij')))
+    k[0, 0, 0] = 1
+    filtered = np.fft.ifftn(np.fft.fftn(white) * np.sqrt(power(k)) * (k < 0.9)).real
+    return (filtered - filtered.mean()).astype(np.float32)
+
+
+def brain_spectrum(k):
+    return 1.5e-2 * (np.maximum(k, 0.02) / 0.1) ** -3
+
+
+def ball(shape):
+    grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing='ij')
+    return sum(g**2 for g in grid) < 0.95
+
+
+@pytest.fixture(scope='module')
+def world():
+    """Textured ball: mask, true map, its field and the operator."""
+    mask = ball(SHAPE)
+    wide = tuple(2 * n for n in SHAPE)
+    chi = coloured(wide, brain_spectrum, 0)[tuple(slice(n) for n in SHAPE)] * mask
+    dipole = Dipole(Grid(SHAPE), padding=2)
+    field = dipole.forward(torch.from_numpy(chi)).numpy() * mask
+    return mask, chi, field, dipole
+
+
+def calibrated(field, mask, dipole, **scan):
+    return calibrate(torch.from_numpy(field * mask), torch.from_numpy(mask), dipole, **scan)
+
+
+def level(spectrum, dipole, low, high):
+    k = dipole.wavenumber()
+    return float(spectrum[(k > low) & (k < high)].log().mean().exp())
+
+
+def smooth_remnant(sd_mm, seed):
+    """Gaussian random field, smoothed, of unit standard deviation."""
+    from scipy.ndimage import gaussian_filter
+
+    wide = tuple(2 * n for n in SHAPE)
+    white = np.random.default_rng(seed).standard_normal(wide)
+    image = gaussian_filter(white, sd_mm, mode='wrap')[tuple(slice(n) for n in SHAPE)]
+    return ((image - image.mean()) / image.std()).astype(np.float32)
+
+
+@pytest.mark.parametrize('ratio', [0.1, 0.4])
+def test_planted_model_error_is_recovered(world, ratio):
+    mask, _, field, dipole = world
+    wide = tuple(2 * n for n in SHAPE)
+    error = coloured(wide, lambda k: ratio * brain_spectrum(k), 3)
+    found = calibrated(field + error[tuple(slice(n) for n in SHAPE)], mask, dipole)
+    assert found.error_share > 0.9
+    # 0.2 of what the cone shows acts as noise
+    assert found.error_ratio / (0.2 * ratio) == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize('sd', [2e-4, 3e-3])
+def test_no_model_error_where_there_is_none(world, sd):
+    mask, _, field, dipole = world
+    noise = sd * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    found = calibrated(field + noise, mask, dipole)
+    assert found.error_share == 0
+    assert found.model_error.max() < 0.01 * found.susceptibility.max()
+
+
+def test_a_remnant_of_the_background_is_found_and_counts_as_error(world):
+    mask, _, field, dipole = world
+    remnant = 0.03 * smooth_remnant(12, 5)
+    found = calibrated(field + remnant, mask, dipole)
+    assert found.error_share == 1
+    power = float(found.remnant.mean()) ** 0.5
+    assert 0.5 < power / remnant[mask].std() < 2
+    clean = calibrated(field, mask, dipole)
+    ratio = level(found.susceptibility, dipole, 0.08, 0.3) / level(
+        clean.susceptibility, dipole, 0.08, 0.3
+    )
+    assert 0.7 < ratio < 1.4
+
+
+@pytest.mark.parametrize('sd', [1e-3, 3e-3, 6e-3])
+def test_white_noise_is_measured(world, sd):
+    mask, _, field, dipole = world
+    noise = sd * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    found = calibrated(field + noise, mask, dipole)
+    assert np.sqrt(found.noise) == pytest.approx(sd, rel=0.1)
+
+
+def test_spectrum_of_susceptibility_is_recovered(world):
+    mask, _, field, dipole = world
+    noise = 5e-4 * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    found = calibrated(field + noise, mask, dipole)
+    for k in (0.08, 0.15, 0.3):
+        ratio = level(found.susceptibility, dipole, 0.95 * k, 1.05 * k) / brain_spectrum(k)
+        assert 0.6 < ratio < 1.6
+
+
+def test_the_model_fits_what_it_describes_and_says_when_not(world):
+    mask, _, field, dipole = world
+    noise = 1e-3 * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    fits = calibrated(field + noise, mask, dipole).cells
+    assert fits.misfit() < 0.02
+    stripes = 0.02 * np.sin(np.arange(SHAPE[2]) * 2.0).astype(np.float32)
+    assert calibrated(field + stripes, mask, dipole).cells.misfit() > 5 * fits.misfit()
+
+
+def test_a_patch_of_stated_noise_is_no_model_error(world):
+    mask, _, field, dipole = world
+    noise = np.full(SHAPE, 5e-4, dtype=np.float32)
+    noise[20:36, 20:36, 20:36] = 0.02
+    measured = field + noise * np.random.default_rng(4).standard_normal(SHAPE).astype(np.float32)
+    found = calibrated(measured, mask, dipole, noise=torch.from_numpy(noise * mask))
+    assert found.error_share < 0.1
+    assert found.known_noise == pytest.approx(5e-4)
+
+
+def test_field_of_zeros_is_an_error():
+    zeros = torch.zeros((16, 16, 16))
+    with pytest.raises(ValueError, match='zero everywhere'):
+        calibrate(zeros, zeros == 0, Dipole(Grid((16, 16, 16))))
+
+
+def test_weights_follow_noise_only_where_it_dominates(world):
+    mask, _, field, dipole = world
+    noise = np.full(SHAPE, 0.01, dtype=np.float32) * mask
+    noise[:32] *= 2
+    scan = {'noise': torch.from_numpy(noise)}
+    weight = calibrated(field, mask, dipole, error_share=0.0, **scan).weight.numpy()
+    ratio = weight[40:][mask[40:]].mean() / weight[:32][mask[:32]].mean()
+    assert ratio == pytest.approx(2, rel=0.05)
+    assert np.abs(weight[~mask]).max() == 0
+    loud = field + 5 * smooth_remnant(4, 1)
+    even = calibrated(loud, mask, dipole, **scan).weight.numpy()[mask]
+    assert even.max() - even.min() < 0.01
+
+
+def test_weights_need_noise_or_magnitude(world):
+    mask, _, field, dipole = world
+    assert calibrated(field, mask, dipole).weight is None
+    magnitude = torch.from_numpy(mask.astype(np.float32))
+    assert calibrated(field, mask, dipole, magnitude=magnitude).weight.dtype == torch.float32
+
+
+def test_white_power_beyond_a_known_noise_is_model_error():
+    zero = torch.zeros(2)
+
+    def white(share, known, least=0.0):
+        dipole = Dipole(Grid((4, 4, 4)))
+        return Calibration(dipole, zero, zero, 9.0, 0.0, share, known).white(least)
+
+    assert white(0.0, 1.0) == 1
+    assert white(0.5, 1.0) == 5
+    assert white(0.5, 4.0) == 16
+    assert white(0.0, None) == 9
+    assert white(0.0, 1.0, 2.0) == 4
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_susceptibility_keeps_some_power_everywhere(seed):
+    grid = Grid((8, 7, 6), (2.0, 2.0, 3.0))
+    field = 1e-4 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(seed))
+    power = calibrate(field, torch.ones_like(field) > 0, Dipole(grid)).susceptibility
+    assert 1e-10 < power.min() / power.max() < 1
