@@ -415,7 +415,7 @@ def _share_of_model_error(
     return round(float(evidence**2 / (evidence**2 + LEAST_EXCESS**2)), 1)
 
 
-def _taper(mask: Tensor, voxel_size: tuple[float, float, float]) -> Tensor:
+def _taper(mask: Tensor, voxel_size: tuple[float, ...]) -> Tensor:
     """Window that falls to zero over the last millimetres of a mask, against leakage."""
     depth = depth_mm(mask.cpu().numpy(), voxel_size)
     window = np.sin(0.5 * np.pi * np.clip(depth / TAPER_MM, 0, 1)) ** 2

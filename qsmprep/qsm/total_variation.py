@@ -109,8 +109,9 @@ def tv(
     # padding by 1.25 costs a third more and gave the same error within 0.1 %
     if calibration is None:
         dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-        scan = {'noise': noise, 'magnitude': magnitude, 'error_share': error_share}
-        calibration = calibrate(field, mask, dipole, **scan)
+        calibration = calibrate(
+            field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
+        )
     roughness = field_roughness(field, mask)
     known = calibration.known_noise
     usual = 0.06 * max(calibration.noise**0.5 if known is None else known, roughness / 4)

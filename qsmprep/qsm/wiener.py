@@ -62,8 +62,9 @@ def wiener(
     """
     if calibration is None:
         dipole = Dipole(grid, padding=1.1, device=field.device)
-        scan = {'noise': noise, 'magnitude': magnitude, 'error_share': error_share}
-        calibration = calibrate(field, mask, dipole, **scan)
+        calibration = calibrate(
+            field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
+        )
     share = calibration.error_share
     least = field_roughness(field, mask) * (1.0 if calibration.known_noise is None else 0.1)
     likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
