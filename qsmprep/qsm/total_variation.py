@@ -58,9 +58,11 @@ def tv(
     .. math:: \tfrac12 \|C^{-1/2} e\|^2 + \tfrac12 \|W (D x + e - f)\|^2 / \sigma^2
         + \tfrac c2 \sum \left[\tfrac12 |z|^2 + h(|z|)\right]
 
-    with Huber's h, quadratic up to one standard deviation and linear beyond. Without h and with
-    c = 2 this is the Wiener filter; c = 2.3 restores, to the differences of heads, the
-    variance that the linear part takes from the prior. The map is free outside the mask.
+    with Huber's h, quadratic up to one standard deviation and linear beyond, and c = 2:
+    without h this is the Wiener filter. The map is free outside the mask.
+
+    The problem is solved twice: the second time voxels count by the residual of the first map, less
+    at the rim and where it is an outlier (:func:`_reliability`).
 
     Between the two, filters, weights and penalties are interpolated geometrically by the share of
     the model error, and what binds the map outside the mask is loosened. In vivo total variation
