@@ -197,18 +197,22 @@ def calibrate(
         relative = torch.where(magnitude > 0, 1 / magnitude.clamp(min=1e-30), 0.0) * mask
     periodogram = _Periodogram(field, mask, dipole, relative)
     free = periodogram.fit_or_tissue(None)
+    unexplained = 0.0
     if error_share is None:
-        error_share = _share_of_model_error(field, mask, dipole, periodogram, relative, known)
+        error_share, unexplained = _share_of_model_error(
+            field, mask, dipole, periodogram, relative, known
+        )
     ratio = OFF_CONE * error_share * free.ratio
     if error_share > 0:
         fitted = periodogram.fit_or_tissue(ratio)
     else:
         fitted = periodogram.fit(ratio, remnants=False)
+    # half of what eight steps leave is taken for noise where the spectra show less
     spectra = Calibration(
         dipole,
         fitted.susceptibility(dipole),
         fitted.remnant(dipole),
-        fitted.white,
+        max(fitted.white, unexplained / 4),
         fitted.ratio,
         error_share,
         known,
@@ -386,8 +390,8 @@ def _share_of_model_error(
     periodogram: _Periodogram,
     noise: Tensor | None,
     known: float | None,
-) -> float:
-    """Weight of the model error from a fit by sources in the mask; see :func:`calibrate`."""
+) -> tuple[float, float]:
+    """Weight of the model error, and variance of what sources in the mask leave [ppm^2]."""
     inside = mask.to(field.dtype)
     weight = inside
     if noise is not None:
@@ -399,7 +403,8 @@ def _share_of_model_error(
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
     precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
     chi = precision.solve(precision.pull(field), iterations=STEPS, tolerance=1e-3)
-    left = periodogram.power((field - dipole.forward(chi)) * inside)
+    residual = (field - dipole.forward(chi)) * inside
+    left = periodogram.power(residual)
     found = periodogram.power((chi - chi[mask].mean()) * inside)
     k = dipole.wavenumber()
     ratios = []
@@ -408,11 +413,13 @@ def _share_of_model_error(
         if band.any():
             over, size = float(left[band].mean()) - white, float(found[band].mean())
             ratios.append(np.array([over, size]) / float(power[band].mean()))
+    unexplained = float((residual * periodogram.taper).square().sum()) / periodogram.energy
     if not ratios:
-        return 0.0
+        return 0.0, unexplained
     left_over, excess = np.exp(np.log(np.maximum(ratios, 1e-6)).mean(0))
     evidence = 2 * left_over * max(excess - 1, 0.0)
-    return round(float(evidence**2 / (evidence**2 + LEAST_EXCESS**2)), 1)
+    share = evidence**2 / (evidence**2 + LEAST_EXCESS**2)
+    return round(float(share), 1), unexplained
 
 
 def _taper(mask: Tensor, voxel_size: tuple[float, ...]) -> Tensor:

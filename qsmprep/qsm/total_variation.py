@@ -61,8 +61,8 @@ def tv(
     with Huber's h, quadratic up to one standard deviation and linear beyond, and c = 2:
     without h this is the Wiener filter. The map is free outside the mask.
 
-    The problem is solved twice: the second time voxels count by the residual of the first map, less
-    at the rim and where it is an outlier (:func:`_reliability`).
+    With the default weight the problem is solved twice: the second time voxels count by the
+    residual of the first map, less at the rim and where it is an outlier (:func:`_reliability`).
 
     Between the two, filters, weights and penalties are interpolated geometrically by the share of
     the model error, and what binds the map outside the mask is loosened. In vivo total variation
@@ -121,10 +121,10 @@ def tv(
         regularisation = usual
     if not regularisation > 0:
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
+    strength = regularisation / usual
     problem = _white_problem(regularisation)
     if calibration.error_share > 0:
         likelihood = Likelihood(field, calibration, least_noise=LEAST_NOISE * roughness)
-        strength = regularisation / usual
         problem = _coloured_problem(problem, likelihood, calibration.error_share, strength)
     weight = data_weight(mask, magnitude, noise, roughness)
     splitting = _Splitting(calibration.dipole, field, mask, weight.square(), problem)
@@ -136,9 +136,11 @@ def tv(
             progress(first[0], total, change)
 
     chi = splitting.run(iterations, tolerance, tell)
-    residual = (field - calibration.dipole.forward(chi)) * (weight > 0)
-    splitting.power *= _reliability(residual, weight > 0, known or roughness, grid)
-    chi = splitting.run(iterations // 2, tolerance, tell)
+    if strength == 1:
+        # a map that is smoother than calibrated leaves what is no sign of an error
+        residual = (field - calibration.dipole.forward(chi)) * (weight > 0)
+        splitting.power *= _reliability(residual, weight > 0, known or roughness, grid)
+        chi = splitting.run(iterations // 2, tolerance, tell)
     return Estimate(chi, {'regularisation': regularisation, **calibration.record()})
 
 
