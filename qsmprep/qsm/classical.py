@@ -117,9 +117,10 @@ def tikhonov(
     if uneven or regularisation is None:
         calibration = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
     if regularisation is None:
-        regularisation = _least_expected_error(
-            Likelihood(field, calibration, least_noise=2 * field_roughness(field, mask)), power
-        )
+        # in closed form the edge of the mask acts as noise, and the spectra know of none
+        least = 0.0 if calibration.known_noise is not None else 2 * field_roughness(field, mask)
+        likelihood = Likelihood(field, calibration, least_noise=least)
+        regularisation = _least_expected_error(likelihood, power)
     _check_range('regularisation', regularisation, 0)
     chosen = {'regularisation': regularisation}
     response = dipole.kernel / (dipole.kernel.square() + regularisation * power)
