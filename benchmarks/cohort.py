@@ -77,6 +77,7 @@ def measure(name: str, size: int, *arguments: object) -> None:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description='Measure starts and rehearsals of cohorts.')
     parser.add_argument('work', type=Path)
     parser.add_argument('--sizes', type=int, nargs='+', default=[1, 200, 2000])

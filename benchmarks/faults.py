@@ -133,6 +133,8 @@ def reached(case: Case, node: str) -> Callable[[], bool]:
 
 
 def after_signal(number: int, seconds: float):
+    """Fault: a signal to the main process some seconds after its start."""
+
     def inject(case: Case) -> int | str:
         process = case.start()
         time.sleep(seconds)
@@ -163,6 +165,8 @@ def kill_below(node: str, wanted: str):
 
 
 def kill_main(node: str):
+    """Fault: the main process is killed once it has reached a node."""
+
     def inject(case: Case) -> int | str:
         process = case.start()
         until(reached(case, node))
@@ -248,10 +252,12 @@ def damage(pattern: str, change: Callable[[Path], object]):
 
 
 def cut(path: Path) -> None:
+    """Cut a file to half its length."""
     os.truncate(path, path.stat().st_size // 2)
 
 
 def flip(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x10
     path.write_bytes(bytes(content))
@@ -274,6 +280,8 @@ def change_input(node: str, change: Callable[[Path], object], pattern: str):
 
 
 def twice(one_work_folder: bool):
+    """Fault: the same command twice at once."""
+
     def inject(case: Case) -> str:
         first = case.start()
         until(reached(case, 'prepare_echoes'))
@@ -333,6 +341,7 @@ def faults() -> dict[str, Callable[[Case], int | str]]:
 
 
 def main() -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description='Inject faults into qsmprep.')
     parser.add_argument('work', type=Path, help='folder for the runs')
     parser.add_argument('names', nargs='*', help='faults whose names begin so (default: all)')

@@ -354,6 +354,7 @@ def try_one(reader: Callable[[random.Random], str], seed: int) -> str:
 
 
 def main() -> int:
+    """Run the driver; the exit code is 1 if a case was lost."""
     parser = argparse.ArgumentParser(description='Give random input to every reader.')
     parser.add_argument('--cases', type=int, default=100_000)
     parser.add_argument('--seed', type=int, default=0)
