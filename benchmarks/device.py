@@ -18,10 +18,10 @@ import torch
 from measure import Table
 
 from qsmprep.methods import INVERSIONS
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import Axes
 from qsmprep.qsm.simulate.susceptibility import correlated_noise
 

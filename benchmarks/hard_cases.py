@@ -23,8 +23,8 @@ from robustness import distance_mm
 from scipy.fft import next_fast_len
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 

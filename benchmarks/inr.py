@@ -18,8 +18,8 @@ from measure import Table, measure
 from scipy.ndimage import map_coordinates
 
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.output import evaluate_on
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.resolution import evaluate_on
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 

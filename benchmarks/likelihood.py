@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from qsmprep.qsm.calibration import OFF_CONE, calibrate
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 
 COLUMNS = ('data', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM')

@@ -30,9 +30,9 @@ from measure import Table
 from scipy.optimize import minimize_scalar
 
 from qsmprep.methods import INVERSIONS
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse, slope, xsim
+from qsmprep.qsm.operators import Dipole
 
 COLUMNS = (
     'case',

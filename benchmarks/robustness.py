@@ -23,10 +23,10 @@ from measure import Table
 from scipy.ndimage import distance_transform_edt
 
 from qsmprep.methods import INVERSIONS
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import region_errors
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import LabelledHead, LocalField, Tissue, simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 

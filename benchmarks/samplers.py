@@ -25,8 +25,8 @@ from qsmprep.qsm.diffusion import as_published
 from qsmprep.qsm.diffusion import published as diffusion_published
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.inversion import Inversion, invert
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 

@@ -20,10 +20,10 @@ from qsm_ci import qsm_eval
 from scipy.ndimage import zoom
 
 from qsmprep.methods import INVERSIONS
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
-from qsmprep.qsm.resolution import KSpaceCrop, finer_grid
+from qsmprep.qsm.operators import Dipole, KSpaceCrop
+from qsmprep.qsm.resolution import finer_grid
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import super_resolve, super_resolve_field
 from qsmprep.training.heads import find_heads, read_head

@@ -217,14 +217,14 @@ BACKGROUNDS = _table(
 INVERSIONS = _table(
     Method(
         'tkd',
-        'qsmprep.qsm.classical:tkd',
+        'qsmprep.qsm.inversion.tkd:tkd',
         'thresholded k-space division, for comparison',
         'thresholded k-space division [@tkd]',
         citation='tkd',
     ),
     Method(
         'tikhonov',
-        'qsmprep.qsm.classical:tikhonov',
+        'qsmprep.qsm.inversion.tikhonov:tikhonov',
         'closed form, or weighted by the noise where the scan shows no model error, its weight '
         'chosen on the scan; for comparison',
         'Tikhonov regularisation, weighted by the noise as far as the field showed no model error '
@@ -234,7 +234,7 @@ INVERSIONS = _table(
     ),
     Method(
         'tv',
-        'qsmprep.qsm.total_variation:tv',
+        'qsmprep.qsm.inversion.tv:tv',
         'total variation for a field that the dipole explains; the more model error the scan '
         'shows, the nearer to `wiener` with a sparse prior',
         'total variation regularisation, solved by ADMM [@tv], under spectra of susceptibility '
@@ -244,7 +244,7 @@ INVERSIONS = _table(
     ),
     Method(
         'wiener',
-        'qsmprep.qsm.wiener:wiener',
+        'qsmprep.qsm.inversion.wiener:wiener',
         "linear, self-calibrated on the scan's own spectra: exact, in about 25 iterations, where "
         'the scan shows no model error, else a filter',
         'the linear posterior mean under spectra of susceptibility and model error that were '
@@ -255,7 +255,7 @@ INVERSIONS = _table(
     ),
     Method(
         'inr',
-        'qsmprep.qsm.inr.fit:inr',
+        'qsmprep.qsm.inversion.inr.fit:inr',
         'a continuous function of coordinates fitted to the scan ([inr.md](inr.md)); also '
         'evaluated at other voxel sizes',
         'a function of coordinates, a sum of grids of several resolutions that is fitted to the '
@@ -266,7 +266,7 @@ INVERSIONS = _table(
     ),
     Method(
         'inr-qsm',
-        'qsmprep.qsm.inr.published:inr_qsm',
+        'qsmprep.qsm.inversion.inr_qsm.fit:inr_qsm',
         'INR-QSM: a sine network of coordinates, fitted to the scan in minutes '
         '([inr.md](inr.md)); `published=true` fits it window by window, in an hour',
         'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '

@@ -22,9 +22,10 @@ from qsmprep.methods import (
     Method,
     choose,
 )
-from qsmprep.qsm.classical import Estimate, tkd
 from qsmprep.qsm.grid import hz_to_ppm
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.tkd import tkd
 
 DOCS = Path(__file__).parent.parent / 'docs'
 EVERY = [

@@ -164,8 +164,7 @@ def _write_finer(inversion: Inversion, given: argparse.Namespace, record: dict) 
     """Write the map of the fitted function on the voxels that were asked for."""
 
     from qsmprep.interfaces import images
-    from qsmprep.qsm.inr.output import evaluate_on
-    from qsmprep.qsm.resolution import finer_affine, finer_grid
+    from qsmprep.qsm.resolution import evaluate_on, finer_affine, finer_grid
 
     if inversion.function is None:
         raise ValueError(

@@ -83,8 +83,8 @@ class MeasureQuality(SimpleInterface):
     def _run_interface(self, runtime):
         import torch
 
-        from qsmprep.qsm.dipole import Dipole
         from qsmprep.qsm.grid import ppm_to_hz
+        from qsmprep.qsm.operators import Dipole
         from qsmprep.reports.quality import measure_quality
 
         inputs = self.inputs

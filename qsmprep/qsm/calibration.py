@@ -15,8 +15,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import depth_mm
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 LOWEST = 0.012

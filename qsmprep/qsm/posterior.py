@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.solvers import conjugate_gradients
 
 
 class PosteriorPrecision:
@@ -90,17 +91,8 @@ class PosteriorPrecision:
             Right-hand side [1/ppm], zero outside the mask.
         start
             First guess [ppm], by default zero.
-        iterations
-            Most steps to take.
-        tolerance
-            Norm of the residual, under the preconditioner and relative to that of the target,
-            at which to stop.
-        progress
-            Called with the step, their greatest number, and that ratio.
-
-        References
-        ----------
-        Hestenes and Stiefel 1952, 10.6028/jres.049.044.
+        iterations, tolerance, progress
+            See :func:`~qsmprep.qsm.solvers.conjugate_gradients`.
 
         """
         smoothing = self._smoothing()
@@ -108,25 +100,12 @@ class PosteriorPrecision:
         def smooth(image: Tensor) -> Tensor:
             return self.inside * self.dipole.filter(image, smoothing)
 
-        residual = target.clone()
-        direction = smooth(residual)
-        energy = scale = (residual * direction).sum()
-        x = torch.zeros_like(target)
-        if start is not None:
-            x = self.inside * start
-            residual -= self(x)
-            direction = smooth(residual)
-            energy = (residual * direction).sum()
-        for iteration in range(1, iterations + 1):
-            if energy <= tolerance**2 * scale:
-                break
-            image = self(direction)
-            step = energy / (direction * image).sum()
-            x += step * direction
-            residual -= step * image
-            smoothed = smooth(residual)
-            previous, energy = energy, (residual * smoothed).sum()
-            direction = smoothed + (energy / previous) * direction
-            if progress is not None:
-                progress(iteration, iterations, float((energy / scale).clamp(min=0).sqrt()))
-        return x
+        return conjugate_gradients(
+            self,
+            target,
+            start=None if start is None else self.inside * start,
+            precondition=smooth,
+            iterations=iterations,
+            tolerance=tolerance,
+            progress=progress,
+        )

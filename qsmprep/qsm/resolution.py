@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qsmprep.qsm.dipole import AXES, Dipole, frequencies
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.operators import KSpaceCrop
 
 Resolution = float | Literal['iso']
 """Longest edge of a voxel that is asked for [mm]; ``'iso'`` is the shortest one that there is."""
@@ -91,86 +92,34 @@ def finer_affine(affine: np.ndarray, grid: Grid, fine: Grid) -> np.ndarray:
     return np.asarray(affine, dtype=np.float64) @ scale
 
 
-class KSpaceCrop:
-    """A scanner of lower resolution: it takes the central part of k-space along each axis.
-
-    Both images fill one field of view. The Nyquist frequency of even axes that are cropped is left
-    out: a shift by a fraction of a voxel makes its phase ambiguous. On the band that is
-    kept, A A' is the ratio of the numbers of voxels; elsewhere it is zero.
+def evaluate_on(
+    function: Callable[[Sequence[np.ndarray]], np.ndarray], mask: np.ndarray, grid: Grid, fine: Grid
+) -> np.ndarray:
+    """Map of a function of positions on a finer grid, zero where the nearest voxel is not masked.
 
     Parameters
     ----------
-    fine, coarse
-        Number of voxels along the three axes.
-    device
-        Torch device.
+    function
+        Susceptibility [ppm] on the product of three vectors of positions, in voxels of ``grid``.
+    mask
+        Voxels of the map, of the shape of ``grid``.
+    grid, fine
+        Grids that fill one field of view.
 
-    Attributes
-    ----------
-    share
-        Number of coarse voxels to a fine one, A A'.
-
-    Raises
-    ------
-    ValueError
-        If the coarse image has more voxels than the fine one along an axis.
+    Examples
+    --------
+    >>> coarse, fine = Grid((2, 1, 1), (2, 1, 1)), Grid((4, 1, 1), (1, 1, 1))
+    >>> evaluate_on(lambda p: p[0][:, None, None], np.ones((2, 1, 1)), coarse, fine)[:, 0, 0]
+    array([-0.25,  0.25,  0.75,  1.25])
 
     """
-
-    def __init__(
-        self,
-        fine: tuple[int, ...],
-        coarse: tuple[int, ...],
-        *,
-        device: torch.device | str = 'cpu',
-    ) -> None:
-        if any(n > m for n, m in zip(coarse, fine, strict=True)):
-            raise ValueError(f'A crop of k-space leads from {fine} to fewer voxels, not {coarse}.')
-        self.fine, self.coarse = tuple(fine), tuple(coarse)
-        self.share = math.prod(coarse) / math.prod(fine)
-        self._in_fine, self._in_coarse, ramps = [], [], []
-        for axis, (n, m) in enumerate(zip(coarse, fine, strict=True)):
-            order = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).round()
-            if n < m:
-                order = order[order.abs() < n / 2]
-            shape = [-1 if a == axis else 1 for a in range(3)]
-            self._in_fine.append((order.long() % m).reshape(shape).to(device))
-            self._in_coarse.append((order.long() % n).reshape(shape).to(device))
-            ramp = torch.exp(1j * math.pi * (1 / n - 1 / m) * order)
-            ramps.append(ramp.to(torch.complex64).reshape(shape).to(device))
-        self._ramp = ramps[0] * ramps[1] * ramps[2]
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Coarse image of a fine one, (..., X, Y, Z); means are kept."""
-        spectrum = torch.fft.fftn(image, dim=AXES)
-        band = spectrum[(..., *self._in_fine)] * (self.share * self._ramp)
-        return self._image(band, self._in_coarse, self.coarse)
-
-    def adjoint(self, image: Tensor) -> Tensor:
-        """Adjoint of :meth:`forward`."""
-        return self.share * self.zero_filled(image)
-
-    def zero_filled(self, image: Tensor) -> Tensor:
-        """Fine image with zeros where k-space was not measured; its crop is the coarse image."""
-        spectrum = torch.fft.fftn(image, dim=AXES)
-        band = spectrum[(..., *self._in_coarse)] * (self._ramp.conj() / self.share)
-        return self._image(band, self._in_fine, self.fine)
-
-    @staticmethod
-    def _image(band: Tensor, places: list[Tensor], shape: tuple[int, ...]) -> Tensor:
-        spectrum = band.new_zeros((*band.shape[:-3], *shape))
-        spectrum[(..., *places)] = band  # type: ignore[index]
-        return torch.fft.ifftn(spectrum, dim=AXES).real
-
-    def band(self, dipole: Dipole) -> Tensor:
-        """Which frequencies of the padded grid of an operator on the fine grid are measured."""
-        sizes = dipole.grid.voxel_size
-        k = frequencies(dipole.padded_shape, sizes, device=dipole.device)
-        inside = torch.ones_like(dipole.kernel, dtype=torch.bool)
-        for axis, n, m, size in zip(k, self.coarse, self.fine, sizes, strict=True):
-            if n < m:
-                inside &= axis.abs() < 0.5 * n / (m * size)
-        return inside
+    positions = [
+        (np.arange(m) + 0.5) * n / m - 0.5 for n, m in zip(grid.shape, fine.shape, strict=True)
+    ]
+    nearest = [
+        np.rint(p).clip(0, n - 1).astype(int) for p, n in zip(positions, grid.shape, strict=True)
+    ]
+    return function(positions) * (mask[np.ix_(*nearest)] > 0)
 
 
 def resized(image: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.diffusion.guidance import Posterior
-from qsmprep.qsm.diffusion.noise import sigma_levels
+from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
-from qsmprep.qsm.dipole import Dipole, conjugate_gradients
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
-from qsmprep.qsm.resolution import FieldOfView, KSpaceCrop, Resolution, resized
+from qsmprep.qsm.operators import Dipole, KSpaceCrop
+from qsmprep.qsm.resolution import FieldOfView, Resolution, resized
+from qsmprep.qsm.solvers import conjugate_gradients
 
 LEVELS = (6, 0.08, 0.01)
 """Noise levels: their number, the first and the last [ppm]."""
@@ -226,7 +227,7 @@ class CoarseMap:
         return conjugate_gradients(
             normal,
             self.support * target,
-            self.support * closed,
+            start=self.support * closed,
             iterations=self.iterations,
             tolerance=1e-4,
         )

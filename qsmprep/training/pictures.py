@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from qsmprep.qsm.diffusion.denoiser import Denoiser
-from qsmprep.qsm.diffusion.noise import sigma_levels
+from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.simulate.stream import Maps
 
 LEVELS_PPM = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from qsmprep.cli.invert import main
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.operators import Dipole
 
 
 @pytest.fixture

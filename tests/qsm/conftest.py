@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.qsm.operators import Dipole
 
 
 class Scan:

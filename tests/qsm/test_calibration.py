@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.operators import Dipole
 
 SHAPE = (64, 72, 60)
 

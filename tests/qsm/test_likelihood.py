@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from qsmprep.qsm.calibration import Calibration
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.operators import Dipole
 
 
 def coloured(shape, power, seed):

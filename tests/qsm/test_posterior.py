@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 SHAPE = (7, 6, 8)

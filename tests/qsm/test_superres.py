@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from qsmprep.qsm.diffusion.guidance import Posterior
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.resolution import FieldOfView, KSpaceCrop
+from qsmprep.qsm.operators import Dipole, KSpaceCrop
+from qsmprep.qsm.resolution import FieldOfView
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.qsm.superres import CoarseMap, coarse_field, super_resolve, super_resolve_field
 

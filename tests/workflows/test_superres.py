@@ -17,7 +17,7 @@ from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_da
 from qsmprep.cli.parser import parse_args
 from qsmprep.cli.run import main
 from qsmprep.interfaces.superres import SuperResolve
-from qsmprep.qsm.resolution import KSpaceCrop
+from qsmprep.qsm.operators import KSpaceCrop
 from qsmprep.settings import Settings
 from qsmprep.workflows.base import Job, init_acquisition_wf
 from qsmprep.workflows.superres import init_superres_wf

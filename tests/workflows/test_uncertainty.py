@@ -16,9 +16,9 @@ from qsmprep.cli.invert import main as invert_main
 from qsmprep.cli.parser import parse_args
 from qsmprep.interfaces.inversion import InvertDipole
 from qsmprep.methods import INVERSIONS, Method
-from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.settings import Settings
 from qsmprep.workflows.base import Job, init_acquisition_wf
 

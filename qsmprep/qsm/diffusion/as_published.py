@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.diffusion.noise import Denoise, VPSchedule
-from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.diffusion.schedules import Denoise, VPSchedule
+from qsmprep.qsm.operators import Dipole
 
 Progress = Callable[[int, int, float], None]
 

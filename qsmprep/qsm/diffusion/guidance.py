@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 SOLVED_TO = 1e-3

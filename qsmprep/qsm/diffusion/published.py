@@ -7,7 +7,7 @@ What differs from the papers' settings, which ``published=True`` restores
   map is zero outside the mask; conjugate gradients go on from the map of the step before.
 - How far the network's map is moved towards the data follows from the noise level of the step.
 - Levels of noise are evenly spaced in their logarithm where a map can be seen, below its spread,
-  and start from the map of :func:`~qsmprep.qsm.wiener.wiener`.
+  and start from the map of :func:`~qsmprep.qsm.inversion.wiener.wiener`.
 - The network's map is the mean of what it makes of noise of both signs.
 - The network sees whole volumes, where they fit.
 """
@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import calibrate
-from qsmprep.qsm.classical import Estimate
 from qsmprep.qsm.diffusion import as_published
 from qsmprep.qsm.diffusion.guidance import Guide, stiffness
-from qsmprep.qsm.diffusion.noise import Denoise, sigma_levels
 from qsmprep.qsm.diffusion.samplers import _guides
+from qsmprep.qsm.diffusion.schedules import Denoise, sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import WHOLE, Windows, windowed_denoiser
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.wiener import wiener
+from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.wiener import wiener
+from qsmprep.qsm.operators import Dipole
 
 Progress = Callable[[int, int, float], None]
 Expect = Callable[[Tensor], Tensor]
@@ -70,7 +70,7 @@ def diffusion_qsm(
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     seed

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.classical import Estimate, field_roughness
 from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Guide, Posterior
-from qsmprep.qsm.diffusion.noise import sigma_levels
+from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.fit import inr
+from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.inr.fit import inr
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.noise import field_roughness
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import smooth
 
 Denoise = Callable[[Tensor, float], Tensor]
@@ -94,9 +95,9 @@ def diffusion(
 ) -> Estimate:
     r"""Annealed proximal steps between a learned prior and the calibrated likelihood.
 
-    The map of :func:`~qsmprep.qsm.inr.fit.inr` is taken through a few falling levels of noise. At
-    each, noise is added, the network removes it, and the scan corrects the result under its own
-    likelihood, the error of the denoised map being taken as
+    The map of :func:`~qsmprep.qsm.inversion.inr.fit.inr` is taken through a few falling levels of
+    noise. At each, noise is added, the network removes it, and the scan corrects the result under
+    its own likelihood, the error of the denoised map being taken as
     :func:`~qsmprep.qsm.diffusion.guidance.stiffness` says.
 
     Where the field has no model error, the step is exact, with maps that are zero outside
@@ -107,7 +108,7 @@ def diffusion(
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     seed
@@ -122,7 +123,7 @@ def diffusion(
     steps, highest_ppm, lowest_ppm
         Number of noise levels, the first and the last.
     error_share
-        See :func:`~qsmprep.qsm.total_variation.tv`.
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
 
     Raises
     ------

@@ -12,9 +12,10 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from qsmprep.methods import choose
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.qsm.noise import noise_share
+from qsmprep.qsm.operators import Dipole
 
 LEAST_EXPLAINED = 0.02
 NOISE_ALLOWANCE = 0.12
@@ -166,29 +167,6 @@ def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> flo
         return 0.0
     images = (image.cpu().numpy() for image in (dipole.forward(chi), field, mask))
     return 1 - (nrmse(*images) / 100) ** 2
-
-
-def noise_share(field: Tensor, mask: Tensor) -> float:
-    """Share of the power of a field that could be white noise: that of its finest diagonal detail.
-
-    One for white noise, with or without outliers, and where no eight voxels of the mask touch.
-
-    Examples
-    --------
-    >>> mask = torch.ones((8, 8, 8), dtype=torch.bool)
-    >>> ramp = torch.linspace(-1, 1, 8).expand(8, 8, 8)
-    >>> noise_share(ramp, mask), noise_share(ramp[:1], mask[:1])
-    (0.0, 1.0)
-
-    """
-    detail, inside = field, mask
-    for axis, n in enumerate(field.shape):
-        detail = detail.diff(dim=axis)
-        inside = inside.narrow(axis, 0, n - 1) & inside.narrow(axis, 1, n - 1)
-    if not inside.any():
-        return 1.0
-    power = detail[inside].square().mean() / 8
-    return min(float(power / field[mask].square().mean()), 1.0)
 
 
 def _check_map(method: str, chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> float:

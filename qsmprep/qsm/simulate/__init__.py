@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.acquisition import Scan, r2star, scan
 from qsmprep.qsm.simulate.analytic import ANALYTIC_BOUNDS, ANALYTIC_BRAIN_BOUNDS
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Nuclei, Tissue

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qsmprep.qsm.dipole import Dipole, dipole_kernel
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
+from qsmprep.qsm.operators import Dipole, dipole_kernel
 from qsmprep.qsm.simulate.anatomy import Axes, Tissue, smooth
 from qsmprep.qsm.simulate.susceptibility import Phantom, block_mean, tissue_table
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qsmprep.qsm.dipole import frequencies
+from qsmprep.qsm.operators import frequencies
 from qsmprep.qsm.simulate.analytic import analytic_head
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Tissue, brain_mask, label_head, smooth
 from qsmprep.qsm.simulate.lesions import paint_lesions

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.dipole import frequencies
+from qsmprep.qsm.operators import frequencies
 from qsmprep.qsm.simulate.anatomy import Axes
 from qsmprep.qsm.simulate.susceptibility import correlated_noise
 

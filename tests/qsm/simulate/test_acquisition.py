@@ -7,8 +7,8 @@ import pytest
 import qsm_forward
 import torch
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.acquisition import _signal, fields_ppm, oblique_affine, scan
 from qsmprep.qsm.simulate.anatomy import Axes, Tissue
 from qsmprep.qsm.simulate.susceptibility import Phantom, block_mean, majority, make_phantom

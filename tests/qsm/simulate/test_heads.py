@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import (
     LabelledHead,
     Nuclei,

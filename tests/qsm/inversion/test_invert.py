@@ -8,11 +8,11 @@ import torch
 from scipy.ndimage import binary_fill_holes
 
 from qsmprep.methods import INVERSIONS, Method
-from qsmprep.qsm.classical import Estimate
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 
 CHEAP = {

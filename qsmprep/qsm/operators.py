@@ -1,8 +1,8 @@
-"""The dipole operator: from susceptibility [ppm] to field [ppm], and back by least squares."""
+"""Linear operators on images: the dipole, and the scanner of lower resolution."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from math import pi, prod
 
 import torch
 from scipy.fft import next_fast_len
@@ -195,8 +195,8 @@ class Dipole:
 
         The weights are uniform, and the field is taken to be *measured as zero* wherever
         the given one is zero, outside the mask and in the padding included, and x is free there.
-        That is wrong for a brain, whose own field does not stop at its edge; use it for
-        a start, and :meth:`weighted_prox` where the answer counts.
+        That is wrong for a brain, whose own field does not stop at its edge; see
+        :class:`~qsmprep.qsm.posterior.PosteriorPrecision` for one that is right.
 
         Parameters
         ----------
@@ -211,50 +211,6 @@ class Dipole:
         spectrum = self.kernel * self.transform(field) + rho * self.transform(chi)
         return self.inverse(spectrum / (self.kernel.square() + rho))
 
-    def weighted_prox(
-        self,
-        field: Tensor,
-        chi: Tensor,
-        rho: float | Tensor,
-        weight: Tensor,
-        *,
-        support: Tensor | None = None,
-        start: Tensor | None = None,
-        iterations: int = 10,
-        tolerance: float = 1e-3,
-    ) -> Tensor:
-        """Minimiser of ||W (D x - field)||^2 + rho ||x - chi||^2 by conjugate gradients.
-
-        Parameters
-        ----------
-        field
-            Field [ppm]; only its values where the weight is not zero matter.
-        chi
-            Susceptibility [ppm] to stay close to.
-        rho
-            Weight of the distance to ``chi``, a number or a map.
-        weight
-            Map W; zero where nothing was measured.
-        support
-            Mask outside which x is zero.
-        start
-            First guess, by default ``chi``.
-        iterations, tolerance
-            The iteration ends at this number or residual, relative to that of x = 0.
-
-        """
-        power = weight.square()
-        inside = 1 if support is None else support.to(self.dtype)
-
-        def normal(x: Tensor) -> Tensor:
-            return inside * (self.adjoint(power * self.forward(x)) + rho * x)
-
-        target = inside * (self.adjoint(power * field) + rho * chi)
-        first = inside * (chi if start is None else start)
-        return conjugate_gradients(
-            normal, target, first, iterations=iterations, tolerance=tolerance
-        )
-
 
 def _cut(image: Tensor, axis: int, length: int) -> Tensor:
     """Shorten an axis in FFT order to the samples nearest to the origin."""
@@ -265,44 +221,92 @@ def _cut(image: Tensor, axis: int, length: int) -> Tensor:
     return torch.cat((start, end), dim=axis)
 
 
-def conjugate_gradients(
-    operator: Callable[[Tensor], Tensor],
-    target: Tensor,
-    start: Tensor,
-    *,
-    iterations: int,
-    tolerance: float,
-) -> Tensor:
-    """Solution of A x = target for a symmetric positive definite A.
+def gradient_power(dipole: Dipole) -> Tensor:
+    """Response of the summed squared forward differences, per mean voxel edge."""
+    voxel_size = dipole.grid.voxel_size
+    edge = prod(voxel_size) ** (1 / 3)
+    k = frequencies(dipole.padded_shape, voxel_size, device=dipole.device, dtype=dipole.dtype)
+    parts = zip(k, voxel_size, strict=True)
+    return sum((2 * edge / v * torch.sin(pi * v * axis)).square() for axis, v in parts)
+
+
+class KSpaceCrop:
+    """A scanner of lower resolution: it takes the central part of k-space along each axis.
+
+    Both images fill one field of view. The Nyquist frequency of even axes that are cropped is left
+    out: a shift by a fraction of a voxel makes its phase ambiguous. On the band that is
+    kept, A A' is the ratio of the numbers of voxels; elsewhere it is zero.
 
     Parameters
     ----------
-    operator
-        Applies A.
-    target, start
-        Right-hand side and first guess.
-    iterations
-        Most steps to take.
-    tolerance
-        Norm of the residual, relative to that of ``target``, at which to stop.
+    fine, coarse
+        Number of voxels along the three axes.
+    device
+        Torch device.
 
-    References
+    Attributes
     ----------
-    Hestenes and Stiefel 1952, 10.6028/jres.049.044.
+    share
+        Number of coarse voxels to a fine one, A A'.
+
+    Raises
+    ------
+    ValueError
+        If the coarse image has more voxels than the fine one along an axis.
 
     """
-    x = start.clone()
-    residual = target - operator(x)
-    direction = residual.clone()
-    energy = residual.square().sum()
-    goal = tolerance**2 * target.square().sum()
-    for _ in range(iterations):
-        if energy <= goal:
-            break
-        image = operator(direction)
-        step = energy / (direction * image).sum()
-        x += step * direction
-        residual -= step * image
-        previous, energy = energy, residual.square().sum()
-        direction = residual + (energy / previous) * direction
-    return x
+
+    def __init__(
+        self,
+        fine: tuple[int, ...],
+        coarse: tuple[int, ...],
+        *,
+        device: torch.device | str = 'cpu',
+    ) -> None:
+        if any(n > m for n, m in zip(coarse, fine, strict=True)):
+            raise ValueError(f'A crop of k-space leads from {fine} to fewer voxels, not {coarse}.')
+        self.fine, self.coarse = tuple(fine), tuple(coarse)
+        self.share = prod(coarse) / prod(fine)
+        self._in_fine, self._in_coarse, ramps = [], [], []
+        for axis, (n, m) in enumerate(zip(coarse, fine, strict=True)):
+            order = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).round()
+            if n < m:
+                order = order[order.abs() < n / 2]
+            shape = [-1 if a == axis else 1 for a in range(3)]
+            self._in_fine.append((order.long() % m).reshape(shape).to(device))
+            self._in_coarse.append((order.long() % n).reshape(shape).to(device))
+            ramp = torch.exp(1j * pi * (1 / n - 1 / m) * order)
+            ramps.append(ramp.to(torch.complex64).reshape(shape).to(device))
+        self._ramp = ramps[0] * ramps[1] * ramps[2]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Coarse image of a fine one, (..., X, Y, Z); means are kept."""
+        spectrum = torch.fft.fftn(image, dim=AXES)
+        band = spectrum[(..., *self._in_fine)] * (self.share * self._ramp)
+        return self._image(band, self._in_coarse, self.coarse)
+
+    def adjoint(self, image: Tensor) -> Tensor:
+        """Adjoint of :meth:`forward`."""
+        return self.share * self.zero_filled(image)
+
+    def zero_filled(self, image: Tensor) -> Tensor:
+        """Fine image with zeros where k-space was not measured; its crop is the coarse image."""
+        spectrum = torch.fft.fftn(image, dim=AXES)
+        band = spectrum[(..., *self._in_coarse)] * (self._ramp.conj() / self.share)
+        return self._image(band, self._in_fine, self.fine)
+
+    @staticmethod
+    def _image(band: Tensor, places: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+        spectrum = band.new_zeros((*band.shape[:-3], *shape))
+        spectrum[(..., *places)] = band  # type: ignore[index]
+        return torch.fft.ifftn(spectrum, dim=AXES).real
+
+    def band(self, dipole: Dipole) -> Tensor:
+        """Which frequencies of the padded grid of an operator on the fine grid are measured."""
+        sizes = dipole.grid.voxel_size
+        k = frequencies(dipole.padded_shape, sizes, device=dipole.device)
+        inside = torch.ones_like(dipole.kernel, dtype=torch.bool)
+        for axis, n, m, size in zip(k, self.coarse, self.fine, sizes, strict=True):
+            if n < m:
+                inside &= axis.abs() < 0.5 * n / (m * size)
+        return inside

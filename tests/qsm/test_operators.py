@@ -1,12 +1,14 @@
-"""The dipole operator against analytic fields, its adjoint and dense linear algebra."""
+"""The dipole against analytic fields, the coarse scanner against waves, both against adjoints."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import rotate
 
-from qsmprep.qsm.dipole import Dipole, conjugate_gradients, dipole_kernel
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.operators import Dipole, KSpaceCrop, dipole_kernel
+
+PAIRS = [((24, 20, 18), (12, 20, 7)), ((15, 14, 13), (9, 14, 10)), ((16, 16, 15), (15, 11, 15))]
 
 
 def coordinates(grid):
@@ -139,41 +141,49 @@ def test_prox_solves_its_normal_equations():
     assert gradient.abs().max() < 1e-10
 
 
-def test_weighted_prox_equals_dense_least_squares():
-    generator = torch.Generator().manual_seed(6)
-    grid = Grid((5, 6, 4), (1, 1, 2), (0, 0.6, 0.8))
-    dipole = Dipole(grid, dtype=torch.float64)
-    field, chi, weight = torch.randn(3, *grid.shape, generator=generator, dtype=torch.float64)
-    support = torch.rand(grid.shape, generator=generator) > 0.3
-    size = support.numel()
-    matrix = dipole.forward(torch.eye(size, dtype=torch.float64).reshape(size, *grid.shape))
-    matrix = matrix.reshape(size, size).T[:, support.flatten()] * weight.reshape(-1, 1)
-    normal = matrix.T @ matrix + 0.1 * torch.eye(int(support.sum()), dtype=torch.float64)
-    target = matrix.T @ (weight * field).flatten() + 0.1 * chi[support]
-    expected = torch.linalg.solve(normal, target)
-    found = dipole.weighted_prox(
-        field, chi, 0.1, weight, support=support, iterations=200, tolerance=1e-12
-    )
-    torch.testing.assert_close(found[support], expected)
-    assert not found[~support].any()
-
-
-def test_conjugate_gradients_stop_at_the_tolerance_and_keep_the_start():
-    diagonal = torch.linspace(1, 50, 40, dtype=torch.float64)
-    calls = []
-
-    def operator(x):
-        calls.append(1)
-        return diagonal * x
-
-    target = torch.ones(40, dtype=torch.float64)
-    start = target / diagonal
-    solution = conjugate_gradients(operator, target, start, iterations=9, tolerance=1e-6)
-    assert len(calls) == 1
-    torch.testing.assert_close(solution, start)
-    assert solution is not start
-
-
 def test_padding_below_one_is_refused():
     with pytest.raises(ValueError, match='at least 1'):
         Dipole(Grid((8, 8, 8)), padding=0.5)
+
+
+@pytest.mark.parametrize(('fine', 'coarse'), PAIRS)
+def test_adjoint_and_inverse_on_the_band(fine, coarse):
+    generator = torch.Generator().manual_seed(0)
+    operator = KSpaceCrop(fine, coarse)
+    x, y = (torch.randn(2, *shape, generator=generator) for shape in (fine, coarse))
+    left, right = (operator.forward(x) * y).sum(), (x * operator.adjoint(y)).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-4)
+    measured = operator.forward(x)
+    torch.testing.assert_close(operator.forward(operator.zero_filled(measured)), measured)
+    torch.testing.assert_close(
+        operator.forward(operator.adjoint(measured)), measured * operator.share
+    )
+    torch.testing.assert_close(operator.forward(torch.ones(fine)), torch.ones(coarse))
+
+
+def test_a_wave_keeps_its_place_and_height():
+    """A wave below the Nyquist frequency of both images is sampled where their voxels lie."""
+    fine, coarse, length = (20, 8, 8), (13, 8, 8), 40.0
+
+    def wave(n):
+        centre = (torch.arange(n) + 0.5) * length / n
+        return torch.cos(2 * torch.pi * 5 * centre / length + 0.3)[:, None, None].expand(n, 8, 8)
+
+    operator = KSpaceCrop(fine, coarse)
+    torch.testing.assert_close(operator.forward(wave(20)), wave(13), atol=1e-5, rtol=0)
+    torch.testing.assert_close(operator.zero_filled(wave(13)), wave(20), atol=1e-5, rtol=0)
+
+
+def test_the_band_is_what_the_crop_keeps():
+    grid = Grid((24, 20, 18), (1, 1.5, 1))
+    operator = KSpaceCrop(grid.shape, (12, 20, 9))
+    dipole = Dipole(grid, padding=1.0)
+    assert dipole.padded_shape == grid.shape
+    x = torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
+    kept = operator.zero_filled(operator.forward(x))
+    torch.testing.assert_close(dipole.filter(x, operator.band(dipole)), kept, atol=1e-5, rtol=0)
+
+
+def test_a_crop_does_not_enlarge():
+    with pytest.raises(ValueError, match='fewer voxels'):
+        KSpaceCrop((8, 8, 8), (8, 9, 8))

@@ -6,9 +6,9 @@ import torch
 
 from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Posterior, stiffness
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.operators import Dipole
 
 
 def small_problem(shape=(7, 6, 8)):

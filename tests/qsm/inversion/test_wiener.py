@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.qsm.operators import Dipole
 
 SHAPE = (72, 80, 68)
 

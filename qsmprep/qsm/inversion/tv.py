@@ -10,15 +10,11 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import LOWEST, Calibration, calibrate
-from qsmprep.qsm.classical import (
-    Estimate,
-    data_weight,
-    field_roughness,
-    gradient_power,
-)
-from qsmprep.qsm.dipole import AXES, Dipole
 from qsmprep.qsm.grid import Grid, depth_mm
+from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.noise import data_weight, field_roughness
+from qsmprep.qsm.operators import AXES, Dipole, gradient_power
 
 STEP_PPM = 0.02
 GAUSSIAN_PART = 0.5
@@ -76,7 +72,7 @@ def tv(
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first. W falls
         below 1 where the noise is above its median or the magnitude below.
@@ -87,7 +83,7 @@ def tv(
     regularisation
         Weight :math:`\lambda` of the total variation [ppm]; differences are taken per mean voxel
         edge. By default 0.06 times the median noise or, without a noise map, the white part of the
-        calibrated spectra; at least 0.015 times :func:`~qsmprep.qsm.classical.field_roughness`.
+        calibrated spectra; at least 0.015 times :func:`~qsmprep.qsm.noise.field_roughness`.
         Another value scales the whole prior, with or without model error.
     error_share
         Weight of the model error, 0 to 1; by default as

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.as_published import fit_siren
-from qsmprep.qsm.inr.penalty import edges_inside
-from qsmprep.qsm.inr.representation import Siren
-from qsmprep.qsm.inr.windows import PublishedLoss, WindowedDipole, draw_windows
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.inr_qsm.published import fit_siren
+from qsmprep.qsm.inversion.inr_qsm.siren import Siren
+from qsmprep.qsm.inversion.inr_qsm.windows import PublishedLoss, WindowedDipole, draw_windows
+from qsmprep.qsm.inversion.penalty import edges_inside
+from qsmprep.qsm.operators import Dipole
 
 GRIDS = {
     'isotropic': Grid((26, 30, 24)),

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.classical import Estimate, field_roughness
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.descent import check_loss, with_retries
-from qsmprep.qsm.inr.penalty import edge_weights, edges_inside, total_variation
-from qsmprep.qsm.inr.representation import LEVELS, FeatureGrid
-from qsmprep.qsm.total_variation import tv
+from qsmprep.qsm.inversion.descent import check_loss, with_retries
+from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.inr.feature_grid import LEVELS, FeatureGrid
+from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside, total_variation
+from qsmprep.qsm.inversion.tv import tv
+from qsmprep.qsm.noise import field_roughness
+from qsmprep.qsm.operators import Dipole
 
 UNIT_PPM = 0.1
 WEIGHT_PER_NOISE = 0.04
@@ -46,18 +47,18 @@ def inr(
 ) -> Estimate:
     r"""Coordinate-based representation with the physics of the full volume.
 
-    The map is a :class:`~qsmprep.qsm.inr.representation.FeatureGrid`, zero outside the mask,
-    fitted by Adam to minimise
+    The map is a :class:`~qsmprep.qsm.inversion.inr.feature_grid.FeatureGrid`, zero outside the
+    mask, fitted by Adam to minimise
 
     .. math::
         \tfrac12 \|W (D x - f)\|^2 + \lambda\, \mathrm{TV}_\omega(x).
 
     The voxel weights W are those of the calibrated likelihood. The edges of the warm start, a map
-    of :func:`~qsmprep.qsm.total_variation.tv`, have no weight :math:`\omega` in the total
+    of :func:`~qsmprep.qsm.inversion.tv.tv`, have no weight :math:`\omega` in the total
     variation. Full-volume physics is exact, and takes two pairs of Fourier transforms.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
-    error that :func:`~qsmprep.qsm.total_variation.tv` reckons with rises to what it is in vivo,
+    error that :func:`~qsmprep.qsm.inversion.tv.tv` reckons with rises to what it is in vivo,
     the trust t in this loss falls from 1 to 0 and the function becomes t times the fit and 1 - t
     times the warm start: in vivo the weighted total variation of this loss, from any start, raised
     the error against COSMOS in any dose.
@@ -65,7 +66,7 @@ def inr(
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.classical import Estimate, field_roughness
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.noise import field_roughness
+from qsmprep.qsm.operators import Dipole
 
 COMPLETIONS = 5
 
@@ -41,7 +42,7 @@ def wiener(
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import calibrate
-from qsmprep.qsm.classical import Estimate, field_roughness
-from qsmprep.qsm.dipole import Dipole, conjugate_gradients
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.as_published import UNIT_PPM, evaluate, fit_siren, network_map
-from qsmprep.qsm.inr.descent import check_loss, with_retries
-from qsmprep.qsm.inr.penalty import edge_weights, edges_inside
-from qsmprep.qsm.inr.representation import Siren
-from qsmprep.qsm.total_variation import tv
+from qsmprep.qsm.inversion.descent import check_loss, with_retries
+from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.inr_qsm.published import UNIT_PPM, evaluate, fit_siren, network_map
+from qsmprep.qsm.inversion.inr_qsm.siren import Siren
+from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
+from qsmprep.qsm.inversion.tv import tv
+from qsmprep.qsm.noise import field_roughness
+from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.solvers import conjugate_gradients
 
 Progress = Callable[[int, int, float], None]
 
@@ -58,18 +60,18 @@ def inr_qsm(
     paper's settings the network does not converge in an hour on a CPU; so it does in minutes.
 
     What differs from the paper's settings, which ``published=True`` restores
-    (:func:`~qsmprep.qsm.inr.as_published.fit_siren`): voxel weights and regularisation from
-    the noise; physics of the whole volume in place of windows and phase compensation; edge
+    (:func:`~qsmprep.qsm.inversion.inr_qsm.published.fit_siren`): voxel weights and regularisation
+    from the noise; physics of the whole volume in place of windows and phase compensation; edge
     weights between the 60th and 95th percentile of the map of
-    :func:`~qsmprep.qsm.total_variation.tv`, once renewed; no term on differences of the field
+    :func:`~qsmprep.qsm.inversion.tv.tv`, once renewed; no term on differences of the field
     error; a network of 5 layers whose first one has finer waves. As far as the scan shows a model
-    error, the map of :func:`~qsmprep.qsm.total_variation.tv` takes the place of that of the least
+    error, the map of :func:`~qsmprep.qsm.inversion.tv.tv` takes the place of that of the least
     loss: in vivo a closer fit explains the error.
 
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress
@@ -90,9 +92,10 @@ def inr_qsm(
         Units of a hidden layer, by default as many as give the network 2.5 weights a voxel,
         64 to 512 (512 as published).
     error_share
-        See :func:`~qsmprep.qsm.total_variation.tv`.
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     warm_up, gradient_weight, compensate
-        Of the paper's settings alone, see :func:`~qsmprep.qsm.inr.as_published.fit_siren`.
+        Of the paper's settings alone, see
+        :func:`~qsmprep.qsm.inversion.inr_qsm.published.fit_siren`.
 
     References
     ----------
@@ -179,7 +182,9 @@ def _least_loss(
             data = dipole.adjoint(power * dipole.forward(x))
             return inside * (data + regularisation * _roughness_gradient(x, weights))
 
-        chi = conjugate_gradients(normal, target, chi, iterations=ITERATIONS, tolerance=TOLERANCE)
+        chi = conjugate_gradients(
+            normal, target, start=chi, iterations=ITERATIONS, tolerance=TOLERANCE
+        )
     return (1 - share) * chi + share * first.chi, chosen
 
 

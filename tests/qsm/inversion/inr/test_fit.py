@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr import fit
-from qsmprep.qsm.inr.descent import DivergenceError, check_loss, with_retries
-from qsmprep.qsm.inr.penalty import edge_weights, edges_inside, total_variation
-from qsmprep.qsm.inr.representation import FeatureGrid
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.inr import fit
+from qsmprep.qsm.inversion.inr.feature_grid import FeatureGrid
+from qsmprep.qsm.inversion.penalty import edges_inside
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 
 NOISE_PPM = 5e-4
@@ -148,31 +147,6 @@ def test_gradient_of_the_loss(grid):
         assert slope == pytest.approx(float((objective(chi)[2] * turn).sum()), rel=1e-4)
 
 
-def test_total_variation_of_a_step():
-    """A face of 12 x 10 voxels, of which a row of 10 is masked, on voxels of 2 mm along it."""
-    chi = torch.zeros(8, 12, 10)
-    chi[4:] = 0.3
-    mask = torch.ones(chi.shape, dtype=torch.bool)
-    mask[:, 0] = False
-    value, _ = total_variation(chi, edges_inside(mask, (2.0, 1.0, 1.0)), 1e-6)
-    assert float(value) == pytest.approx(0.3 * 11 * 10 * 2 ** (1 / 3) / 2, rel=1e-3)
-
-
-def test_strong_edges_have_no_weight():
-    generator = torch.Generator().manual_seed(0)
-    chi = 0.01 * torch.rand(20, 20, 20, generator=generator)
-    chi[10:] += 1.0
-    edges = edges_inside(torch.ones(chi.shape, dtype=torch.bool), (1.0, 1.0, 1.0))
-    first, second, _ = edge_weights(chi, edges, 50, 70)
-    assert not first[9].any()
-    flat = chi.diff(dim=1).abs()
-    order = flat.flatten().argsort()
-    assert bool((second.flatten()[order[: int(0.49 * len(order))]] == 1).all())
-    assert not second.flatten()[order[int(0.71 * len(order)) :]].any()
-    with pytest.raises(ValueError, match='percentiles of the edges rise'):
-        edge_weights(chi, edges, 70, 50)
-
-
 def test_levels_of_unequal_voxels_meet_in_millimetres():
     function = FeatureGrid(Grid((33, 33, 9), (1, 1, 4)), levels=4)
     shapes = [tuple(values.shape) for values in function.values]
@@ -193,25 +167,6 @@ def test_every_level_reproduces_linear_functions():
         points = torch.meshgrid(*positions, indexing='ij')
         expected = points[0] - 2 * points[1] + 0.5 * points[2]
         torch.testing.assert_close(function(positions), expected, atol=1e-4, rtol=0)
-
-
-def test_divergence_is_answered_with_a_lower_rate_then_an_error():
-    tried = []
-
-    def diverges_above(limit):
-        def attempt(rate):
-            tried.append(rate)
-            check_loss([1.0, 2.0, 5.0 if rate <= limit else float('nan')], rate)
-            return rate
-
-        return attempt
-
-    assert with_retries(diverges_above(0.1), 0.8) == pytest.approx(0.05)
-    assert tried == pytest.approx([0.8, 0.2, 0.05])
-    with pytest.raises(DivergenceError, match='diverged at iteration 3 .* 0.05'):
-        with_retries(diverges_above(0.0), 0.8)
-    with pytest.raises(DivergenceError, match='from 1 to inf'):
-        check_loss([1.0, float('inf')], 0.1)
 
 
 def test_a_fit_that_diverges_is_tried_again(scan, monkeypatch):

@@ -5,14 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from qsmprep.qsm.classical import tikhonov, tkd
 from qsmprep.qsm.diffusion import published, samplers
 from qsmprep.qsm.diffusion.published import diffusion_qsm, dm_qsm
 from qsmprep.qsm.diffusion.samplers import diffusion
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.tikhonov import tikhonov
+from qsmprep.qsm.inversion.tkd import tkd
+from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
-from qsmprep.qsm.total_variation import tv
 
 
 class Oracle:

@@ -8,7 +8,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.operators import Dipole
 
 Window = tuple[slice, slice, slice]
 

@@ -1,68 +1,23 @@
-"""Classical linear dipole inversions, and simple measures of a field."""
+"""Tikhonov regularisation, its weight chosen on the field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, log, pi, prod, sqrt
-from typing import NamedTuple
+from math import exp, log
 
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from qsmprep.qsm.calibration import LOWEST, calibrate, typical_noise
-from qsmprep.qsm.dipole import Dipole, frequencies
+from qsmprep.qsm.calibration import LOWEST, calibrate
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inversion.estimate import Estimate, check_range
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.noise import data_weight, field_roughness
+from qsmprep.qsm.operators import Dipole, gradient_power
 from qsmprep.qsm.posterior import PosteriorPrecision
 
-LEAST_ROUGHNESS = 1e-9
 WEIGHTS = (log(1e-5), log(10.0))
-
-
-class Estimate(NamedTuple):
-    """A susceptibility map [ppm], the values that were chosen on the scan, and its uncertainty.
-
-    The uncertainty is a standard deviation (X, Y, Z) [ppm], None for methods that know none. The
-    function gives susceptibility [ppm] on the product of three vectors of positions, in voxels
-    from the centre of the first one; None for methods whose map is one of voxels.
-    """
-
-    chi: Tensor
-    chosen: dict[str, float]
-    sd: Tensor | None = None
-    function: Callable[[list[Tensor]], Tensor] | None = None
-
-
-def tkd(field: Tensor, mask: Tensor, grid: Grid, *, threshold: float = 0.25) -> Estimate:
-    """Thresholded k-space division.
-
-    Where the response is below the threshold it is replaced by the threshold of the same sign.
-    Strong sources come out too weak by a few percent to a fifth; dividing by the height of the
-    point spread function would undo that, but raises the error on every scan tried.
-
-    Parameters
-    ----------
-    field
-        Local field [ppm], zero outside the mask.
-    mask
-        Voxels of the map.
-    grid
-        Their grid.
-    threshold
-        Least response that is divided by, between 0 and 2/3.
-
-    References
-    ----------
-    Shmueli et al. 2009, 10.1002/mrm.22135.
-
-    """
-    _check_range('threshold', threshold, 0, 2 / 3)
-    dipole = Dipole(grid, device=field.device, dtype=field.dtype)
-    response = dipole.kernel
-    sign = torch.where(response < 0, -1.0, 1.0)
-    inverse = sign / response.abs().clamp(min=threshold)
-    return Estimate(dipole.filter(field, inverse) * mask, {})
 
 
 def tikhonov(
@@ -121,7 +76,7 @@ def tikhonov(
         least = 0.0 if calibration.known_noise is not None else 2 * field_roughness(field, mask)
         likelihood = Likelihood(field, calibration, least_noise=least)
         regularisation = _least_expected_error(likelihood, power)
-    _check_range('regularisation', regularisation, 0)
+    check_range('regularisation', regularisation, 0)
     chosen = {'regularisation': regularisation}
     response = dipole.kernel / (dipole.kernel.square() + regularisation * power)
     response[0, 0, 0] = 0
@@ -152,52 +107,3 @@ def _least_expected_error(likelihood: Likelihood, power: Tensor) -> float:
         return float((parts / (squared + pull).square()).sum(dtype=torch.float64))
 
     return exp(minimize_scalar(expected, bounds=WEIGHTS, method='bounded').x)
-
-
-def field_roughness(field: Tensor, mask: Tensor) -> float:
-    """Robust noise of a field: median of its finest diagonal Haar detail over 0.6745.
-
-    Includes what the anatomy adds at the scale of a voxel, about 1 ppb at 1 mm.
-
-    References
-    ----------
-    Donoho and Johnstone 1994, 10.1093/biomet/81.3.425.
-
-    """
-    detail, inside = field, mask
-    for axis, n in enumerate(field.shape):
-        detail = detail.diff(dim=axis) / sqrt(2)
-        inside = inside.narrow(axis, 0, n - 1) & inside.narrow(axis, 1, n - 1)
-    values = detail[inside].abs()
-    if not values.numel():
-        return max(float(field[mask].std(correction=0)), LEAST_ROUGHNESS)
-    return max(float(values.median()) / 0.6745, LEAST_ROUGHNESS)
-
-
-def data_weight(
-    mask: Tensor, magnitude: Tensor | None, noise: Tensor | None, roughness: float
-) -> Tensor:
-    """Voxel weights between 0 and 1; zero where noise or magnitude are, as nothing was measured."""
-    inside = mask.to(torch.float32)
-    if noise is not None:
-        floor = typical_noise(noise, mask) ** 2 + roughness**2
-        return inside * (noise > 0) * (floor / (noise.square() + roughness**2)).sqrt().clamp(max=1)
-    if magnitude is not None:
-        middle = magnitude[mask].median().clamp(min=1e-12)
-        return inside * (magnitude / middle).clamp(0, 1)
-    return inside
-
-
-def gradient_power(dipole: Dipole) -> Tensor:
-    """Response of the summed squared forward differences, per mean voxel edge."""
-    voxel_size = dipole.grid.voxel_size
-    edge = prod(voxel_size) ** (1 / 3)
-    k = frequencies(dipole.padded_shape, voxel_size, device=dipole.device, dtype=dipole.dtype)
-    parts = zip(k, voxel_size, strict=True)
-    return sum((2 * edge / v * torch.sin(pi * v * axis)).square() for axis, v in parts)
-
-
-def _check_range(name: str, value: float, low: float, high: float = float('inf')) -> None:
-    if not low < value < high:
-        limits = f'between {low:g} and {high:.3g}' if high < float('inf') else f'above {low:g}'
-        raise ValueError(f'The parameter {name} lies {limits}, unlike {value}.')

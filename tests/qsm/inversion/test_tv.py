@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from qsmprep.qsm import total_variation
 from qsmprep.qsm.calibration import calibrate
-from qsmprep.qsm.classical import tkd
-from qsmprep.qsm.dipole import Dipole
+from qsmprep.qsm.inversion import tv as total_variation
+from qsmprep.qsm.inversion.tkd import tkd
+from qsmprep.qsm.inversion.tv import tv
+from qsmprep.qsm.inversion.wiener import wiener
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.metrics import slope
-from qsmprep.qsm.total_variation import tv
-from qsmprep.qsm.wiener import wiener
+from qsmprep.qsm.operators import Dipole
 
 WHITE = {'error_share': 0.0}
 

@@ -7,13 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.dipole import Dipole
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inr.descent import check_loss, with_retries
-from qsmprep.qsm.inr.penalty import edge_weights, edges_inside
-from qsmprep.qsm.inr.representation import Siren
-from qsmprep.qsm.inr.windows import PublishedLoss, Window, WindowedDipole, draw_windows
-from qsmprep.qsm.wiener import wiener
+from qsmprep.qsm.inversion.descent import check_loss, with_retries
+from qsmprep.qsm.inversion.inr_qsm.siren import Siren
+from qsmprep.qsm.inversion.inr_qsm.windows import (
+    PublishedLoss,
+    Window,
+    WindowedDipole,
+    draw_windows,
+)
+from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
+from qsmprep.qsm.inversion.wiener import wiener
+from qsmprep.qsm.operators import Dipole
 
 UNIT_PPM = 0.1
 WINDOW_MM = (96.0, 96.0, 48.0)
@@ -52,12 +57,13 @@ def fit_siren(
     epochs of windows at a third of their length see every voxel 1350 times: windows lie side by
     side, from a new random corner in every epoch; 20 epochs; and in place of another subject's
     weights a warm-up that fits the network, at five times the rate, to the map of
-    :func:`~qsmprep.qsm.wiener.wiener`, which also stands in for FastQSM in the edge weights.
+    :func:`~qsmprep.qsm.inversion.wiener.wiener`, which also stands in for FastQSM in the edge
+    weights.
 
     Parameters
     ----------
     field, mask, grid
-        See :func:`~qsmprep.qsm.classical.tkd`.
+        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     regularisation, gradient_weight
         Weights of the squared differences of the map and of the field error.
     epochs, warm_up

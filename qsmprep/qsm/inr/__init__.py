@@ -1,1 +1,0 @@
-"""Susceptibility as a function of coordinates, fitted to the field of one subject."""

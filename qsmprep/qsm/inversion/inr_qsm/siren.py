@@ -1,0 +1,93 @@
+"""A function of coordinates: a sine network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qsmprep.qsm.grid import Grid
+
+
+class Siren(nn.Module):
+    """Fully connected network with sine activations, of coordinates in mm.
+
+    Coordinates are centred and divided by half the longest edge of the field of view, so that
+    they lie between -1 and 1 and a length counts alike along all axes. The first and the
+    last layer are computed in single precision, hidden ones in ``hidden_dtype``.
+
+    Parameters
+    ----------
+    grid
+        Grid whose voxels are the unit of the positions.
+    layers
+        Number of linear layers.
+    width
+        Units of a hidden layer.
+    frequency
+        Factor w0 in front of every sine's argument.
+    first_frequency
+        That of the first layer, where it differs.
+    generator
+        Source of the initial weights.
+    hidden_dtype
+        Precision of the hidden layers, by default that which :func:`hidden_precision` finds.
+
+    References
+    ----------
+    Sitzmann et al. 2020, 10.48550/arXiv.2006.09661.
+
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        layers: int = 10,
+        width: int = 512,
+        frequency: float = 40.0,
+        first_frequency: float | None = None,
+        generator: torch.Generator,
+        hidden_dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        device = generator.device
+        self.frequencies = [first_frequency or frequency, *[frequency] * (layers - 2)]
+        self.hidden_dtype = hidden_dtype or hidden_precision(device)
+        voxel_size = torch.tensor(grid.voxel_size, device=device)
+        shape = torch.tensor(grid.shape, dtype=torch.float32, device=device)
+        half = (shape * voxel_size).max() / 2
+        self._scale, self._centre = voxel_size / half, (shape - 1) / 2
+        sizes = [3, *[width] * (layers - 1), 1]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+            bound = 1 / fan_in if layer == 0 else sqrt(6 / fan_in) / frequency
+            weight = torch.empty(fan_out, fan_in, device=device)
+            self.weights.append(weight.uniform_(-bound, bound, generator=generator))
+            bias = torch.empty(fan_out, device=device)
+            limit = 1 / sqrt(fan_in) if layer < layers - 1 else 0
+            self.biases.append(bias.uniform_(-limit, limit, generator=generator))
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Values (N,) at positions (N, 3) in voxels from the centre of the first one."""
+        hidden = zip(self.frequencies, self.weights, self.biases, strict=False)
+        layers = [(w0 * w, w0 * b) for w0, w, b in hidden]
+        scaled = (positions - self._centre) * self._scale
+        hidden = functional.linear(scaled, *layers[0]).sin()
+        hidden = hidden.to(self.hidden_dtype)
+        for weight, bias in layers[1:]:
+            weight, bias = weight.to(self.hidden_dtype), bias.to(self.hidden_dtype)
+            hidden = functional.linear(hidden, weight, bias).sin()
+        return functional.linear(hidden.float(), self.weights[-1], self.biases[-1])[:, 0]
+
+
+def hidden_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it fast, else float32."""
+    if device.type == 'cuda':
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,31 @@
+"""Edge-weighted total variation."""
+
+import pytest
+import torch
+
+from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside, total_variation
+
+
+def test_total_variation_of_a_step():
+    """A face of 12 x 10 voxels, of which a row of 10 is masked, on voxels of 2 mm along it."""
+    chi = torch.zeros(8, 12, 10)
+    chi[4:] = 0.3
+    mask = torch.ones(chi.shape, dtype=torch.bool)
+    mask[:, 0] = False
+    value, _ = total_variation(chi, edges_inside(mask, (2.0, 1.0, 1.0)), 1e-6)
+    assert float(value) == pytest.approx(0.3 * 11 * 10 * 2 ** (1 / 3) / 2, rel=1e-3)
+
+
+def test_strong_edges_have_no_weight():
+    generator = torch.Generator().manual_seed(0)
+    chi = 0.01 * torch.rand(20, 20, 20, generator=generator)
+    chi[10:] += 1.0
+    edges = edges_inside(torch.ones(chi.shape, dtype=torch.bool), (1.0, 1.0, 1.0))
+    first, second, _ = edge_weights(chi, edges, 50, 70)
+    assert not first[9].any()
+    flat = chi.diff(dim=1).abs()
+    order = flat.flatten().argsort()
+    assert bool((second.flatten()[order[: int(0.49 * len(order))]] == 1).all())
+    assert not second.flatten()[order[int(0.71 * len(order)) :]].any()
+    with pytest.raises(ValueError, match='percentiles of the edges rise'):
+        edge_weights(chi, edges, 70, 50)
