@@ -309,11 +309,34 @@ INVERSIONS = _table(
 )
 """Dipole inversion: ``method(field, mask, grid) -> Estimate``, on tensors, in ppm."""
 
+SEPARATIONS = _table(
+    Method(
+        'joint',
+        'qsmprep.qsm.separation:joint',
+        'both shares at once from field and relaxation rate: likelihood of the field as in the '
+        'inversions, total variation of each share, neither of the wrong sign',
+        'a joint inversion of the local field and the relaxation rate under total variation, '
+        'with 137 1/s per ppm at 3 T [@chisep]',
+        citation='chisep',
+    ),
+    Method(
+        'closed-form',
+        'qsmprep.qsm.separation:closed_form',
+        "voxel by voxel from susceptibility map and rate: chi-separation's formula for R2', "
+        'R2*-QSM for R2*',
+        "the closed form of both shares, with 137 1/s per ppm at 3 T for R2' [@chisep] and 274 for "
+        r'R2\* [@r2starqsm]',
+        citation='chisep',
+    ),
+)
+"""Susceptibility separation: ``method(sources) -> (positive, negative, constants)``, in ppm."""
+
 KINDS = {
     'unwrapping': UNWRAPPINGS,
     'brain extraction': MASKS,
     'background removal': BACKGROUNDS,
     'inversion': INVERSIONS,
+    'separation': SEPARATIONS,
 }
 """Kind of method -> its table."""
 

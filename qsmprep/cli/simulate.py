@@ -266,7 +266,10 @@ def write_truth(scan: Scan, folder: Path, label: str) -> None:
     field = {'SkullStripped': False, 'MagneticFieldStrength': scan.field_strength_t}
     for name, data, sidecar in (
         ('anat/{}_Chimap', scan.chi * scan.brain, {'Units': 'ppm', **reference}),
+        ('anat/{}_desc-paramagnetic_Chimap', scan.paramagnetic * scan.brain, {'Units': 'ppm'}),
+        ('anat/{}_desc-diamagnetic_Chimap', scan.diamagnetic * scan.brain, {'Units': 'ppm'}),
         ('anat/{}_R2starmap', scan.r2star_hz * scan.brain, {'Units': '1/s'}),
+        ('anat/{}_R2map', scan.r2_hz * scan.brain, {'Units': '1/s'}),
         ('anat/{}_desc-brain_mask', scan.brain.astype('u1'), {'Type': 'Brain'}),
         ('anat/{}_desc-tissues_dseg', scan.labels, None),
         ('fmap/{}_desc-local_fieldmap', scan.local_field_hz, {'Units': 'Hz'}),

@@ -15,7 +15,7 @@ import torch
 
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.simulate.acquisition import Scan, r2star, scan
+from qsmprep.qsm.simulate.acquisition import Scan, r2star, scan, tissue_maps
 from qsmprep.qsm.simulate.analytic import ANALYTIC_BOUNDS, ANALYTIC_BRAIN_BOUNDS
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Nuclei, Tissue
 from qsmprep.qsm.simulate.susceptibility import Phantom, make_phantom, tissue_table
@@ -50,6 +50,10 @@ class LocalField:
         Magnitude of the first echo, white matter about 1.
     mask, labels
         Brain mask and tissue codes.
+    paramagnetic, diamagnetic
+        The two shares of ``chi`` [ppm], from 0 up and from 0 down.
+    r2star_hz, r2_hz
+        Relaxation rates [1/s], free of noise.
     grid
         Grid of the arrays.
 
@@ -62,6 +66,10 @@ class LocalField:
     magnitude: np.ndarray
     mask: np.ndarray
     labels: np.ndarray
+    paramagnetic: np.ndarray
+    diamagnetic: np.ndarray
+    r2star_hz: np.ndarray
+    r2_hz: np.ndarray
     grid: Grid
 
 
@@ -206,4 +214,5 @@ def simulate_local_field(
     draw = torch.randn(axes.shape, generator=generator).to(device)
     measured = field + noise * draw
     arrays = [chi, field, noise, measured, first, mask, phantom.labels]
+    arrays += [volume * mask for volume in tissue_maps(phantom, field_strength_t).values()]
     return LocalField(*[a.cpu().numpy() for a in arrays], grid=grid)  # type: ignore[misc, arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,21 @@ from torch.nn import functional
 
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
 from qsmprep.qsm.operators import Dipole, dipole_kernel
+from qsmprep.qsm.separation import R2PRIME_PER_PPM, at_field_strength
 from qsmprep.qsm.simulate.anatomy import Axes, Tissue, smooth
 from qsmprep.qsm.simulate.susceptibility import Phantom, block_mean, tissue_table
 
-__all__ = ['Scan', 'fields_ppm', 'oblique_affine', 'r2star', 'scan', 'solid_harmonics']
+__all__ = [
+    'Scan',
+    'fields_ppm',
+    'oblique_affine',
+    'r2',
+    'r2star',
+    'scan',
+    'solid_harmonics',
+    'sources',
+]
 
-R2PRIME_PER_PPM = 137.0
-"""R2' of randomly placed sources at 3 T [1/s per ppm]; grows with the field strength.
-
-Shin et al. 2021, 10.1016/j.neuroimage.2021.118371.
-"""
 _BODY_MM = 60.0
 
 
@@ -41,8 +46,11 @@ class Scan:
         Off-resonance after the shim [Hz], mean over each voxel.
     local_field_hz
         Field of the sources within the brain mask alone [Hz]; zero outside the mask.
-    r2star_hz
-        Relaxation rate within a voxel [1/s], dephasing across the voxel not included.
+    paramagnetic, diamagnetic
+        The two shares of ``chi`` [ppm], from 0 up and from 0 down, means over each voxel.
+    r2star_hz, r2_hz
+        Relaxation rates within a voxel [1/s], dephasing across the voxel not included: R2* is R2
+        and 137 1/s per ppm (at 3 T) of both shares.
     brain
         Brain mask.
     labels
@@ -65,7 +73,10 @@ class Scan:
     chi: np.ndarray
     total_field_hz: np.ndarray
     local_field_hz: np.ndarray
+    paramagnetic: np.ndarray
+    diamagnetic: np.ndarray
     r2star_hz: np.ndarray
+    r2_hz: np.ndarray
     brain: np.ndarray
     labels: np.ndarray
     echo_times_s: tuple[float, ...]
@@ -175,6 +186,28 @@ def solid_harmonics(axes: Axes, order: int = 2) -> list[Tensor]:
     return terms
 
 
+def sources(labels: Tensor, chi: Tensor) -> tuple[Tensor, Tensor]:
+    """Paramagnetic (from 0 up) and diamagnetic (from 0 down) share of susceptibility [ppm].
+
+    The diamagnetic one is that of the tissue, or all of a susceptibility that is lower.
+
+    Parameters
+    ----------
+    labels
+        Tissue codes.
+    chi
+        Susceptibility [ppm], the sum of both.
+
+    """
+    diamagnetic = torch.minimum(tissue_table('diamagnetic', labels.device)[labels.int()], chi)
+    return chi - diamagnetic, diamagnetic
+
+
+def r2(labels: Tensor, field_strength_t: float) -> Tensor:
+    """R2 of the tissues [1/s]; it grows by 40 % of its 3 T value per 3 T."""
+    return tissue_table('r2', labels.device)[labels.int()] * (0.6 + 0.4 * field_strength_t / 3)
+
+
 def r2star(labels: Tensor, chi: Tensor, field_strength_t: float) -> Tensor:
     """R2* within a voxel [1/s]: R2 of the tissue, plus R2' of its sources of either sign.
 
@@ -183,17 +216,15 @@ def r2star(labels: Tensor, chi: Tensor, field_strength_t: float) -> Tensor:
     labels
         Tissue codes.
     chi
-        Susceptibility [ppm]. Its excess over the tissue's diamagnetic share is paramagnetic.
+        Susceptibility [ppm]; see :func:`sources`.
     field_strength_t
-        Field strength [T]; R2 grows by 40 % of its 3 T value per 3 T, R2' in proportion.
+        Field strength [T]; R2' grows in proportion.
 
     """
-    diamagnetic = tissue_table('diamagnetic', labels.device)[labels.int()]
-    r2 = tissue_table('r2', labels.device)[labels.int()]
-    sources = (chi - diamagnetic).abs() - diamagnetic
-    sources = torch.where(labels <= int(Tissue.BONE), 0, sources)
+    positive, negative = sources(labels, chi)
+    both = torch.where(labels <= int(Tissue.BONE), 0, positive - negative)
     return (
-        r2 * (0.6 + 0.4 * field_strength_t / 3) + (R2PRIME_PER_PPM * field_strength_t / 3) * sources
+        r2(labels, field_strength_t) + at_field_strength(R2PRIME_PER_PPM, field_strength_t) * both
     )
 
 
@@ -275,7 +306,8 @@ def scan(
     _shim(field, phantom, shim_order)
     magnitudes = _sensitivity(axes, generator)
     offset = _receive_phase(axes, generator) if phase_offset else torch.zeros(axes.shape)
-    signal, rate = _signal(phantom, field, field_strength_t, echo_times_s)
+    signal = _signal(phantom, field, field_strength_t, echo_times_s)
+    tissue = tissue_maps(phantom, field_strength_t)
     signal = signal * (magnitudes * torch.exp(1j * offset.to(axes.device)))
     _add_quirks(signal, bipolar_rad, alternate_slices)
     noise_sd = float(signal[0].abs()[phantom.mask].mean()) / snr
@@ -294,7 +326,7 @@ def scan(
         chi=array(phantom.chi),
         total_field_hz=array(block_mean(field, phantom.factors) * larmor),
         local_field_hz=array(local * larmor),
-        r2star_hz=array(rate),
+        **{name: array(volume) for name, volume in tissue.items()},
         brain=array(phantom.mask),
         labels=array(phantom.labels),
         echo_times_s=tuple(float(te) for te in echo_times_s),
@@ -328,29 +360,42 @@ def _sensitivity(axes: Axes, generator: torch.Generator) -> Tensor:
     return torch.exp(0.15 * _smooth_map(axes, generator, 2)).expand(axes.shape)
 
 
+def _parts(phantom: Phantom) -> Iterator[tuple[slice, ...]]:
+    """Where the parts of the voxels lie on the finer grid, one after another."""
+    fx, fy, fz = phantom.factors
+    for i, j, k in np.ndindex(fx, fy, fz):
+        yield slice(i, None, fx), slice(j, None, fy), slice(k, None, fz)
+
+
+def tissue_maps(phantom: Phantom, field_strength_t: float) -> dict[str, Tensor]:
+    """Mean over each voxel of the shares of susceptibility [ppm], R2* and R2 [1/s]."""
+    names = ('paramagnetic', 'diamagnetic', 'r2star_hz', 'r2_hz')
+    maps = {name: torch.zeros_like(phantom.chi) for name in names}
+    for part in _parts(phantom):
+        labels, chi = phantom.labels_fine[part], phantom.chi_fine[part]
+        maps['r2star_hz'] += r2star(labels, chi, field_strength_t)
+        maps['r2_hz'] += r2(labels, field_strength_t)
+        for name, share in zip(names, sources(labels, chi), strict=False):
+            maps[name] += share
+    return {name: volume.div_(math.prod(phantom.factors)) for name, volume in maps.items()}
+
+
 def _signal(
     phantom: Phantom, field: Tensor, field_strength_t: float, echo_times_s: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Complex signal (E, X, Y, Z), the mean over the parts of each voxel; and the mean R2*."""
-    fx, fy, fz = phantom.factors
+) -> Tensor:
+    """Complex signal (E, X, Y, Z), the mean over the parts of each voxel."""
     larmor = PROTON_GYROMAGNETIC_RATIO * field_strength_t
-    device = field.device
-    signal = torch.zeros(
-        (len(echo_times_s), *phantom.axes.shape), dtype=torch.complex64, device=device
-    )
-    rate = torch.zeros(phantom.axes.shape, device=device)
-    s0_table = tissue_table('s0', device)
-    for i, j, k in np.ndindex(fx, fy, fz):
-        part = (slice(i, None, fx), slice(j, None, fy), slice(k, None, fz))
+    shape = (len(echo_times_s), *phantom.axes.shape)
+    signal = torch.zeros(shape, dtype=torch.complex64, device=field.device)
+    s0_table = tissue_table('s0', field.device)
+    for part in _parts(phantom):
         labels = phantom.labels_fine[part]
         decay = r2star(labels, phantom.chi_fine[part], field_strength_t)
         s0 = s0_table[labels.int()]
         angle = (2 * math.pi * larmor) * field[part]
-        rate += decay
         for echo, te in enumerate(echo_times_s):
             signal[echo] += torch.polar(s0 * torch.exp(-te * decay), te * angle)
-    parts = fx * fy * fz
-    return signal.div_(parts), rate.div_(parts)
+    return signal.div_(math.prod(phantom.factors))
 
 
 def _add_quirks(signal: Tensor, bipolar_rad: float, alternate_slices: bool) -> None:
