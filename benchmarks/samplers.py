@@ -21,8 +21,7 @@ import torch
 from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
-from qsmprep.qsm.diffusion import as_published
-from qsmprep.qsm.diffusion import published as diffusion_published
+from qsmprep.qsm.diffusion import ancestral, published
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
 from qsmprep.qsm.inversion import Inversion, invert
@@ -152,7 +151,7 @@ CONDITIONS = {
 def run_under(case: Case, condition: dict) -> np.ndarray:
     """Map of Diffusion-QSM under a condition."""
     for name in [name for name in condition if name.isupper()]:
-        setattr(diffusion_published, name, condition[name])
+        setattr(ancestral, name, condition[name])
     parameters = {name: value for name, value in condition.items() if name.islower()}
     case = replace(case, noise=parameters.pop('noise', case.noise))
     return run(case, 'diffusion-qsm', parameters).chi_ppm
@@ -198,7 +197,7 @@ def draw_from_prior(case: Case, steps: int, overlap: int) -> np.ndarray:
     windows = Windows(WINDOW, overlap, 'uniform')
     denoise = windowed_denoiser(load_weights(None).denoiser, case.grid, mask, windows, BATCH)
     dipole = Dipole(case.grid)
-    return as_published.dm_qsm(denoise, field, mask, dipole, guidance=0.0, steps=steps).numpy()
+    return published.dm_qsm(denoise, field, mask, dipole, guidance=0.0, steps=steps).numpy()
 
 
 def draw_windows(

@@ -277,7 +277,7 @@ INVERSIONS = _table(
     ),
     Method(
         'diffusion',
-        'qsmprep.qsm.diffusion.samplers:diffusion',
+        'qsmprep.qsm.diffusion.annealing:diffusion',
         'annealed proximal steps between a learned prior over susceptibility maps '
         '([prior.md](prior.md)) and the calibrated likelihood; starts from `inr`',
         'annealed proximal steps between a diffusion prior over susceptibility maps '
@@ -289,7 +289,7 @@ INVERSIONS = _table(
     ),
     Method(
         'diffusion-qsm',
-        'qsmprep.qsm.diffusion.published:diffusion_qsm',
+        'qsmprep.qsm.diffusion.ancestral:diffusion_qsm',
         'Diffusion-QSM on the same prior ([diffusion.md](diffusion.md)); `published=true` runs '
         'its 220 passes in windows, about an hour on a CPU',
         'Diffusion-QSM, ancestral sampling of a diffusion prior with data consistency at every '
@@ -299,7 +299,7 @@ INVERSIONS = _table(
     ),
     Method(
         'dm-qsm',
-        'qsmprep.qsm.diffusion.published:dm_qsm',
+        'qsmprep.qsm.diffusion.ancestral:dm_qsm',
         'DM-QSM on the same prior ([diffusion.md](diffusion.md)); `published=true` takes hours '
         'on a CPU',
         'DM-QSM, posterior sampling of a diffusion prior [@dmqsm; @dps]',

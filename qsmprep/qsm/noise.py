@@ -22,11 +22,7 @@ def field_roughness(field: Tensor, mask: Tensor) -> float:
     Donoho and Johnstone 1994, 10.1093/biomet/81.3.425.
 
     """
-    detail, inside = field, mask
-    for axis, n in enumerate(field.shape):
-        detail = detail.diff(dim=axis) / sqrt(2)
-        inside = inside.narrow(axis, 0, n - 1) & inside.narrow(axis, 1, n - 1)
-    values = detail[inside].abs()
+    values = _finest_detail(field, mask).abs()
     if not values.numel():
         return max(float(field[mask].std(correction=0)), LEAST_ROUGHNESS)
     return max(float(values.median()) / 0.6745, LEAST_ROUGHNESS)
@@ -45,14 +41,19 @@ def noise_share(field: Tensor, mask: Tensor) -> float:
     (0.0, 1.0)
 
     """
+    values = _finest_detail(field, mask)
+    if not values.numel():
+        return 1.0
+    return min(float(values.square().mean() / field[mask].square().mean()), 1.0)
+
+
+def _finest_detail(field: Tensor, mask: Tensor) -> Tensor:
+    """Diagonal Haar detail of all cubes of 2 x 2 x 2 voxels that lie in the mask."""
     detail, inside = field, mask
     for axis, n in enumerate(field.shape):
-        detail = detail.diff(dim=axis)
+        detail = detail.diff(dim=axis) / sqrt(2)
         inside = inside.narrow(axis, 0, n - 1) & inside.narrow(axis, 1, n - 1)
-    if not inside.any():
-        return 1.0
-    power = detail[inside].square().mean() / 8
-    return min(float(power / field[mask].square().mean()), 1.0)
+    return detail[inside]
 
 
 def data_weight(

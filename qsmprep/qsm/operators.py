@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import pi, prod
+from math import ceil, pi, prod
 
 import torch
 from scipy.fft import next_fast_len
@@ -141,7 +141,7 @@ class Dipole:
         self.grid = grid
         self.device = torch.device(device)
         self.dtype = dtype
-        self.padded_shape = tuple(next_fast_len(round(padding * n + 0.4)) for n in grid.shape)
+        self.padded_shape = tuple(next_fast_len(ceil(padding * n - 1e-9)) for n in grid.shape)
         self.kernel = self._cut_kernel()
 
     def _cut_kernel(self) -> Tensor:
@@ -189,27 +189,6 @@ class Dipole:
             self.padded_shape, self.grid.voxel_size, device=self.device, dtype=self.dtype
         )
         return (k[0] ** 2 + k[1] ** 2 + k[2] ** 2).sqrt()
-
-    def prox(self, field: Tensor, chi: Tensor, rho: float) -> Tensor:
-        """Closed-form minimiser of ||D x - field||^2 + rho ||x - chi||^2 over the padded grid.
-
-        The weights are uniform, and the field is taken to be *measured as zero* wherever
-        the given one is zero, outside the mask and in the padding included, and x is free there.
-        That is wrong for a brain, whose own field does not stop at its edge; see
-        :class:`~qsmprep.qsm.posterior.PosteriorPrecision` for one that is right.
-
-        Parameters
-        ----------
-        field
-            Field [ppm].
-        chi
-            Susceptibility [ppm] to stay close to.
-        rho
-            Weight of the distance to ``chi`` relative to that of the field, above zero.
-
-        """
-        spectrum = self.kernel * self.transform(field) + rho * self.transform(chi)
-        return self.inverse(spectrum / (self.kernel.square() + rho))
 
 
 def _cut(image: Tensor, axis: int, length: int) -> Tensor:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.diffusion.guidance import Posterior
+from qsmprep.qsm.diffusion.annealing import anneal
+from qsmprep.qsm.diffusion.guidance import Guide, Posterior
 from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
@@ -20,7 +20,7 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.operators import Dipole, KSpaceCrop
 from qsmprep.qsm.resolution import FieldOfView, Resolution, resized
-from qsmprep.qsm.solvers import conjugate_gradients
+from qsmprep.qsm.solvers import Progress, conjugate_gradients
 
 LEVELS = (6, 0.08, 0.01)
 """Noise levels: their number, the first and the last [ppm]."""
@@ -69,7 +69,7 @@ def super_resolve(
     prior: str | None = None,
     seed: int = 0,
     device: str = 'cpu',
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> SuperResolution | None:
     """Finer map that agrees with a coarse susceptibility map.
 
@@ -112,10 +112,10 @@ def super_resolve(
     if view is None:
         return None
     chi, operator = view.cropped('map', chi_ppm), view.operator
-    evidence = CoarseMap(operator, chi, noise_ppm, view.mask, view.support)
+    guide = CoarseMap(operator, chi, noise_ppm, view.mask, view.support)
     start = view.support * operator.zero_filled(chi)
     record = {'Source': 'susceptibility map', 'NoiseSD': noise_ppm}
-    return _refine(view, evidence, start, record, prior, seed, progress)
+    return _refine(view, guide, start, record, prior, seed, progress)
 
 
 def super_resolve_field(
@@ -128,7 +128,7 @@ def super_resolve_field(
     prior: str | None = None,
     seed: int = 0,
     device: str = 'cpu',
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> SuperResolution | None:
     """Fine susceptibility map of a coarse local field: inversion and super-resolution in one.
 
@@ -160,19 +160,12 @@ def super_resolve_field(
     likelihood, start = coarse_field(
         field, view.mask, view.grid, view.operator, view.support, view.fine, noise=noise
     )
-    evidence = Posterior(likelihood, view.support, iterations=ITERATIONS)
-    return _refine(view, evidence, start, {'Source': 'local field'}, prior, seed, progress)
-
-
-class Evidence(Protocol):
-    """What was measured."""
-
-    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
-        """Map that agrees with the measurement and, to the precision sigma, with ``expected``."""
+    guide = Posterior(likelihood, view.support, iterations=ITERATIONS)
+    return _refine(view, guide, start, {'Source': 'local field'}, prior, seed, progress)
 
 
 class CoarseMap:
-    """A coarse susceptibility map as evidence of a finer one.
+    """Guide by a coarse susceptibility map: a finer one whose crop in k-space it is.
 
     Parameters
     ----------
@@ -183,9 +176,9 @@ class CoarseMap:
     noise_ppm
         Standard deviation of its white noise [ppm].
     mask
-        Coarse voxels that count; all where it is None.
+        Coarse voxels that count.
     support
-        Voxels of the fine map; it is zero elsewhere. Goes together with ``mask``.
+        Voxels of the fine map; it is zero elsewhere.
     iterations
         Steps of conjugate gradients.
 
@@ -196,8 +189,8 @@ class CoarseMap:
         operator: KSpaceCrop,
         chi: Tensor,
         noise_ppm: float,
-        mask: Tensor | None = None,
-        support: Tensor | None = None,
+        mask: Tensor,
+        support: Tensor,
         *,
         iterations: int = ITERATIONS,
     ) -> None:
@@ -207,21 +200,18 @@ class CoarseMap:
     def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
         """Minimiser of |y - A x|^2 / (2 noise^2) + |x - expected|^2 / (2 sigma^2).
 
-        Closed form without a mask: only the measured band changes. With a mask, conjugate
-        gradients from the closed form in which ``start`` completes what was not measured.
+        Without masks only the measured band changes, in closed form; from there, with ``start``
+        for what was not measured, go conjugate gradients.
         """
         operator = self.operator
         ratio = (sigma / self.noise_ppm) ** 2
-        chi = self.chi
-        if self.mask is not None:
-            chi = torch.where(self.mask, chi, operator.forward(start))
+        completed = torch.where(self.mask, self.chi, operator.forward(start))
         trust = operator.share * ratio / (1 + operator.share * ratio)
-        closed = expected + trust * operator.zero_filled(chi - operator.forward(expected))
-        if self.mask is None:
-            return closed
+        closed = expected + trust * operator.zero_filled(completed - operator.forward(expected))
 
         def normal(x: Tensor) -> Tensor:
-            return self.support * (x + ratio * self._normal(x))
+            measured = operator.adjoint(self.mask * operator.forward(x))
+            return self.support * (x + ratio * measured)
 
         target = expected + ratio * operator.adjoint(self.mask * self.chi)
         return conjugate_gradients(
@@ -231,9 +221,6 @@ class CoarseMap:
             iterations=self.iterations,
             tolerance=1e-4,
         )
-
-    def _normal(self, x: Tensor) -> Tensor:
-        return self.operator.adjoint(self.mask * self.operator.forward(x))
 
 
 def coarse_field(
@@ -314,27 +301,20 @@ def _carry(coarse: Calibration, fine: Dipole, operator: KSpaceCrop) -> Calibrati
 
 def _refine(
     view: FieldOfView,
-    evidence: Evidence,
+    guide: Guide,
     start: Tensor,
     record: dict[str, Any],
     prior: str | None,
     seed: int,
-    progress: Callable[[int, int, float], None] | None,
+    progress: Progress | None,
 ) -> SuperResolution:
-    """Lower the noise level by level: denoise by the prior, then hold to what was measured."""
+    """Anneal a map on the fine grid."""
     loaded = load_weights(prior, view.device)
     denoise = windowed_denoiser(loaded.denoiser, view.fine, view.support)
-    generator = torch.Generator(view.device).manual_seed(seed)
     levels = sigma_levels(*LEVELS, rho=math.inf).tolist()
-    chi = start
-    for step, sigma in enumerate(levels, start=1):
-        noise = torch.randn(chi.shape, generator=generator, device=view.device)
-        expected = denoise(chi + FRESH * sigma * noise, sigma)
-        previous, chi = chi, evidence.prox(expected, sigma, start=chi)
-        if progress is not None:
-            progress(
-                step, len(levels), float((chi - previous).norm() / chi.norm().clamp(min=1e-30))
-            )
+    generator = torch.Generator().manual_seed(seed)
+    options = {'paired': False, 'fresh': FRESH, 'progress': progress}
+    chi = anneal(denoise, guide, start, levels, generator, **options)
     record = record | {'PriorSHA256': loaded.sha256, 'NoiseLevels': levels}
     support = view.uncropped(view.support) > 0
     return SuperResolution(view.uncropped(chi * view.support), support, view.whole_fine, record)

@@ -131,16 +131,6 @@ def test_stacks_and_gradients():
     torch.testing.assert_close(stack.grad, 2 * dipole.adjoint(field.detach()))
 
 
-def test_prox_solves_its_normal_equations():
-    generator = torch.Generator().manual_seed(5)
-    grid = Grid((12, 12, 12))
-    dipole = Dipole(grid, padding=1, dtype=torch.float64)
-    field, chi = torch.randn(2, *grid.shape, generator=generator, dtype=torch.float64)
-    x = dipole.prox(field, chi, 0.2)
-    gradient = dipole.adjoint(dipole.forward(x) - field) + 0.2 * (x - chi)
-    assert gradient.abs().max() < 1e-10
-
-
 def test_padding_below_one_is_refused():
     with pytest.raises(ValueError, match='at least 1'):
         Dipole(Grid((8, 8, 8)), padding=0.5)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.noise import field_roughness
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.posterior import PosteriorPrecision
 
@@ -15,21 +18,15 @@ SOLVED_TO = 1e-3
 
 
 class Guide(Protocol):
-    """Joins what the network expects with what the scan says."""
+    """Joins what the network expects with what was measured."""
 
-    def prox(
-        self,
-        expected: Tensor,
-        sigma: float,
-        *,
-        start: Tensor,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
         """Minimiser of -log p(f|x) + 1/2 (x - expected)' Q^-1 (x - expected) [ppm].
 
-        With a generator, a sample of the Gaussian whose mean that is, by solving for randomly
-        perturbed data (Papandreou and Yuille 2010, "Gaussian sampling by local perturbations").
+        Q is the covariance of the error of ``expected``, a map that was denoised at the noise
+        level sigma [ppm]. An iteration begins at ``start``.
         """
+        ...
 
 
 def stiffness(likelihood: Likelihood, sigma: float, tolerance: float) -> Tensor:
@@ -50,31 +47,34 @@ class Posterior:
     Parameters
     ----------
     likelihood
-        What the field says.
+        Of the field.
     mask
         Voxels of the map.
     tolerance
         See :func:`stiffness`.
     iterations
         Of the conjugate gradients, at most.
+    generator
+        If given, a step draws a sample of the Gaussian of which it otherwise takes the mean, by
+        solving for randomly perturbed data (Papandreou and Yuille 2010, "Gaussian sampling by
+        local perturbations").
 
     """
 
     def __init__(
-        self, likelihood: Likelihood, mask: Tensor, *, tolerance: float = 1.0, iterations: int = 8
-    ) -> None:
-        self.likelihood, self.tolerance, self.iterations = likelihood, tolerance, iterations
-        self.mask = mask
-
-    def prox(
         self,
-        expected: Tensor,
-        sigma: float,
+        likelihood: Likelihood,
+        mask: Tensor,
         *,
-        start: Tensor,
+        tolerance: float = 1.0,
+        iterations: int = 8,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """See :class:`Guide`; the iteration begins at ``start``."""
+    ) -> None:
+        self.likelihood, self.mask, self.tolerance = likelihood, mask, tolerance
+        self.iterations, self.generator = iterations, generator
+
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
+        """See :class:`Guide`."""
         dipole, error = self.likelihood.dipole, self.likelihood.error
         stiff = stiffness(self.likelihood, sigma, self.tolerance)
         precision = PosteriorPrecision(
@@ -83,10 +83,10 @@ class Posterior:
         inside, weight = precision.inside, precision.weight
         target = precision.pull(self.likelihood.field)
         target += inside * dipole.filter(inside * expected, stiff)
-        if generator is not None:
-            data = weight * dipole.inverse(error.rsqrt() * _white(dipole, generator))
+        if self.generator is not None:
+            data = weight * dipole.inverse(error.rsqrt() * _white(dipole, self.generator))
             pull = dipole.kernel * dipole.transform(data)
-            target += inside * dipole.inverse(pull + stiff.sqrt() * _white(dipole, generator))
+            target += inside * dipole.inverse(pull + stiff.sqrt() * _white(dipole, self.generator))
         return precision.solve(target, start=start, iterations=self.iterations, tolerance=SOLVED_TO)
 
 
@@ -100,7 +100,7 @@ class CompletedPosterior:
 
     Parameters
     ----------
-    likelihood, mask, tolerance
+    likelihood, mask, tolerance, generator
         See :class:`Posterior`.
     completions
         How often the field is filled in.
@@ -108,10 +108,16 @@ class CompletedPosterior:
     """
 
     def __init__(
-        self, likelihood: Likelihood, mask: Tensor, *, tolerance: float = 1.0, completions: int = 2
+        self,
+        likelihood: Likelihood,
+        mask: Tensor,
+        *,
+        tolerance: float = 1.0,
+        completions: int = 2,
+        generator: torch.Generator | None = None,
     ) -> None:
-        self.likelihood, self.tolerance, self.completions = likelihood, tolerance, completions
-        self.mask = mask
+        self.likelihood, self.mask, self.tolerance = likelihood, mask, tolerance
+        self.completions, self.generator = completions, generator
         dipole = likelihood.dipole
         unknown = likelihood.explained()
         n0, n1, n2 = mask.shape
@@ -123,22 +129,16 @@ class CompletedPosterior:
         self.field[:n0, :n1, :n2] *= likelihood.field
         self.field[n0:], self.field[:, n1:], self.field[:, :, n2:] = 0, 0, 0
 
-    def prox(
-        self,
-        expected: Tensor,
-        sigma: float,
-        *,
-        start: Tensor,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
         """See :class:`Guide`; the field is first filled in from ``start``."""
         dipole, kernel = self.likelihood.dipole, self.likelihood.dipole.kernel
         pull = kernel / self.likelihood.error
         stiff = stiffness(self.likelihood, sigma, self.tolerance)
         target = stiff * dipole.transform(expected * self.mask)
-        if generator is not None:
-            target += kernel / self.likelihood.error.sqrt() * _white(dipole, generator)
-            target += stiff.sqrt() * _white(dipole, generator)
+        if self.generator is not None:
+            error = self.likelihood.error.sqrt()
+            target += kernel / error * _white(dipole, self.generator)
+            target += stiff.sqrt() * _white(dipole, self.generator)
         spectrum = dipole.transform(start)
         for _ in range(self.completions):
             predicted = torch.fft.irfftn(kernel * spectrum, s=dipole.padded_shape)
@@ -147,6 +147,66 @@ class CompletedPosterior:
             x = dipole.inverse(solution) * self.mask
             spectrum = dipole.transform(x)
         return x
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Exact and completed steps, each with its part in the map.
+
+    Parameters
+    ----------
+    likelihood
+        Of the field.
+    parts
+        Weights that add up to one, and the kinds of step.
+
+    """
+
+    likelihood: Likelihood
+    parts: list[tuple[float, Posterior | CompletedPosterior]]
+
+    @classmethod
+    def of(
+        cls,
+        field: Tensor,
+        mask: Tensor,
+        calibration: Calibration,
+        *,
+        exact: float,
+        completed: float,
+        generator: torch.Generator | None = None,
+    ) -> Mixture:
+        """Parts by the share of the model error: none of it, exact; all of it, completed.
+
+        Parameters
+        ----------
+        field, mask
+            Local field [ppm], zero outside the mask; voxels of the map.
+        calibration
+            Of the field.
+        exact, completed
+            Tolerance of each kind of step, see :func:`stiffness`.
+        generator
+            See :class:`Posterior`.
+
+        """
+        least = field_roughness(field, mask) / 2 if calibration.known_noise is None else 0.0
+        likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
+        share, parts = calibration.error_share, []
+        if share < 1:
+            step = Posterior(likelihood, mask, tolerance=exact, generator=generator)
+            parts.append((1 - share, step))
+        if share > 0:
+            step = CompletedPosterior(likelihood, mask, tolerance=completed, generator=generator)
+            parts.append((share, step))
+        return cls(likelihood, parts)
+
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
+        """See :class:`Guide`."""
+        chi = torch.zeros_like(expected)
+        for part, guide in self.parts:
+            chi += part * guide.prox(expected, sigma, start=start)
+        return chi
 
 
 def _white(dipole: Dipole, generator: torch.Generator) -> Tensor:

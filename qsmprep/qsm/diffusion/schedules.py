@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
+Denoise = Callable[[Tensor, Tensor | float], Tensor]
 """Expected x0 [ppm] given x0 + sigma n [ppm] and sigma [ppm]: one level, or one an image."""
 
 

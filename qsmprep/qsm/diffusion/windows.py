@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from qsmprep.qsm.diffusion.denoiser import Denoiser
+from qsmprep.qsm.diffusion.schedules import Denoise
 from qsmprep.qsm.grid import Grid
 
 
@@ -169,7 +170,7 @@ WHOLE = Windows(size=192, overlap=0, halo=32, multiple=8)
 
 def windowed_denoiser(
     denoiser: Denoiser, grid: Grid, mask: Tensor, windows: Windows = WHOLE, batch: int = 1
-) -> Callable[[Tensor, Tensor | float], Tensor]:
+) -> Denoise:
     """Denoise whole maps (X, Y, Z), given a noisy one [ppm] and its noise level [ppm].
 
     Parameters

@@ -13,7 +13,9 @@ from qsmprep.qsm.operators import Dipole
 def tkd(field: Tensor, mask: Tensor, grid: Grid, *, threshold: float = 0.25) -> Estimate:
     """Thresholded k-space division.
 
-    Where the response is below the threshold it is replaced by the threshold of the same sign.
+    Where the response is below the threshold it is replaced by the threshold of the same sign;
+    at k = 0, which no field tells of, the map is zero, as that of
+    :func:`~qsmprep.qsm.inversion.tikhonov.tikhonov`.
     Strong sources come out too weak by a few percent to a fifth; dividing by the height of the
     point spread function would undo that, but raises the error on every scan tried.
 
@@ -38,4 +40,5 @@ def tkd(field: Tensor, mask: Tensor, grid: Grid, *, threshold: float = 0.25) -> 
     response = dipole.kernel
     sign = torch.where(response < 0, -1.0, 1.0)
     inverse = sign / response.abs().clamp(min=threshold)
+    inverse[0, 0, 0] = 0
     return Estimate(dipole.filter(field, inverse) * mask, {})

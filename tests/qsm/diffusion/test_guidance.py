@@ -59,13 +59,11 @@ def test_samples_have_the_covariance_of_the_posterior():
     likelihood, mask = small_problem()
     matrix, _, _ = dense(likelihood, mask, 0.01)
     variance = torch.linalg.inv(matrix).diagonal().mean()
-    guide = Posterior(likelihood, mask, iterations=40)
     generator = torch.Generator().manual_seed(2)
+    guide = Posterior(likelihood, mask, iterations=40, generator=generator)
     zero = torch.zeros(mask.shape)
-    draws = torch.stack(
-        [guide.prox(zero, 0.01, start=zero, generator=generator)[mask] for _ in range(150)]
-    )
-    mean = guide.prox(zero, 0.01, start=zero)[mask]
+    draws = torch.stack([guide.prox(zero, 0.01, start=zero)[mask] for _ in range(150)])
+    mean = Posterior(likelihood, mask, iterations=40).prox(zero, 0.01, start=zero)[mask]
     assert float(draws.var(0).mean() / variance) == pytest.approx(1, abs=0.1)
     assert float((draws.mean(0) - mean).square().mean() / variance) < 0.02
 

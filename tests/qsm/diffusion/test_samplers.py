@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from qsmprep.qsm.diffusion import published, samplers
-from qsmprep.qsm.diffusion.published import diffusion_qsm, dm_qsm
-from qsmprep.qsm.diffusion.samplers import diffusion
+from qsmprep.qsm.diffusion import ancestral, annealing
+from qsmprep.qsm.diffusion.ancestral import diffusion_qsm, dm_qsm
+from qsmprep.qsm.diffusion.annealing import diffusion
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.tikhonov import tikhonov
 from qsmprep.qsm.inversion.tkd import tkd
@@ -29,7 +29,7 @@ class Oracle:
 def believe(monkeypatch, chi):
     """Put a network that returns a given map in place of the shipped one."""
     prior = SimpleNamespace(denoiser=Oracle(chi), sha256='0' * 64)
-    for module in (published, samplers):
+    for module in (ancestral, annealing):
         monkeypatch.setattr(module, 'load_weights', lambda path, device: prior)
 
 

@@ -1,29 +1,26 @@
-"""Inversion with the diffusion prior: few noise levels, each with one proximal step."""
+"""Annealing: few falling noise levels, each with the network and one proximal step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.diffusion.guidance import CompletedPosterior, Guide, Posterior
-from qsmprep.qsm.diffusion.schedules import sigma_levels
+from qsmprep.qsm.calibration import calibrate
+from qsmprep.qsm.diffusion.guidance import Guide, Mixture
+from qsmprep.qsm.diffusion.schedules import Denoise, sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr.fit import inr
-from qsmprep.qsm.likelihood import Likelihood
-from qsmprep.qsm.noise import field_roughness
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import smooth
+from qsmprep.qsm.solvers import Progress
 
-Denoise = Callable[[Tensor, float], Tensor]
-Progress = Callable[[int, int, float], None]
-
-EXACT_TOLERANCE = 2.0
+EXACT_TOLERANCE, COMPLETED_TOLERANCE = 2.0, 1.0
 SPREAD_OVER_VOXELS = 2.0
 SPREAD = 1.35
 """Brings 68 and 95 % of the errors of simulated heads to within one and two of the spread."""
@@ -36,8 +33,9 @@ def anneal(
     levels: Sequence[float],
     generator: torch.Generator,
     *,
-    sample: bool = False,
-    progress: Callable[[], None] | None = None,
+    paired: bool = True,
+    fresh: float = 1.0,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Go through falling noise levels, with the network and one proximal step at each.
 
@@ -46,33 +44,35 @@ def anneal(
     denoise
         Denoised map [ppm] of a noisy one and its noise level [ppm].
     guide
-        What the scan says.
+        Joins the denoised map with what was measured.
     start
         Map to start from [ppm], zero outside the mask.
     levels
         Noise levels [ppm], falling.
     generator
         Source of the noise.
-    sample
-        Whether to draw a sample. Otherwise noise that the network can't tell from anatomy is
-        cancelled by that of the other sign at every level, and the result is nearly the mean.
+    paired
+        Whether noise that the network can't tell from anatomy is cancelled by that of the other
+        sign, so that the result is nearly a mean; otherwise it is nearly a sample.
+    fresh
+        Standard deviation of the noise that is added, over the level.
     progress
-        Called after every level.
+        Called with the level, their number, and the relative change of the map.
 
     """
     x = start
-    for sigma in levels:
+    for step, sigma in enumerate(levels, start=1):
         # noise hides what the map gets wrong
-        noise = sigma * torch.randn(x.shape, generator=generator).to(x)
+        noise = fresh * sigma * torch.randn(x.shape, generator=generator).to(x)
         # a clean map is expected in its place
-        if sample:
-            expected = denoise(x + noise, sigma)
-        else:
-            expected = (denoise(x + noise, sigma) + denoise(x - noise, sigma)) / 2
-        # the scan says how far to go there
-        x = guide.prox(expected, sigma, start=x, generator=generator if sample else None)
+        expected = denoise(x + noise, sigma)
+        if paired:
+            expected = (expected + denoise(x - noise, sigma)) / 2
+        # what was measured says how far to go there
+        previous, x = x, guide.prox(expected, sigma, start=x)
         if progress is not None:
-            progress()
+            change = (x - previous).norm() / x.norm().clamp(min=1e-30)
+            progress(step, len(levels), float(change))
     return x
 
 
@@ -102,7 +102,7 @@ def diffusion(
 
     Where the field has no model error, the step is exact, with maps that are zero outside
     the mask; where it is that of scans in vivo, the field outside the mask is completed by the
-    share that the model explains. Between the two, both maps are made and mixed by the share of
+    share that the model explains. Between the two, both steps are taken and mixed by the share of
     the model error.
 
     Parameters
@@ -114,7 +114,7 @@ def diffusion(
     seed
         Seed of the noise of the levels.
     progress
-        Called with the level, the number of levels of all samples, and 0.
+        Called with the level, the number of levels of all samples, and the change of the map.
     prior
         File of weights; by default those of the package.
     samples
@@ -146,49 +146,36 @@ def diffusion(
     with torch.enable_grad():
         fit = inr(field, mask, grid, calibration=calibration, **scan)
     start = fit.chi.detach()
-    guides = _guides(field, mask, calibration)
     denoise = windowed_denoiser(loaded.denoiser, grid, mask)
-    total, done = (1 + samples) * len(guides) * steps, 0
+    total = (1 + samples) * steps
 
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total, 0.0)
+    def annealed(number: int, generator: torch.Generator, *, sample: bool) -> Tensor:
+        def advance(step: int, _: int, change: float) -> None:
+            if progress is not None:
+                progress(number * steps + step, total, change)
 
-    def anneal_all(number: int, *, sample: bool) -> Tensor:
-        chi = torch.zeros_like(field)
-        for part, guide in guides:
-            generator = torch.Generator().manual_seed(seed + number)
-            chi += part * anneal(
-                denoise,
-                guide,
-                start,
-                levels,
-                generator,
-                sample=sample,
-                progress=advance,
-            )
-        return chi
+        guide = Mixture.of(
+            field,
+            mask,
+            calibration,
+            exact=EXACT_TOLERANCE,
+            completed=COMPLETED_TOLERANCE,
+            generator=generator if sample else None,
+        )
+        return anneal(denoise, guide, start, levels, generator, paired=not sample, progress=advance)
 
-    chi = anneal_all(0, sample=False)
+    chi = annealed(0, torch.Generator().manual_seed(seed), sample=False)
     chosen = {**calibration.record(), 'prior': loaded.sha256}
     if not samples:
         return Estimate(chi, chosen)
-    draws = torch.stack([anneal_all(number, sample=True) for number in range(samples)])
+    streams = np.random.SeedSequence(seed).generate_state(samples, np.uint64)
+    draws = torch.stack(
+        [
+            annealed(number, torch.Generator().manual_seed(int(stream)), sample=True)
+            for number, stream in enumerate(streams, start=1)
+        ]
+    )
     return Estimate(chi, chosen, SPREAD * local_spread(draws, mask))
-
-
-def _guides(field: Tensor, mask: Tensor, calibration: Calibration) -> list[tuple[float, Guide]]:
-    """Exact and completed step, each with its part in the map, by the share of the model error."""
-    least = field_roughness(field, mask) / 2 if calibration.known_noise is None else 0.0
-    likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
-    share, guides = calibration.error_share, []
-    if share < 1:
-        guides.append((1 - share, Posterior(likelihood, mask, tolerance=EXACT_TOLERANCE)))
-    if share > 0:
-        guides.append((share, CompletedPosterior(likelihood, mask)))
-    return guides
 
 
 def local_spread(draws: Tensor, mask: Tensor) -> Tensor:
