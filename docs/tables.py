@@ -17,6 +17,7 @@ OPTIONS = {
     'brain extraction': ('--brain-extraction', PROCESSING.brain_extraction),
     'background removal': ('--background', PROCESSING.background),
     'inversion': ('--inversion', PROCESSING.inversion),
+    'separation': ('--separation', PROCESSING.separation),
 }
 """Kind of method -> its option, and the method that is taken without it."""
 

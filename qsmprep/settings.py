@@ -9,9 +9,10 @@ import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 
-from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, UNWRAPPINGS
+from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, SEPARATIONS, UNWRAPPINGS
 
 SR_SOURCES = ('map', 'field')
+CONTRASTS = ('swi', 'r2prime', 'chisep')
 IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
 FORCIBLE = ('brain-extraction',)
 CHOICES = {
@@ -21,6 +22,8 @@ CHOICES = {
     'background': BACKGROUNDS,
     'inversion': INVERSIONS,
     'sr_source': SR_SOURCES,
+    'contrasts': CONTRASTS,
+    'separation': SEPARATIONS,
     'ignore': IGNORABLE,
     'force': FORCIBLE,
 }
@@ -60,6 +63,8 @@ class Processing:
     prior: Path | None = None
     sr_resolution: str | None = None
     sr_source: str = 'map'
+    contrasts: tuple[str, ...] = ()
+    separation: str = 'joint'
     reference: str = 'brain'
     ignore: tuple[str, ...] = ()
     force: tuple[str, ...] = ()

@@ -13,12 +13,15 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import node_name, resolution_label
+from qsmprep.bids.maps import GivenMap
 from qsmprep.bids.masks import GivenMask
+from qsmprep.interfaces.given import TakeGiven
 from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.qsm.grid import Grid
 from qsmprep.reports.panels import drawable
 from qsmprep.settings import Settings
+from qsmprep.workflows.contrasts import MADE, init_contrasts_wf
 from qsmprep.workflows.outputs import init_outputs_wf
 from qsmprep.workflows.qsm import init_qsm_wf
 from qsmprep.workflows.reports import init_reports_wf
@@ -27,12 +30,13 @@ from qsmprep.workflows.superres import init_superres_wf
 
 @dataclass(frozen=True)
 class Job:
-    """An acquisition and what was given for it: masks, and the truth of simulated data."""
+    """An acquisition and what was given for it: masks, R2, and the truth of simulated data."""
 
     acquisition: Acquisition
     metadata: dict
     brain_mask: GivenMask | None = None
     reference_mask: GivenMask | None = None
+    r2: GivenMap | None = None
     truth: Path | None = None
 
 
@@ -134,7 +138,9 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         *images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_misfit',
         'field_mask',
     )  # fmt:skip
+    made = _contrasts(job, processing.contrasts)
     elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
+    elsewhere |= dict.fromkeys(made, True)
     panels = drawable({*shown, *(image for image, there in elsewhere.items() if there)})
     reports_wf = init_reports_wf(
         echo_times_s=acquisition.echo_times_s,
@@ -150,6 +156,8 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         acquisition_metadata=job.metadata | note,
         relaxometry=relaxometry,
         uncertainty=uncertainty,
+        contrasts=made,
+        sources={x: job.r2.uris for x in made if x not in MADE['swi']} if job.r2 else {},
         resolution=resolution,
         echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
         panels=panels,
@@ -181,6 +189,20 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
             fine_gb=4e-9 * math.prod(fine.shape),
         )
         _connect_superres(workflow, qsm_wf, superres_wf, reports_wf, outputs_wf)
+    if made:
+        contrasts_wf = init_contrasts_wf(
+            contrasts=processing.contrasts,
+            echo_times_s=acquisition.echo_times_s,
+            field_strength_t=acquisition.field_strength_t,
+            separation=processing.separation,
+            r2_given=job.r2 is not None,
+            device=device,
+            omp_nthreads=settings.execution.omp_nthreads,
+            mem_gb=volume_gb,
+        )
+        _connect_contrasts(workflow, qsm_wf, contrasts_wf, reports_wf, outputs_wf, made)
+        if job.r2 is not None:
+            _connect_given(workflow, qsm_wf, 'r2', job.r2, contrasts_wf)
     if settings.outputs.output_echos:
         split_echoes = pe.Node(SplitEchoes(), name='split_echoes')
         workflow.connect([
@@ -251,6 +273,60 @@ def _connect_superres(
             ('outputnode.parameters', 'inputnode.superres'),
         ]),
     ])  # fmt:skip
+
+
+def _connect_contrasts(
+    workflow: Workflow,
+    qsm_wf: Workflow,
+    contrasts_wf: Workflow,
+    reports_wf: Workflow,
+    outputs_wf: Workflow,
+    made: tuple[str, ...],
+) -> None:
+    """Make further contrasts, and hand them on."""
+    wanted = contrasts_wf.get_node('inputnode').inputs.copyable_trait_names()
+    drawn = reports_wf.get_node('inputnode').inputs.copyable_trait_names()
+    steps = ['weighting'] if 'swi' in made else []
+    steps += ['reversible'] if contrasts_wf.get_node('subtract_r2') else []
+    steps += ['separation'] if 'paramagnetic' in made else []
+    workflow.connect([
+        (qsm_wf, contrasts_wf, [
+            (f'outputnode.{x}', f'inputnode.{x}')
+            for x in wanted if x in qsm_wf.get_node('outputnode').inputs.copyable_trait_names()
+        ]),
+        (contrasts_wf, outputs_wf, [
+            *((f'outputnode.{x}', f'inputnode.{x}') for x in made),
+            *((f'outputnode.{x}_parameters', f'inputnode.{x}') for x in steps),
+        ]),
+        (contrasts_wf, reports_wf, [
+            (f'outputnode.{x}', f'inputnode.{x}') for x in made if x in drawn
+        ]),
+    ])  # fmt:skip
+
+
+def _connect_given(
+    workflow: Workflow, qsm_wf: Workflow, name: str, given: GivenMap, target: Workflow
+) -> None:
+    """Take a given map over for the input of that name of a graph."""
+    take = pe.Node(
+        TakeGiven(in_files=[str(path) for path in given.paths], scale=given.scale),
+        name=f'take_{name}',
+    )
+    workflow.connect([
+        (qsm_wf, take, [('outputnode.combined_magnitude', 'reference')]),
+        (take, target, [('out_file', f'inputnode.{name}')]),
+    ])  # fmt:skip
+
+
+def _contrasts(job: Job, contrasts: tuple[str, ...]) -> tuple[str, ...]:
+    """Images that the contrasts of a run give for an acquisition."""
+    single = len(job.acquisition.echo_times_s) < 2
+    return tuple(
+        image
+        for contrast in contrasts
+        for image in MADE[contrast]
+        if contrast == 'swi' or not (single or (contrast == 'r2prime' and job.r2 is None))
+    )
 
 
 def _merge_records(brain, reliable):

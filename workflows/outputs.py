@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
@@ -33,6 +34,8 @@ def init_outputs_wf(
     acquisition_metadata: dict,
     relaxometry: bool,
     uncertainty: bool = False,
+    contrasts: tuple[str, ...] = (),
+    sources: Mapping[str, tuple[str, ...]] | None = None,
     resolution: tuple[str, str] | None = None,
     echo_times_s: tuple[float, ...] = (),
     panels: tuple[str, ...] = (),
@@ -53,6 +56,10 @@ def init_outputs_wf(
         Write R2*, T2* and S0.
     uncertainty
         Write the standard deviation of the susceptibility.
+    contrasts
+        Images of :func:`init_contrasts_wf` to write.
+    sources
+        Image -> BIDS URIs of further sources that its sidecar names.
     resolution
         Write a finer map: its label, and what its sidecar says of its resolution.
     echo_times_s
@@ -76,6 +83,7 @@ def init_outputs_wf(
     names = ALWAYS + (RELAXATION if relaxometry else ())
     names += ('uncertainty',) if uncertainty else ()
     names += ('chi_fine',) if resolution else ()
+    names += contrasts
     spec = io_spec()['derivatives']
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
@@ -102,6 +110,8 @@ def init_outputs_wf(
     for key in names:
         target = output_entities(key, entities)
         metadata = spec[key]['metadata']
+        if key in (sources or {}):
+            metadata = metadata | {'Sources': [*acquisition_metadata['Sources'], *sources[key]]}
         if key == 'chi_fine':
             target = output_entities(key, entities | {'resolution': resolution[0]})
             metadata = metadata | {'Resolution': resolution[1]}

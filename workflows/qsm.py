@@ -21,6 +21,7 @@ OUTPUTS = {
     'readout_parameters': ('prepare_echoes', 'parameters'),
     'total_field': ('fieldmap_wf', 'outputnode.field'),
     'field_noise': ('fieldmap_wf', 'outputnode.noise'),
+    'noise_sd': ('fieldmap_wf', 'outputnode.noise_sd'),
     'field_misfit': ('fieldmap_wf', 'outputnode.misfit'),
     'unwrapped': ('fieldmap_wf', 'outputnode.unwrapped'),
     'brain_mask': ('mask_wf', 'outputnode.brain_mask'),

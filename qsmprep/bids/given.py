@@ -18,11 +18,12 @@ def find_given(
     acquisition: Acquisition,
     ending: str,
     own_name: str | None = None,
+    datatype: str = 'anat',
 ) -> tuple[Path | None, str, list[str]]:
     """
     Find an image of an acquisition, a mask say, among derivatives datasets.
 
-    Only ``anat/`` of the participant and of the acquisition's session counts; a mask of
+    Only one folder of the participant and of the acquisition's session counts; a mask of
     functional images, or of another session, lies elsewhere. An entity that the acquisition has
     not, or has with another label, is a contradiction.
 
@@ -36,6 +37,8 @@ def find_given(
         End of the file's name, as ``'desc-brain_mask'`` or ``'label-CSF_mask'``.
     own_name
         Name by which qsmprep itself writes that image, which always fits.
+    datatype
+        The folder.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def find_given(
     unfit: dict[str, str] = {}
     for name, root in datasets.items():
         best, best_score = None, (-1, -1)
-        for path in _candidates(root, acquisition, ending):
+        for path in _candidates(root, acquisition, ending, datatype):
             labels = dict(part.split('-', 1) for part in path.name.split('_') if '-' in part)
             contrary = [] if path.name == own else _contradictions(labels, entities, ending)
             if contrary:
@@ -105,11 +108,11 @@ def check_truth(path: Path, acquisition: Acquisition) -> None:
         )
 
 
-def _candidates(root: Path, acquisition: Acquisition, ending: str) -> list[Path]:
+def _candidates(root: Path, acquisition: Acquisition, ending: str, datatype: str) -> list[Path]:
     subject = f'sub-{acquisition.subject}'
-    folders = [root / subject / 'anat']
+    folders = [root / subject / datatype]
     if acquisition.session is not None:
-        folders.insert(0, root / subject / f'ses-{acquisition.session}' / 'anat')
+        folders.insert(0, root / subject / f'ses-{acquisition.session}' / datatype)
     names = re.compile(rf'{re.escape(subject)}_(?:.*_)?{re.escape(ending)}\.nii(?:\.gz)?')
     return [
         path

@@ -72,7 +72,7 @@ def inspect_mask(
         If it cannot be read, is empty, holds other values than a mask, or lies elsewhere.
 
     """
-    data, affine, told = _read(path)
+    data, affine, told = read_volume(path, 'mask')
     threshold, warnings = _threshold(data, path)
     mask = data > threshold
     by_voxels, notes = _place(mask, affine, told, path, acquisition)
@@ -105,13 +105,13 @@ def place_mask(
         The grid.
 
     """
-    data, own_affine, _ = _read(Path(path))
+    data, own_affine, _ = read_volume(Path(path), 'mask')
     mask = data > threshold
     return mask if by_voxels else _resample(mask, own_affine, np.asarray(affine), shape)
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Values (X, Y, Z) of a mask, its affine, and all affines that its header tells."""
+def read_volume(path: Path, words: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Values (X, Y, Z) of an image, its affine, and all affines that its header tells."""
     path = check_path(path)
     header = read_header(path)
     try:
@@ -131,10 +131,10 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     if data.ndim != 3 or min(data.shape) < 2 or data.dtype.kind not in 'biuf':
         raise InputError(
             f'{path} has the shape {" x ".join(map(str, shape))} and values of type {data.dtype}; '
-            'a mask is one volume of numbers: extract the right volume, for instance with fslroi.'
+            f'a {words} is one volume of numbers: extract the right one, for instance with fslroi.'
         )
     affine, _ = check_geometry(header, path)
-    return data, affine, _transforms(header)
+    return data, affine, header_transforms(header)
 
 
 def placement(
@@ -217,7 +217,7 @@ def _place(
     shift = min(
         placement(mine, mask.shape, theirs, shape)
         for mine in [affine, *transforms]
-        for theirs in [target, *_transforms(read_header(reference))]
+        for theirs in [target, *header_transforms(read_header(reference))]
     )
     if shift <= SAME_PLACE_VOXELS:
         return True, _judge(by_voxels, path)
@@ -255,7 +255,7 @@ def _place(
     )
 
 
-def _transforms(header) -> list[np.ndarray]:
+def header_transforms(header) -> list[np.ndarray]:
     """Both affines of a header, if its codes say that they mean something."""
     pairs = (header.get_sform(coded=True), header.get_qform(coded=True))
     return [np.asarray(transform, dtype=np.float64) for transform, code in pairs if code]

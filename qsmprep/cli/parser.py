@@ -20,8 +20,9 @@ from qsmprep.cli.arguments import (
     torch_device,
 )
 from qsmprep.cli.checks import check_settings
-from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, UNWRAPPINGS
+from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, SEPARATIONS, UNWRAPPINGS
 from qsmprep.settings import (
+    CONTRASTS,
     FORCIBLE,
     IGNORABLE,
     SR_SOURCES,
@@ -95,7 +96,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=named_path,
         action=NamedPaths,
         metavar='NAME=PATH',
-        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask); '
+        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask) or an '
+        'R2map; '
         'under the name truth, the true maps of simulated data, which the report compares',
     )
     group.add_argument(
@@ -192,6 +194,20 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         choices=SR_SOURCES,
         help='what the finer map is made from: the map (default), or the local field, by '
         'inversion and super-resolution in one',
+    )
+    group.add_argument(
+        '--contrasts',
+        nargs='+',
+        choices=CONTRASTS,
+        metavar='CONTRAST',
+        help='further images: swi (susceptibility-weighted image and minimum intensity '
+        "projection), r2prime (R2', where --derivatives hold an R2map), chisep (para- and "
+        "diamagnetic susceptibility apart, by R2' or else R2*)",
+    )
+    group.add_argument(
+        '--separation',
+        choices=SEPARATIONS,
+        help=f'how chisep is done (default: {Settings().processing.separation})',
     )
     group.add_argument(
         '--reference',

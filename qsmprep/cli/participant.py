@@ -33,6 +33,7 @@ from qsmprep.bids.derivatives import (
 )
 from qsmprep.bids.given import check_truth, find_given
 from qsmprep.bids.layout import Dataset
+from qsmprep.bids.maps import find_map
 from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, inspect_mask
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
@@ -347,8 +348,10 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         truth, _, _ = find_given({'truth': datasets['truth']}, acquisition, 'Chimap', 'chi')
     if truth is not None:
         check_truth(truth, acquisition)
-    for mask in (brain, reference):
-        warnings += mask.warnings if mask else ()
+    r2, notes = _find_r2(acquisition, settings)
+    warnings += notes
+    for given in (brain, reference, r2):
+        warnings += given.warnings if given else ()
     acquisition = replace(acquisition, warnings=(*acquisition.warnings, *warnings))
     metadata = {
         'Software': software_versions(),
@@ -362,5 +365,26 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         metadata=metadata,
         brain_mask=brain,
         reference_mask=reference,
+        r2=r2,
         truth=truth,
     )
+
+
+def _find_r2(acquisition: Acquisition, settings: Settings):
+    """R2 map of an acquisition, if a contrast makes use of one, and warnings."""
+    contrasts, datasets = settings.processing.contrasts, settings.inputs.derivatives
+    if not {'r2prime', 'chisep'} & set(contrasts):
+        return None, []
+    if len(acquisition.echo_times_s) < 2 or 'relaxometry' in settings.processing.ignore:
+        raise InputError(
+            f'{acquisition.stem}: r2prime and chisep of --contrasts need R2*, which takes two '
+            'echoes and is left out by --ignore relaxometry; drop them, or that flag.'
+        )
+    r2, notes = find_map(datasets, acquisition, 'r2')
+    if r2 is None and 'r2prime' in contrasts:
+        raise InputError(
+            f"{acquisition.stem}: R2' (--contrasts r2prime) takes a map of R2, but there is no "
+            f'sub-{acquisition.subject}..._R2map.nii.gz in anat/ of the --derivatives. '
+            f'{" ".join(notes)}'.strip()
+        )
+    return r2, notes

@@ -18,6 +18,9 @@ STAGES = {
     'inversion': 'DipoleInversion',
     'reference': 'Referencing',
     'superres': 'SuperResolution',
+    'weighting': 'SusceptibilityWeighting',
+    'reversible': 'ReversibleRelaxation',
+    'separation': 'SourceSeparation',
     'quality': 'QualityMeasures',
 }
 """Stage of the graph -> key of its record in a sidecar."""
@@ -32,6 +35,9 @@ class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     inversion = traits.Dict(desc='record of dipole inversion')
     reference = traits.Dict(desc='record of referencing')
     superres = traits.Dict(desc='record of super-resolution')
+    weighting = traits.Dict(desc='record of susceptibility weighting')
+    reversible = traits.Dict(desc="record of R2'")
+    separation = traits.Dict(desc='record of the separation of sources')
     quality = traits.Dict(desc='quality measures')
 
 

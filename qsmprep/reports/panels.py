@@ -114,6 +114,24 @@ PANELS = {
         {'r2star': 'r2star', 'brain_mask': 'mask'},
         expected=False,
     ),
+    'swi': Panel(
+        'Susceptibility-weighted image',
+        'Veins and iron-rich nuclei are dark, and so are calcifications at their rims. The lower '
+        'rows show the minimum over slabs: veins are continuous there. Dark patches above the '
+        'sinuses are background field that is left.',
+        'plot_swi',
+        {'swi': 'swi', 'minimum': 'minimum', 'chi_mask': 'mask'},
+        expected=False,
+    ),
+    'separation': Panel(
+        'Paramagnetic and diamagnetic susceptibility',
+        'Iron (upper rows): nuclei and veins are bright. Myelin and calcium (lower rows, size): '
+        'white matter is brighter than grey, veins and nuclei are dark. Where both look alike, the '
+        'relaxation rate has sources other than susceptibility.',
+        'plot_separation',
+        {'paramagnetic': 'paramagnetic', 'diamagnetic': 'diamagnetic', 'chi_mask': 'mask'},
+        expected=False,
+    ),
     'truth': Panel(
         'Truth and result',
         'Simulated data: the difference shows noise only where the result is right; structures '

@@ -340,6 +340,69 @@ def plot_r2star(
     return draw_sheet([Strip('R2*', two_rows(volume, support), (0.0, top), '1/s')], out_path)
 
 
+def plot_swi(
+    swi: PathLikeStr,
+    minimum: PathLikeStr,
+    out_path: PathLikeStr,
+    *,
+    mask: PathLikeStr | None = None,
+) -> Path:
+    """
+    Draw a susceptibility-weighted image and its minimum intensity projection.
+
+    Parameters
+    ----------
+    swi, minimum
+        Arbitrary units; one window.
+    out_path
+        PNG to write.
+    mask
+        Chooses the slices.
+
+    """
+    volume = load_volume(swi)
+    support = support_of(volume, mask)
+    window = (0.0, percentile(volume.data, support, 99.5))
+    projected = load_volume(minimum, like=volume)
+    strips = [
+        Strip('Susceptibility-weighted', two_rows(volume, support), window, 'a.u.'),
+        Strip('Minimum intensity projection', two_rows(projected, support), window, 'a.u.'),
+    ]
+    return draw_sheet(strips, out_path)
+
+
+def plot_separation(
+    paramagnetic: PathLikeStr,
+    diamagnetic: PathLikeStr,
+    out_path: PathLikeStr,
+    *,
+    mask: PathLikeStr | None = None,
+) -> Path:
+    """
+    Draw the susceptibility of either sign, both as sizes from 0 to 0.1 ppm.
+
+    Parameters
+    ----------
+    paramagnetic, diamagnetic
+        Susceptibility [ppm], from 0 up and from 0 down.
+    out_path
+        PNG to write.
+    mask
+        Chooses the slices.
+
+    """
+    positive = load_volume(paramagnetic)
+    support = support_of(positive, mask)
+    negative = load_volume(diamagnetic, like=positive)
+    size = Volume(-negative.data, negative.affine)
+    window = (0.0, CHI_WINDOW_PPM)
+    strips = [
+        Strip('Paramagnetic', two_rows(positive, support), window, 'ppm'),
+        Strip('Diamagnetic (size)', two_rows(size, support), window, 'ppm'),
+    ]
+    return draw_sheet(strips, out_path)
+
+
 def plot_truth(
     truth: PathLikeStr, result: PathLikeStr, mask: PathLikeStr, out_path: PathLikeStr
 ) -> Path:

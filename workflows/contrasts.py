@@ -1,0 +1,172 @@
+"""Contrasts from what is there: susceptibility-weighted images, R2', separated sources."""
+
+from __future__ import annotations
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow as Workflow
+
+from qsmprep.interfaces.contrasts import SeparateSources, SubtractR2, WeightSusceptibility
+from qsmprep.methods import SEPARATIONS
+
+MADE = {
+    'swi': ('swi', 'minimum'),
+    'r2prime': ('r2prime',),
+    'chisep': ('paramagnetic', 'diamagnetic'),
+}
+"""Contrast -> its images, as ``io_spec.json`` names them."""
+
+
+def init_contrasts_wf(
+    *,
+    contrasts: tuple[str, ...],
+    echo_times_s: tuple[float, ...],
+    field_strength_t: float,
+    separation: str = 'joint',
+    r2_given: bool = False,
+    noise_known: bool = True,
+    device: str = 'cpu',
+    omp_nthreads: int = 1,
+    mem_gb: float = 0.05,
+    name: str = 'contrasts_wf',
+) -> Workflow:
+    """
+    Build a graph of further contrasts.
+
+    Parameters
+    ----------
+    contrasts
+        Keys of :data:`MADE`.
+    echo_times_s
+        Echo times [s].
+    field_strength_t
+        Field strength [T].
+    separation
+        Key of :data:`qsmprep.methods.SEPARATIONS`.
+    r2_given
+        Whether R2 comes in; sources are then separated by R2', else by R2*.
+    noise_known
+        Whether the noise of the local field comes in.
+    device
+        Torch device.
+    omp_nthreads
+        Threads of the separation on the CPU.
+    mem_gb
+        Memory that one volume takes as floats [GB].
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    combined_magnitude
+        Root of the sum of squares over the echoes.
+    local_field, local_noise, field_mask
+        Local field [Hz], its standard deviation, and where it is known.
+    chi, chi_mask
+        Susceptibility [ppm] and its voxels.
+    r2star, s0, noise_sd
+        R2* [1/s], magnitude at an echo time of zero, noise of the real or imaginary part.
+    r2
+        R2 [1/s].
+
+    Outputs
+    -------
+    swi, minimum
+        Susceptibility-weighted image and minimum intensity projection.
+    r2prime
+        R2' [1/s].
+    paramagnetic, diamagnetic
+        Susceptibility of either sign [ppm].
+    weighting_parameters, reversible_parameters, separation_parameters
+        Records of the steps.
+
+    """
+    workflow = Workflow(name=name)
+    inputnode = pe.Node(
+        niu.IdentityInterface(
+            fields=[
+                'combined_magnitude', 'local_field', 'local_noise', 'field_mask', 'chi',
+                'chi_mask', 'r2star', 's0', 'noise_sd', 'r2',
+            ]
+        ),
+        name='inputnode',
+    )  # fmt: skip
+    records = [f'{step}_parameters' for step in ('weighting', 'reversible', 'separation')]
+    images = [image for made in MADE.values() for image in made]
+    outputnode = pe.Node(niu.IdentityInterface(fields=[*images, *records]), name='outputnode')
+    text = ''
+    if 'swi' in contrasts:
+        text += (
+            'Susceptibility-weighted images and minimum intensity projections were made of the '
+            'magnitude of all echoes and the phase of the local field, as in CLEAR-SWI '
+            '[@clearswi]. '
+        )
+        weight = pe.Node(
+            WeightSusceptibility(echo_times_s=list(echo_times_s)),
+            name='weight',
+            mem_gb=0.3 + 12 * mem_gb,
+        )
+        workflow.connect([
+            (inputnode, weight, [
+                ('combined_magnitude', 'magnitude'),
+                ('local_field', 'field'),
+                ('chi_mask', 'mask'),
+            ]),
+            (weight, outputnode, [
+                ('swi', 'swi'),
+                ('minimum', 'minimum'),
+                ('parameters', 'weighting_parameters'),
+            ]),
+        ])  # fmt:skip
+    subtract_r2 = None
+    if r2_given and {'r2prime', 'chisep'} & set(contrasts):
+        text += "R2' was taken as the difference of R2* and a given map of R2. "
+        subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=0.2 + 6 * mem_gb)
+        workflow.connect([
+            (inputnode, subtract_r2, [('r2star', 'r2star'), ('r2', 'r2')]),
+            (subtract_r2, outputnode, [
+                ('r2prime', 'r2prime'),
+                ('parameters', 'reversible_parameters'),
+            ]),
+        ])  # fmt:skip
+    if 'chisep' in contrasts:
+        text += (
+            'Paramagnetic and diamagnetic sources were separated by '
+            f'{SEPARATIONS[separation].sentence}. '
+        )
+        separate = pe.Node(
+            SeparateSources(
+                echo_times_s=list(echo_times_s),
+                field_strength_t=field_strength_t,
+                method=separation,
+                reversible=r2_given,
+                device=device,
+                use_gpu=device.startswith('cuda'),
+                num_threads=omp_nthreads,
+            ),
+            name='separate',
+            n_procs=omp_nthreads,
+            mem_gb=0.8 + 50 * mem_gb,
+        )
+        rate = (subtract_r2, 'r2prime') if subtract_r2 else (inputnode, 'r2star')
+        workflow.connect(*rate, separate, 'rate')
+        workflow.connect([
+            (inputnode, separate, [
+                ('local_field', 'field'),
+                ('field_mask', 'mask'),
+                ('chi_mask', 'tissue'),
+                ('chi', 'chi'),
+                ('r2star', 'r2star'),
+                ('s0', 's0'),
+                ('noise_sd', 'noise_sd'),
+            ]),
+            (separate, outputnode, [
+                ('paramagnetic', 'paramagnetic'),
+                ('diamagnetic', 'diamagnetic'),
+                ('parameters', 'separation_parameters'),
+            ]),
+        ])  # fmt:skip
+        if noise_known:
+            workflow.connect(inputnode, 'local_noise', separate, 'noise')
+    workflow.__desc__ = text
+    return workflow
