@@ -1,0 +1,323 @@
+"""Whether echoes, masks, field and map fit one another: the parts of the quality measures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
+from qsmprep.qsm.relaxometry import mean_magnitude
+
+DARK = 0.2
+"""Signal of tissue, in units of the median over the mask, is above this."""
+BRIGHT = 0.6
+"""Signal that may be that of a brain, in the same units, is above this."""
+SHELL_MM = 6.0
+"""How far around a mask brain is looked for."""
+TAPER_MM = 6.0
+BAND = (0.03, 0.12)
+"""Spatial frequencies at which the direction of B0 is looked for [cycles/mm]."""
+STRONG_PERCENT = 2.0
+"""Share of the map, with the largest susceptibility, that is compared with R2*."""
+
+
+def signal_of(magnitude: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Magnitude of the first echo in units of its median over a mask."""
+    first = np.asarray(magnitude[..., 0] if magnitude.ndim == 4 else magnitude, dtype=np.float64)
+    median = float(np.median(first[mask])) if mask.any() else 0.0
+    return first / median if median > 0 else np.zeros_like(first)
+
+
+def dark_percent(magnitude: np.ndarray, mask: np.ndarray) -> float:
+    """
+    Part of a mask without the signal of tissue [%].
+
+    Parameters
+    ----------
+    magnitude
+        (X, Y, Z) or (X, Y, Z, E), of which the first echo counts.
+    mask
+        Brain mask.
+
+    Examples
+    --------
+    >>> dark_percent(np.array([1.0, 1.1, 0.9, 0.0])[:, None, None], np.ones((4, 1, 1), bool))
+    25.0
+
+    """
+    signal = signal_of(magnitude, mask)
+    return float(100 * np.mean(signal[mask] < DARK)) if mask.any() else math.nan
+
+
+def brain_beyond_percent(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+    """
+    Part of a shell around a mask that has the signal of the brain inside [%].
+
+    Parameters
+    ----------
+    magnitude
+        (X, Y, Z) or (X, Y, Z, E), of which the first echo counts.
+    mask
+        Brain mask.
+    grid
+        Its grid.
+
+    """
+    signal = signal_of(magnitude, mask)
+    away = ndimage.distance_transform_edt(~mask, sampling=grid.voxel_size)
+    shell = (away > 0) & (away <= SHELL_MM)
+    return float(100 * np.mean(signal[shell] > BRIGHT)) if shell.any() else math.nan
+
+
+def holes_percent(mask: np.ndarray) -> float:
+    """
+    Volume that a mask encloses, relative to that of the mask [%].
+
+    Examples
+    --------
+    >>> mask = np.ones((3, 3, 3), dtype=bool)
+    >>> mask[1, 1, 1] = False
+    >>> round(holes_percent(mask), 2)
+    3.85
+
+    """
+    filled = np.count_nonzero(ndimage.binary_fill_holes(mask))
+    size = np.count_nonzero(mask)
+    return 100 * (filled - size) / size if size else math.nan
+
+
+def jumps_percent(unwrapped: np.ndarray, mask: np.ndarray) -> float:
+    """
+    Neighbouring voxels whose unwrapped phase differs by more than pi [%].
+
+    Where the field is sampled finely enough there is none (Itoh 1982, 10.1364/AO.21.002470); a
+    wrap that was left is a sheet of them.
+
+    Parameters
+    ----------
+    unwrapped
+        Unwrapped phase of one echo [rad].
+    mask
+        Where to look: both neighbours lie inside.
+
+    """
+    jumps = pairs = 0
+    for axis in range(3):
+        ones, others = (
+            tuple(slice(start, stop) if a == axis else slice(None) for a in range(3))
+            for start, stop in ((1, None), (None, -1))
+        )
+        both = mask[ones] & mask[others]
+        pairs += np.count_nonzero(both)
+        jumps += np.count_nonzero(np.abs(unwrapped[ones] - unwrapped[others])[both] > np.pi)
+    return 100 * jumps / pairs if pairs else math.nan
+
+
+def echo_shift_voxels(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+    """
+    Largest displacement of an echo against the one before it, in units of the longest voxel edge.
+
+    Both magnitudes are divided by their local mean, so that decay is not taken for motion, and the
+    displacement is found by least squares on the gradient (Lucas and Kanade 1981), reweighted
+    against what changes otherwise.
+
+    Parameters
+    ----------
+    magnitude
+        (X, Y, Z, E).
+    mask
+        Brain mask.
+    grid
+        Its grid.
+
+    """
+    edge, box = max(grid.voxel_size), bounding_box(mask)
+    details = [_detail(magnitude[(*box, e)], grid) for e in range(magnitude.shape[3])]
+    shifts = [
+        _displacement(first, second, mask[box], grid) / edge
+        for first, second in itertools.pairwise(details)
+    ]
+    return max(shifts, default=math.nan)
+
+
+def _detail(image: np.ndarray, grid: Grid) -> np.ndarray:
+    """An image over its local mean, both smoothed by voxels of the longest edge."""
+    edge = max(grid.voxel_size)
+    fine = ndimage.gaussian_filter(image.astype(np.float32), [edge / v for v in grid.voxel_size])
+    coarse = ndimage.gaussian_filter(fine, [4 * edge / v for v in grid.voxel_size])
+    return fine / (coarse + 0.05 * max(float(coarse.max()), 1e-30))
+
+
+def _displacement(first: np.ndarray, second: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+    """Displacement between two images [mm]."""
+    slopes = np.stack([g[mask] for g in np.gradient(first, *grid.voxel_size)])
+    change = (first - second)[mask]
+    change = change - np.median(change)
+    weight, shift = np.ones_like(change), np.zeros(3)
+    for _ in range(10):
+        weighted = slopes * weight
+        normal = weighted @ slopes.T
+        shift = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(3), weighted @ change)
+        left = change - shift @ slopes
+        spread = 1.4826 * np.median(np.abs(left))
+        weight = 1 / (1 + (left / (2 * spread + 1e-30)) ** 2)
+    return float(np.linalg.norm(shift))
+
+
+def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple[float, float]:
+    """
+    Angle between the direction of B0 and the one that the local field shows [degrees].
+
+    A field of susceptibility has the power D(k)^2 S(|k|): within a shell of spatial frequency it
+    is largest along B0 and vanishes on the cone at the magic angle. The direction is the one whose
+    D^2 correlates best with the power of the field, shell by shell.
+
+    Parameters
+    ----------
+    local_field
+        Local field, in any unit.
+    mask
+        Voxels that have one.
+    grid
+        Grid with the direction of B0 that is to be tested.
+
+    Returns
+    -------
+    angle
+        Between 0 and 90 degrees; NaN where the mask holds too little.
+    correlation
+        Of the power with the D^2 of the direction that was found.
+
+    References
+    ----------
+    Salomir et al. 2003, 10.1002/cmr.b.10083; Marques and Bowtell 2005, 10.1002/cmr.b.20034 (D).
+
+    """
+    taper = np.sin(0.5 * np.pi * np.clip(depth_mm(mask, grid.voxel_size) / TAPER_MM, 0, 1)) ** 2
+    if taper.sum() < 1000:
+        return math.nan, math.nan
+    tapered = (local_field - np.average(local_field, weights=taper)) * taper
+    power = np.abs(np.fft.rfftn(tapered.astype(np.float32))) ** 2
+    k = np.stack(np.broadcast_arrays(*_frequencies(grid)))
+    radius = np.sqrt((k**2).sum(0))
+    low, high = BAND[0], min(BAND[1], 0.5 / max(grid.voxel_size))
+    shells = ((radius > low) & (radius < high)).nonzero()
+    radius, power = radius[shells], power[shells]
+    unit = k[(slice(None), *shells)] / radius
+    shell = ((radius - low) / (high - low) * 8).astype(int)
+    power = power * (np.bincount(shell) / np.bincount(shell, power).clip(1e-30))[shell]
+    # a few strong frequencies must not decide
+    power = np.minimum(power, 8.0)
+    power -= power.mean()
+
+    products = np.einsum('in,jn->ijn', unit, unit).reshape(9, -1)
+    second, fourth = products @ power, (products * power) @ products.T
+    directions = _hemisphere(4000)
+    pairs = np.einsum('di,dj->dij', directions, directions).reshape(-1, 9)
+    # sum of power x D^2, whose spread over a shell is the same for all directions
+    best = (np.einsum('da,ab,db->d', pairs, fourth, pairs) - 2 / 3 * pairs @ second).argmax()
+    squared = (1 / 3 - pairs[best] @ products) ** 2
+    squared -= squared.mean()
+    norm = float(np.linalg.norm(squared) * np.linalg.norm(power))
+    cosine = abs(float(directions[best] @ np.array(grid.b0_direction)))
+    angle = math.degrees(math.acos(min(cosine, 1.0)))
+    return angle, float(squared @ power) / norm if norm else math.nan
+
+
+def _frequencies(grid: Grid) -> list[np.ndarray]:
+    """Spatial frequencies along the axes [cycles/mm], for a real transform."""
+    (nx, ny, nz), (dx, dy, dz) = grid.shape, grid.voxel_size
+    axes = [np.fft.fftfreq(nx, dx), np.fft.fftfreq(ny, dy), np.fft.rfftfreq(nz, dz)]
+    return list(np.meshgrid(*axes, indexing='ij', sparse=True))
+
+
+def _hemisphere(count: int) -> np.ndarray:
+    """Directions that cover a hemisphere evenly (golden spiral), ``(count, 3)``."""
+    index = np.arange(count) + 0.5
+    z = index / count
+    angle, radius = np.pi * (1 + np.sqrt(5)) * index, np.sqrt(1 - z**2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)
+
+
+def tail_asymmetry(chi_ppm: np.ndarray, mask: np.ndarray) -> float:
+    """
+    Length of the paramagnetic tail of a map against the diamagnetic one, from -1 to 1.
+
+    Veins and deep grey nuclei are paramagnetic, and nothing as large is as diamagnetic in a brain
+    without calcification: the upper tail is the longer one. Tails are taken from the median to
+    the percentiles 0.5 and 99.5 (Bowley's quantile skewness).
+
+    Examples
+    --------
+    >>> values = np.array([-1.0, 0.0, 0.0, 0.0, 3.0])[:, None, None]
+    >>> round(tail_asymmetry(values, np.ones(values.shape, bool)), 1)
+    0.5
+
+    """
+    low, middle, high = np.percentile(chi_ppm[mask], [0.5, 50, 99.5])
+    return float((high + low - 2 * middle) / (high - low)) if high > low else math.nan
+
+
+def relaxation_per_chi(
+    r2star_hz: np.ndarray, chi_ppm: np.ndarray, mask: np.ndarray, field_strength_t: float
+) -> float:
+    """
+    Rise of R2* with susceptibility, over the field strength [1/s/ppm/T].
+
+    The medians of R2* and susceptibility over the 2 % of the map with the largest susceptibility
+    are compared with those over the other voxels.
+
+    Parameters
+    ----------
+    r2star_hz
+        R2* [1/s].
+    chi_ppm
+        Susceptibility [ppm].
+    mask
+        Voxels with both.
+    field_strength_t
+        Field strength [T].
+
+    """
+    inside = mask & (r2star_hz > 0)
+    if np.count_nonzero(inside) < 1000:
+        return math.nan
+    chi, rate = chi_ppm[inside], r2star_hz[inside]
+    high = chi >= np.percentile(chi, 100 - STRONG_PERCENT)
+    rise = np.median(chi[high]) - np.median(chi[~high])
+    excess = np.median(rate[high]) - np.median(rate[~high])
+    return float(excess / rise / field_strength_t) if rise > 0 else math.nan
+
+
+def band_sd_ppb(chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+    """
+    Spread of a map between two spatial frequencies that all scans resolve [ppb].
+
+    Parameters
+    ----------
+    chi_ppm
+        Susceptibility [ppm].
+    mask
+        Its mask.
+    grid
+        Its grid.
+
+    """
+    inside = mask.astype(np.float64)
+    values = np.where(mask, chi_ppm - np.mean(chi_ppm[mask]), 0)
+    smooth = []
+    for sigma_mm in (2.5, 5.0):
+        sigma = [sigma_mm / v for v in grid.voxel_size]
+        weight = ndimage.gaussian_filter(inside, sigma)
+        smooth.append(ndimage.gaussian_filter(values, sigma) / np.maximum(weight, 1e-6))
+    core = depth_mm(mask, grid.voxel_size) > 4
+    return float(1000 * np.std((smooth[0] - smooth[1])[core])) if core.any() else math.nan
+
+
+def dead_echoes(magnitude: np.ndarray, mask: np.ndarray, noise_sd: float) -> int:
+    """Echoes whose median magnitude over a mask is next to the noise floor."""
+    floor = 1.5 * float(mean_magnitude(np.zeros(1))[0]) * noise_sd
+    return sum(float(np.median(magnitude[..., e][mask])) < floor for e in range(magnitude.shape[3]))
