@@ -81,6 +81,7 @@ class Outputs:
     output_echos: bool = False
     aggregate_session_reports: int = 4
     md_only_boilerplate: bool = False
+    viewer: bool = True
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     )  # fmt:skip
     shown = (
         *images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_misfit',
-        'field_mask',
+        'field_mask', 'inversion_parameters',
     )  # fmt:skip
     made = _contrasts(job, processing.contrasts)
     elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
@@ -146,6 +146,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         echo_times_s=acquisition.echo_times_s,
         field_strength_t=acquisition.field_strength_t,
         panels=panels,
+        relaxometry=relaxometry,
         volume_gb=volume_gb,
     )
     if job.truth is not None:

@@ -19,6 +19,9 @@ QUALITY_INPUTS = {
     'reliable_mask': 'reliable_mask',
     'chi_mask': 'mask',
     'estimated_mask': 'estimated',
+    'magnitude': 'magnitude',
+    'unwrapped': 'unwrapped',
+    'inversion_parameters': 'inversion',
 }
 
 
@@ -27,6 +30,7 @@ def init_reports_wf(
     panels: tuple[str, ...],
     echo_times_s: tuple[float, ...],
     field_strength_t: float,
+    relaxometry: bool = False,
     volume_gb: float = 0.05,
     name: str = 'reports_wf',
 ) -> Workflow:
@@ -41,6 +45,8 @@ def init_reports_wf(
         Echo times [s].
     field_strength_t
         Field strength [T].
+    relaxometry
+        Whether there is an R2* map.
     volume_gb
         Memory that one volume takes as floats [GB].
     name
@@ -85,7 +91,7 @@ def init_reports_wf(
         mem_gb=0.5 + 30 * volume_gb,
     )
     measured = dict(QUALITY_INPUTS)
-    if 'r2star' in panels:
+    if relaxometry:
         measured['r2star'] = 'r2star'
     workflow.connect([
         (inputnode, quality, list(measured.items())),

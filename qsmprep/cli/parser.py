@@ -259,6 +259,12 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         action='store_true',
         help='write the methods text as Markdown only, also where pandoc is installed',
     )
+    group.add_argument(
+        '--no-viewer',
+        dest='viewer',
+        action='store_false',
+        help='leave out the pages that show the maps slice by slice (up to 15 MB a scan)',
+    )
 
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:

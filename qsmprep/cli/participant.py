@@ -51,7 +51,7 @@ from qsmprep.cli.records import (
     write_record,
 )
 from qsmprep.cli.work_folder import drop_damaged, lock, participant_folder
-from qsmprep.reports.measures import quality_warnings
+from qsmprep.reports.verdict import quality_warnings
 from qsmprep.settings import Settings
 
 LOGGER = logging.getLogger('qsmprep')
@@ -286,11 +286,14 @@ def _went_wrong(record: dict, expected: str) -> bool:
 def _assemble_reports(settings: Settings, participants: list[str]) -> int:
     """Write the participants' pages from what lies in the output folder."""
     from qsmprep.reports.pages import write_participant_pages
+    from qsmprep.reports.viewer import write_viewers
 
     outputs, code = settings.outputs, exit_codes.OK
     for participant in participants:
         try:
             read_record(outputs.output_dir, participant)
+            if outputs.viewer:
+                write_viewers(outputs.output_dir, participant)
             pages = write_participant_pages(
                 outputs.output_dir, participant, outputs.aggregate_session_reports
             )

@@ -14,7 +14,8 @@ from qsmprep.bids.derivatives import bids_uri, node_name, output_path, write_jso
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path, read_json_object
 from qsmprep.qsm.grid import Grid
-from qsmprep.reports.measures import implausible
+from qsmprep.reports.verdict import implausible
+from qsmprep.reports.viewer import LAYERS
 
 if TYPE_CHECKING:
     from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition
@@ -88,7 +89,7 @@ def acquisition_record(acquisition: Acquisition) -> dict:
         'warnings': list(acquisition.warnings),
         'error': None,
         'quality': {},
-        'outputs': {'chi': output_path('chi', acquisition.entities)},
+        'outputs': {key: output_path(key, acquisition.entities) for key in LAYERS},
     }
 
 

@@ -67,6 +67,9 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
     estimated = File(exists=True, mandatory=True, desc='those without a field of their own')
     r2star = File(exists=True, desc='R2* [1/s]')
+    magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
+    unwrapped = File(exists=True, desc='unwrapped phase of the echoes [rad]')
+    inversion = traits.Dict(desc='record of the dipole inversion')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
 
 
@@ -107,5 +110,8 @@ class MeasureQuality(SimpleInterface):
             local_field_hz=images.read(inputs.local_field),
             model_field_hz=ppm_to_hz(model_ppm, inputs.field_strength_t),
             r2star_hz=images.read(inputs.r2star) if isdefined(inputs.r2star) else None,
+            magnitude=images.read(inputs.magnitude) if isdefined(inputs.magnitude) else None,
+            unwrapped=images.read(inputs.unwrapped) if isdefined(inputs.unwrapped) else None,
+            spectrum_misfit=inputs.inversion.get('misfit') if isdefined(inputs.inversion) else None,
         )
         return runtime

@@ -7,6 +7,7 @@ remnant h of the background, a model error e of the power r S(k), and white nois
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import log, pi, prod, sqrt
 from typing import NamedTuple
 
@@ -34,6 +35,11 @@ TAPER_MM = 3.0
 CELLS = (36, 10)
 BANDS = (0.03, 0.05, 0.08, 0.12)
 STEPS = 8
+ON_CONE = 0.1
+PROFILES = (
+    'wavenumber',
+    *(f'{kind}_{side}_cone' for side in ('on', 'off') for kind in ('measured', 'expected')),
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class Calibration:
             white = known + self.error_share * max(white - known, 0.0)
         return max(white, least**2)
 
-    def record(self) -> dict[str, float]:
+    def record(self) -> dict[str, float | dict[str, list[float]]]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
         k = REFERENCE
         return {
@@ -102,7 +108,11 @@ class Calibration:
             'remnant_ppm': sqrt(float(self.remnant.mean())),
             'white_noise_ppm': sqrt(self.noise),
             'misfit': 0.0 if self.cells is None else self.cells.misfit(),
-        } | ({} if self.cells is None else {'chi_power_ppm2': self.cells.power_at(k)})
+        } | (
+            {}
+            if self.cells is None
+            else {'chi_power_ppm2': self.cells.power_at(k), 'spectra': self.cells.profiles()}
+        )
 
 
 class Cells(NamedTuple):
@@ -123,6 +133,36 @@ class Cells(NamedTuple):
         """Mean Itakura-Saito divergence of measured from expected power; 0 for a perfect fit."""
         ratio = self.measured / self.expected
         return float(np.average(ratio - 1 - np.log(ratio), weights=self.samples))
+
+    def profiles(self, bins: int = 16) -> dict[str, list[float]]:
+        r"""Power over \|k\| near the cone (\|D\| < 0.1) and far from it, for a plot.
+
+        Parameters
+        ----------
+        bins
+            Number of wavenumbers, evenly spaced in their logarithm; empty ones are left out.
+
+        Returns
+        -------
+        dict
+            ``wavenumber`` [cycles/mm], and ``measured`` and ``expected`` power [ppm^2] as
+            ``..._on_cone`` and ``..._off_cone``; four digits of each.
+
+        """
+        edges = np.geomspace(self.wavenumber.min(), 1.0001 * self.wavenumber.max(), bins + 1)
+        found = {name: [] for name in PROFILES}
+        for low, high in pairwise(edges):
+            here = (self.wavenumber >= low) & (self.wavenumber < high)
+            near = self.response < ON_CONE
+            sides = {'on': here & near, 'off': here & ~near}
+            if not all(side.any() for side in sides.values()):
+                continue
+            found['wavenumber'].append(sqrt(low * high))
+            for name, side in sides.items():
+                for kind in ('measured', 'expected'):
+                    power = np.average(getattr(self, kind)[side], weights=self.samples[side])
+                    found[f'{kind}_{name}_cone'].append(power)
+        return {name: [float(f'{x:.4g}') for x in values] for name, values in found.items()}
 
     def power_at(self, wavenumber: float) -> float:
         """S [ppm^2] at the cell nearest to a wavenumber [cycles/mm]."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsmprep.reports.measures import Measure
+from qsmprep.reports.measure import Measure
 
 WIDTH, MARGIN = 300.0, 12.0
 """Size of a plot and of its empty ends [user units of the SVG]."""

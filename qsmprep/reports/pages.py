@@ -17,9 +17,11 @@ from urllib.parse import quote
 import qsmprep
 from qsmprep.bids.files import write_whole
 from qsmprep.reports.distribution import distributions, format_value
-from qsmprep.reports.measures import MEASURES, Measure, quality_warnings
+from qsmprep.reports.measure import Measure
+from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.panels import PANELS, Panel
 from qsmprep.reports.text import dicts, pairs, plain_text, read_methods
+from qsmprep.reports.verdict import quality_warnings
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_END = b'IEND\xaeB`\x82'

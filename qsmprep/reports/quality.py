@@ -8,6 +8,7 @@ import numpy as np
 
 from qsmprep.qsm.grid import Grid, depth_mm, hz_to_ppm
 from qsmprep.qsm.metrics import nrmse
+from qsmprep.reports import consistency
 from qsmprep.reports.measures import MEASURES, RIM_MM
 
 
@@ -26,6 +27,9 @@ def measure_quality(
     local_field_hz: np.ndarray | None = None,
     model_field_hz: np.ndarray | None = None,
     r2star_hz: np.ndarray | None = None,
+    magnitude: np.ndarray | None = None,
+    unwrapped: np.ndarray | None = None,
+    spectrum_misfit: float | None = None,
 ) -> dict[str, float]:
     """
     Compute the quality measures of one acquisition.
@@ -52,6 +56,10 @@ def measure_quality(
         Local field, and field of the susceptibility map (dipole model) [Hz].
     r2star_hz
         R2* [1/s].
+    magnitude, unwrapped
+        Magnitude [arbitrary] and unwrapped phase [rad] of the echoes, (X, Y, Z, E).
+    spectrum_misfit
+        Misfit of the field's spectrum, from the calibration.
 
     Returns
     -------
@@ -67,6 +75,7 @@ def measure_quality(
         found['brain_volume_ml'] = np.count_nonzero(brain_mask) * grid.voxel_volume_ml
         if reliable_mask is not None:
             found['lost_to_phase_quality_percent'] = lost_percent(brain_mask, reliable_mask)
+        found |= measure_mask(brain_mask, grid, magnitude)
     if steps:
         found['lost_to_background_percent'] = lost_percent(steps[-1], inside)
     measured = inside
@@ -80,6 +89,18 @@ def measure_quality(
         found['chi_max_ppm'] = np.abs(chi[inside]).max()
         found['chi_rim_to_core_sd'] = rim_to_core_sd(chi, inside, grid)
         found['chi_cone_power_ratio'] = cone_power_ratio(chi, inside, grid)
+        found['chi_tail_asymmetry'] = consistency.tail_asymmetry(chi, inside)
+        if spectrum_misfit is not None:
+            found['spectrum_misfit'] = spectrum_misfit
+        if unwrapped is not None:
+            last = unwrapped if unwrapped.ndim == 3 else unwrapped[..., -1]
+            found['phase_jumps_percent'] = consistency.jumps_percent(last, measured)
+        if r2star_hz is not None:
+            usual_hz = consistency.usual_r2star_hz(field_strength_t)
+            found['r2star_relative'] = np.median(r2star_hz[measured]) / usual_hz
+            found['r2star_per_chi'] = consistency.relaxation_per_chi(
+                r2star_hz, chi, measured, field_strength_t
+            )
         for key, image in (
             ('field_noise_median_hz', field_noise_hz),
             ('echo_misfit', echo_misfit),
@@ -95,11 +116,43 @@ def measure_quality(
         if local_field_hz is not None:
             spread_hz = np.std(local_field_hz[measured], dtype=np.float64)
             found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
+            found['b0_angle_deg'], _ = consistency.b0_angle_deg(local_field_hz, measured, grid)
+            found['field_rim_to_core_sd'] = rim_to_core_sd(local_field_hz, measured, grid)
+            if total_field_hz is not None and spread_hz > 0:
+                found['total_to_local_field'] = np.std(total) / spread_hz
+            if field_noise_hz is not None and np.median(field_noise_hz[measured]) > 0:
+                found['local_field_to_noise'] = spread_hz / np.median(field_noise_hz[measured])
             if model_field_hz is not None:
                 found['data_consistency'] = nrmse(model_field_hz, local_field_hz, measured) / 100
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
+
+
+def measure_mask(
+    brain_mask: np.ndarray, grid: Grid, magnitude: np.ndarray | None
+) -> dict[str, float]:
+    """
+    How well a brain mask fits the magnitude, and the echoes one another.
+
+    Parameters
+    ----------
+    brain_mask
+        Brain mask.
+    grid
+        Its grid.
+    magnitude
+        Magnitude of the echoes [arbitrary], if there is one.
+
+    """
+    found = {'brain_holes_percent': consistency.holes_percent(brain_mask)}
+    if magnitude is None or not brain_mask.any():
+        return found
+    found['brain_dark_percent'] = consistency.dark_percent(magnitude, brain_mask)
+    found['brain_beyond_percent'] = consistency.brain_beyond_percent(magnitude, brain_mask, grid)
+    if magnitude.ndim == 4 and magnitude.shape[3] > 1:
+        found['echo_shift_voxels'] = consistency.echo_shift_voxels(magnitude, brain_mask, grid)
+    return found
 
 
 def lost_percent(before: np.ndarray, after: np.ndarray) -> float:

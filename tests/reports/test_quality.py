@@ -7,12 +7,13 @@ import pytest
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.reports.distribution import tukey_fences
-from qsmprep.reports.measures import MEASURES, quality_warnings
+from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.quality import (
     cone_power_ratio,
     measure_quality,
     rim_to_core_sd,
 )
+from qsmprep.reports.verdict import quality_warnings
 
 RNG = np.random.default_rng(3)
 
@@ -59,8 +60,16 @@ def test_known_values_come_out():
         echo_misfit=np.full(brain.shape, 0.1),
         local_field_hz=local,
         model_field_hz=np.where(estimated, 0, 0.6 * local) + 3,
-        r2star_hz=np.full(brain.shape, 22.0),
+        r2star_hz=np.where(chi > 0, 25.0, 22.0),
+        magnitude=np.stack([np.where(brain, 1.0, 0.0)] * 2, axis=-1),
+        unwrapped=np.stack([0 * local, 3 * local], axis=-1),
+        spectrum_misfit=0.01,
     )
+    assert found['brain_dark_percent'] == found['brain_holes_percent'] == 0
+    assert found['echo_shift_voxels'] == pytest.approx(0, abs=1e-6)
+    assert found['total_to_local_field'] == pytest.approx(10, rel=1e-6)
+    assert found['local_field_to_noise'] == pytest.approx(1 / 0.7, rel=0.01)
+    assert found['phase_jumps_percent'] == pytest.approx(50, abs=1)
     assert found['map_estimated_ml'] == pytest.approx(20 * 0.002)
     assert list(found) == [measure.key for measure in MEASURES]
     assert all(type(value) is float for value in found.values())
@@ -74,7 +83,7 @@ def test_known_values_come_out():
     assert found['data_consistency'] == pytest.approx(0.4, rel=0.01)
     assert found['chi_beyond_1ppm_percent'] == pytest.approx(100 * 4 / final.sum())
     assert found['field_noise_median_hz'] == pytest.approx(0.7)
-    assert found['r2star_median_hz'] == pytest.approx(22)
+    assert found['r2star_median_hz'] in (22, 25)
 
 
 def test_an_empty_map_gives_volumes_only():
@@ -108,7 +117,10 @@ def test_streaks_are_seen_along_any_b0(direction, voxel_size):
 
 
 def test_warnings_name_value_band_and_advice():
-    good = {m.key: (m.low or 0) + 0.1 * ((m.high or 1) - (m.low or 0)) for m in MEASURES}
+    good = {}
+    for m in MEASURES:
+        low = (m.high or 0) - 1 if m.low is None else m.low
+        good[m.key] = low + 0.1 * (low + 1 if m.high is None else m.high - low)
     assert quality_warnings(good) == []
     sentence = quality_warnings({'chi_sd_ppb': 211.0, 'unknown': 9e9})
     assert len(sentence) == 1
@@ -122,6 +134,8 @@ def test_measures_have_names_and_meanings_of_their_own():
     for measure in MEASURES:
         assert measure.description.endswith('.')
         assert measure.advice.endswith('.')
+        assert measure.why.endswith('.')
+        assert measure.source
         assert measure.band
 
 

@@ -1,0 +1,85 @@
+"""Echoes, masks, fields and maps that fit one another, and some that do not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.operators import Dipole
+from qsmprep.reports import consistency
+
+GRID = Grid((40, 44, 48), (2.0, 2.0, 2.5))
+
+
+@pytest.fixture(scope='module')
+def tissue():
+    """A smooth random susceptibility [ppm] in an ellipsoid."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID.shape), indexing='ij')
+    mask = sum(a**2 for a in axes) < 0.8
+    noise = np.random.default_rng(5).normal(size=GRID.shape)
+    chi = ndimage.gaussian_filter(noise, 1.2)
+    return (0.04 * chi / chi.std() * mask).astype(np.float32), mask
+
+
+@pytest.mark.parametrize('direction', [(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.3, -0.2, 0.933)])
+def test_the_field_tells_the_direction_of_b0(tissue, direction):
+    chi, mask = tissue
+    grid = replace(GRID, b0_direction=direction)
+    field = Dipole(grid).forward(torch.from_numpy(chi)).numpy()
+    field += np.random.default_rng(6).normal(0, 0.002, field.shape)
+    angle, correlation = consistency.b0_angle_deg(field, mask, grid)
+    assert angle < 6
+    assert correlation > 0.3
+    turned = replace(grid, b0_direction=tuple(np.roll(direction, 1)))
+    between = np.degrees(np.arccos(abs(np.dot(direction, turned.b0_direction))))
+    wrong, _ = consistency.b0_angle_deg(field, mask, turned)
+    assert wrong == pytest.approx(between, abs=6)
+
+
+@pytest.mark.parametrize('shift', [(0.0, 0.0, 0.0), (0.0, 0.8, 0.0), (-0.5, 0.0, 0.6)])
+def test_displacement_of_an_echo_comes_out(tissue, shift):
+    chi, mask = tissue
+    first = np.where(mask, 1 + 4 * chi, 0.02).astype(np.float32)
+    second = 0.7 * ndimage.shift(first, shift, order=3)
+    found = consistency.echo_shift_voxels(np.stack([first, second], axis=-1), mask, GRID)
+    true = np.linalg.norm(np.array(shift) * GRID.voxel_size) / 2.5
+    assert found == pytest.approx(true, abs=0.12)
+
+
+def test_masks_beside_the_brain_are_seen(tissue):
+    _, brain = tissue
+    magnitude = np.where(brain, 1.0, 0.02)
+    moved, small = np.roll(brain, 8, axis=1), ndimage.binary_erosion(brain, iterations=3)
+    assert consistency.dark_percent(magnitude, brain) == 0
+    assert consistency.dark_percent(magnitude, moved) > 15
+    assert consistency.brain_beyond_percent(magnitude, brain, GRID) == 0
+    assert consistency.brain_beyond_percent(magnitude, small, GRID) > 90
+
+
+def test_wraps_left_are_counted():
+    phase = np.zeros((10, 10, 10))
+    phase[5:] = 2 * np.pi
+    everywhere = np.ones(phase.shape, dtype=bool)
+    assert consistency.jumps_percent(phase, everywhere) == pytest.approx(100 / 27)
+    assert consistency.jumps_percent(phase / 3, everywhere) == 0
+
+
+def test_sign_and_scale_follow_r2star(tissue):
+    chi, mask = tissue
+    chi = np.where(mask, np.maximum(chi, 0) ** 2 / 0.04, 0)
+    rate = 15 + 137 * 7 / 3 * chi
+    found = consistency.relaxation_per_chi(rate, chi, mask, 7.0)
+    assert found == pytest.approx(137 / 3, rel=1e-3)
+    assert consistency.relaxation_per_chi(rate, 2 * chi, mask, 7.0) == pytest.approx(137 / 6)
+    assert consistency.relaxation_per_chi(rate, -chi, mask, 7.0) < 15
+    asymmetry = consistency.tail_asymmetry(chi, mask)
+    assert asymmetry > 0.5
+    assert consistency.tail_asymmetry(-chi, mask) == pytest.approx(-asymmetry)
+
+
+@pytest.mark.parametrize(('field_t', 'rate'), [(1.5, 13.5), (7.0, 33.7), (9.4, 45.3)])
+def test_usual_r2star_is_that_of_the_literature(field_t, rate):
+    assert consistency.usual_r2star_hz(field_t) == pytest.approx(rate, abs=0.1)
