@@ -1,18 +1,22 @@
-# syntax=docker/dockerfile:1
-#
 # docker build -t qsmprep .                                  CPU
 # docker build -t qsmprep --build-arg TORCH_BACKEND=cu130 .  NVIDIA GPUs
 ARG BASE_IMAGE=python:3.11-slim-trixie
+ARG BUILD_IMAGE=${BASE_IMAGE}
 
-FROM ${BASE_IMAGE} AS build
+FROM ${BUILD_IMAGE} AS build
+# Empty: whatever build of torch the package index has.
 ARG TORCH_BACKEND=cpu
-RUN python -m venv /opt/qsmprep && python -m pip install --no-cache-dir uv==0.13.*
+RUN python -m venv /opt/qsmprep && python -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir uv==0.13.*
 WORKDIR /src
 COPY constraints.txt pyproject.toml setup.cfg README.md LICENSE ./
 COPY qsmprep qsmprep
 COPY workflows workflows
-RUN uv pip install --no-cache --python /opt/qsmprep/bin/python \
-        --torch-backend "${TORCH_BACKEND}" --constraint constraints.txt . \
+COPY .ci/components.py .ci/components.py
+RUN /opt/uv/bin/uv pip install --no-cache --python /opt/qsmprep/bin/python \
+        ${TORCH_BACKEND:+--torch-backend "${TORCH_BACKEND}"} --constraint constraints.txt . \
+    && /opt/qsmprep/bin/python .ci/components.py \
+        /opt/qsmprep/components.json /opt/qsmprep/LICENCES.md \
     && find /opt/qsmprep -name tests -type d -prune -exec rm -rf {} + \
     && find /opt/qsmprep -name '__pycache__' -type d -prune -exec rm -rf {} +
 

@@ -92,6 +92,7 @@ class Execution:
     nprocs: int = 1
     omp_nthreads: int = 1
     mem_gb: float | None = None
+    hang_after_min: float = 15.0
     plugin_file: Path | None = None
     stop_on_first_crash: bool = False
     boilerplate_only: bool = False

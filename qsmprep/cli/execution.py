@@ -2,105 +2,24 @@
 
 from __future__ import annotations
 
-import configparser
 import logging
 import sys
 import time
-from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
-from traceback import format_exception
 
 from nipype import config as nipype_config
 from nipype.interfaces.utility import IdentityInterface
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
-from qsmprep.cli.process import follow_parent, guard_streams
 from qsmprep.cli.records import Outcome
-from qsmprep.cli.work_folder import seal
+from qsmprep.cli.workers import (
+    RobustMultiProcPlugin,
+    set_nipype_level,
+    take_percent_literally,
+)
 from qsmprep.settings import Execution
 
 LOGGER = logging.getLogger('qsmprep')
-
-
-class RobustMultiProcPlugin(MultiProcPlugin):
-    """
-    MultiProc that notices when a worker dies.
-
-    Nipype's own plugin waits for ever when a worker process is killed (out of memory, crash of
-    a library) or cannot write its result. Here every end of a job, a broken pool too, becomes a
-    result with a traceback, so that the node fails, the others go on, and the exit code tells.
-    """
-
-    def __init__(self, plugin_args=None):
-        super().__init__(plugin_args=plugin_args)
-        self.pool.shutdown()
-        self.pool = self._new_pool()
-        self.failures: list[dict] = []
-
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=self.processors,
-            initializer=_start_worker,
-            initargs=(self._cwd, logging.getLogger('nipype.workflow').level),
-            mp_context=get_context(self.plugin_args.get('mp_context', 'forkserver')),
-        )
-
-    def _submit_job(self, node, updatehash=False):
-        self._taskid += 1
-        taskid = self._taskid
-        try:
-            future = self.pool.submit(_run_and_seal, node, updatehash, taskid)
-        except BrokenProcessPool:
-            self.pool = self._new_pool()
-            future = self.pool.submit(_run_and_seal, node, updatehash, taskid)
-        self._task_obj[taskid] = future
-        future.add_done_callback(lambda done: self._store_result(taskid, done))
-        return taskid
-
-    def _store_result(self, taskid: int, future) -> None:
-        try:
-            self._taskresult[taskid] = future.result()
-        except BrokenProcessPool as error:
-            message = RuntimeError(
-                'The process of this node was killed, most often because memory ran out; '
-                'give more memory, or less parallel work with --nprocs.'
-            )
-            message.__cause__ = error
-            self._taskresult[taskid] = {
-                'result': None,
-                'traceback': format_exception(message),
-                'taskid': taskid,
-            }
-        except (Exception, CancelledError) as error:
-            self._taskresult[taskid] = {
-                'result': None,
-                'traceback': format_exception(error),
-                'taskid': taskid,
-            }
-
-    def _task_finished_cb(self, jobid, cached=False):
-        node = self.procs[jobid]
-        if node.run_without_submitting and not cached:
-            seal(Path(node.output_dir()))
-        super()._task_finished_cb(jobid, cached=cached)
-
-    def _report_crash(self, node, result=None):
-        """Write a crash file or, where that fails as on a full disk, remember the failure."""
-        try:
-            return super()._report_crash(node, result=result)
-        except Exception as error:
-            trace = ''.join((result or {}).get('traceback') or format_exception(error))
-            self.failures.append(
-                {
-                    'node': node.fullname,
-                    'message': trace.strip().rpartition('\n')[2].strip(),
-                    'traceback': trace,
-                }
-            )
-            return ''
 
 
 class Progress:
@@ -165,7 +84,7 @@ class Progress:
 def configure_nipype(execution: Execution, crash_dir: Path) -> None:
     """Set Nipype's options; graphs take them over when they are built."""
     crash_dir.mkdir(parents=True, exist_ok=True)
-    _take_percent_literally()
+    take_percent_literally()
     nipype_config.update_config(
         {
             'execution': {
@@ -182,7 +101,7 @@ def configure_nipype(execution: Execution, crash_dir: Path) -> None:
         }
     )
     # The progress line and the report name what fails
-    _set_nipype_level(max(logging.CRITICAL - 20 * execution.verbosity, logging.DEBUG))
+    set_nipype_level(max(logging.CRITICAL - 20 * execution.verbosity, logging.DEBUG))
 
 
 def run_workflow(workflow, execution: Execution, outcome: Outcome | None = None) -> Outcome:
@@ -281,35 +200,9 @@ def _plugin_args(execution: Execution, progress: Progress) -> dict:
         'n_gpu_procs': 1,
         'raise_insufficient': False,
         'mp_context': 'forkserver',
+        'hang_after_min': execution.hang_after_min,
         'status_callback': progress,
     }
     if execution.mem_gb is not None:
         arguments['memory_gb'] = execution.mem_gb
     return arguments
-
-
-def _start_worker(cwd: str, level: int) -> None:
-    """Set up a worker process, which knows nothing of the main one's logging."""
-    guard_streams()
-    follow_parent()
-    process_initializer(cwd)
-    _take_percent_literally()
-    _set_nipype_level(level)
-
-
-def _run_and_seal(node, updatehash: bool, taskid: int) -> dict:
-    """Run a node in a worker, and write down what its folder holds then."""
-    result = run_node(node, updatehash, taskid)
-    if result['traceback'] is None:
-        seal(Path(node.output_dir()))
-    return result
-
-
-def _take_percent_literally() -> None:
-    """Let paths hold a percent sign, which Nipype's configuration would read as a reference."""
-    nipype_config._config._interpolation = configparser.Interpolation()
-
-
-def _set_nipype_level(level: int) -> None:
-    for name in ('nipype.workflow', 'nipype.interface', 'nipype.utils'):
-        logging.getLogger(name).setLevel(level)

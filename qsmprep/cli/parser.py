@@ -296,6 +296,14 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
         help='upper limit of memory, as 8000 (MB), 8G or 8GB (default: 90 %% of what is there)',
     )
     group.add_argument(
+        '--hang-after',
+        dest='hang_after_min',
+        type=positive(float),
+        metavar='MINUTES',
+        help='end a node that has not used a processor for so long, or that has run a hundred '
+        'times as long (default: 15)',
+    )
+    group.add_argument(
         '--use-plugin',
         '--nipype-plugin-file',
         dest='plugin_file',

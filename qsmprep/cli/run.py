@@ -8,7 +8,7 @@ import shlex
 import sys
 
 from qsmprep.cli import exit_codes
-from qsmprep.cli.process import Stopped, ensure_home, guard_streams, stop_on_signals
+from qsmprep.cli.process import Stopped, ensure_home, guard_streams, leave, stop_on_signals
 
 LOGGER = logging.getLogger('qsmprep')
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         ensure_home()
     logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        return leave(_run(sys.argv[1:])) if argv is None else _run(argv)
     except Stopped as stopped:
         LOGGER.error('The run was %s; the same command goes on from where it was.', stopped)
         logging.shutdown()

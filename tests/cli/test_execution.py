@@ -1,12 +1,16 @@
 """A node that dies in any way ends the run with a failure, and loses nothing else."""
 
 import io
+import re
+from multiprocessing import active_children
+from pathlib import Path
 
 import pytest
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from qsmprep.cli.execution import Progress, configure_nipype, read_plugin, run_workflow
+from qsmprep.cli.process import leave
 from qsmprep.cli.records import read_crash
 from qsmprep.settings import Execution
 
@@ -14,11 +18,17 @@ from qsmprep.settings import Execution
 def _fail(how):
     import os
     import signal
+    import subprocess
 
     if how == 'kill':
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == 'exit':
         os._exit(3)
+    elif how == 'command':
+        subprocess.run(['sh', '-c', 'echo $$ > pid; exec sleep 60'])
+    elif how == 'loop':
+        while True:
+            pass
     raise ValueError('this node was made to fail')
 
 
@@ -52,6 +62,53 @@ def test_a_dying_node_is_noticed_and_the_others_go_on(tmp_path, how, name):
     expected = 'made to fail' if how == 'raise' else 'was killed'
     assert expected in crash['message']
     assert (tmp_path / 'survivor').exists()
+
+
+def _command_line(pid):
+    """Of a process; empty where it has ended."""
+    try:
+        return Path('/proc', pid, 'cmdline').read_bytes()
+    except FileNotFoundError:
+        return b''
+
+
+def _work(seconds):
+    import time
+
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.mark.parametrize(
+    ('how', 'words'),
+    [
+        ('command', 'has not used a processor .* --hang-after'),
+        ('loop', 'has run for .* --hang-after'),
+        ('kill', 'was killed'),
+    ],
+)
+def test_a_node_that_hangs_or_dies_takes_no_other_along(tmp_path, how, words, monkeypatch):
+    monkeypatch.setattr('qsmprep.cli.workers.LONGEST', 6 if how == 'loop' else 100)
+    execution = Execution(work_dir=tmp_path / 'work', nprocs=2, hang_after_min=1.5 / 60)
+    configure_nipype(execution, tmp_path / 'crash')
+    workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))
+    failing = pe.Node(niu.Function(function=_fail), name='failing')
+    failing.inputs.how = how
+    working = pe.Node(niu.Function(function=_work), name='working')
+    working.inputs.seconds = 2 if how == 'command' else 0.1
+    workflow.add_nodes([failing, working])
+
+    outcome = run_workflow(workflow, execution)
+    assert outcome.finished == {'wf.working'}
+    (crash,) = [read_crash(path) for path in (tmp_path / 'crash').glob('crash-*.txt')]
+    assert crash['node'] == 'wf.failing'
+    assert re.search(words, crash['message'])
+    assert leave(1) == 1
+    assert not active_children()
+    if how == 'command':
+        pid = (tmp_path / 'work' / 'wf' / 'failing' / 'pid').read_text().strip()
+        assert b'sleep' not in _command_line(pid)
 
 
 def test_progress_is_a_plain_line_for_each_node_off_a_terminal():
