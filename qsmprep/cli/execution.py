@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -156,6 +157,7 @@ def _plugin(execution: Execution, progress: Progress) -> tuple[object, dict]:
     name, arguments = 'MultiProc', {}
     if execution.plugin_file is not None:
         name, arguments = read_plugin(execution.plugin_file)
+    os.environ.setdefault('LOGNAME', 'qsmprep')  # Nipype's plugins name jobs after it
     if name == 'MultiProc':
         return RobustMultiProcPlugin(_plugin_args(execution, progress) | arguments), {}
     return name, {'status_callback': progress} | arguments

@@ -160,7 +160,9 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
         own = [crash for crash in crashes if branch in f'.{crash["node"]}']
         written = any(f'.{name}'.endswith(f'{branch}{CHI_SINK}') for name in outcome.finished)
         if own:
-            acquisition['status'], acquisition['error'] = 'failed', own[0]['message']
+            step = own[0]['node'].rpartition('.')[2]
+            acquisition['status'] = 'failed'
+            acquisition['error'] = f'{step}: {own[0]["message"]}'
         elif not written:
             acquisition['status'] = 'failed'
             acquisition['error'] = (

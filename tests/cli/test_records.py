@@ -78,7 +78,8 @@ def test_a_crash_fails_its_own_acquisition_only(tmp_path):
     finish_record(out, record, crash_dir, Outcome(sinks))
     status = {a['stem']: a['status'] for a in record['acquisitions']}
     assert list(status.values()) == ['failed', 'completed', 'failed']
-    assert 'broken' in record['acquisitions'][0]['error']
+    error = record['acquisitions'][0]['error']
+    assert error == 'invert_dipole: ValueError: it is broken: badly'
     assert record['acquisitions'][1]['quality'] == {'chi_sd_ppb': 30.0}
     assert record['acquisitions'][1]['warnings'] == ['seen', 'The readout is bipolar.']
     assert 'before the susceptibility map' in record['acquisitions'][2]['error']

@@ -1,0 +1,91 @@
+"""
+Memory of each node: what the graph declares from the header, and what the node takes.
+
+    python benchmarks/memory.py WORK [--voxel 4 2.5 1.6] [-- flags of qsmprep]
+
+Simulated heads of several voxel sizes are processed by the default chain, one node at a time. Peak
+resident memory is that of the worker plus that of the largest command that it has started; nodes of
+the main process are left out. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nb
+
+from qsmprep.cli import run, workers
+
+RECORD = 'QSMPREP_MEMORY_RECORD'
+
+
+def peak_gb() -> float:
+    """Largest resident memory of this process since it was last forgotten [GB]."""
+    status = Path('/proc/self/status').read_text()
+    return int(status.partition('VmHWM:')[2].split()[0]) / 1e6
+
+
+def measured(node, updatehash: bool, taskid: int) -> dict:
+    """Run a node in a worker, and append what it declared and took to a file."""
+    import os
+
+    Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
+    commands_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    result = RUN_AND_SEAL(node, updatehash, taskid)
+    commands = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    took = peak_gb() + (commands / 1e6 if commands > commands_before else 0)
+    with open(os.environ[RECORD], 'a') as stream:
+        stream.write(json.dumps([node.name, node.mem_gb, took]) + '\n')
+    return result
+
+
+RUN_AND_SEAL = workers._run_and_seal
+
+
+def main() -> None:
+    """Run the benchmark."""
+    import os
+
+    parser = argparse.ArgumentParser(description='Measure the memory of nodes.')
+    parser.add_argument('work', type=Path)
+    parser.add_argument('--voxel', nargs='+', default=['4', '2.5', '1.6'], metavar='MM')
+    arguments = list(sys.argv[1:])
+    split = arguments.index('--') if '--' in arguments else len(arguments)
+    given = parser.parse_args(arguments[:split])
+    rows: dict[str, list[tuple[float, float]]] = {}
+    voxels = []
+    workers._run_and_seal = measured
+    for voxel in given.voxel:
+        data, folder = given.work / f'data-{voxel}', given.work / f'run-{voxel}'
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if not data.is_dir():
+            simulate = [sys.executable, '-m', 'qsmprep.cli.simulate', str(data), '--voxel', voxel]
+            subprocess.run(simulate, check=True)
+        image = nb.load(next(data.glob('sub-*/anat/*echo-1_part-mag*.nii.gz')))
+        voxels.append(math.prod(image.shape))
+        os.environ[RECORD] = str(folder / 'record')
+        fixed = ['participant', '-w', str(folder / 'work'), '--nprocs', '1', '--device', 'cpu']
+        fixed += ['--skip-bids-validation', *arguments[split + 1 :]]
+        assert run.main([str(data), str(folder / 'out'), *fixed]) == 0
+        for line in (folder / 'record').read_text().splitlines():
+            name, declared, took = json.loads(line)
+            rows.setdefault(name, []).append((declared, took))
+    heads = ' | '.join(f'{count / 1e6:.2f} M voxels' for count in voxels)
+    print(f'\n| node: declared / taken [GB] | {heads} | largest difference [%] |')
+    print('|-' * (len(voxels) + 2) + '|')
+    for name, pairs in sorted(rows.items()):
+        cells = ' | '.join(f'{declared:.2f} / {took:.2f}' for declared, took in pairs)
+        off = max((100 * (declared / took - 1) for declared, took in pairs), key=abs)
+        print(f'| {name} | {cells} | {off:+.0f} |')
+
+
+if __name__ == '__main__':
+    main()
