@@ -1,16 +1,25 @@
 # Two commands do everything on a machine with Python 3.11 and make:
 #   make demo    installs qsmprep into .venv and runs it on a real scan and on two simulated ones
-#   make test    installs qsmprep into .venv and runs every test
-PYTHON ?= python3.11
+#   make test    installs qsmprep into .venv and checks everything
+# Debian's packages that they need are installed on the way, or named.
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 INSTALLED := .venv/.installed
+FOR_TESTS := .venv/.installed-for-tests
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs package lint clean
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	.ci/need '$(PYTHON) -c "import ensurepip"' python3-venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(PIP) --editable .
+	touch $@
+
+$(FOR_TESTS): $(INSTALLED)
+	.ci/need 'command -v chromium' chromium 'command -v chromium' fonts-dejavu-core \
+	    'command -v bwrap' bubblewrap 'command -v dot' graphviz
+	$(PIP) --editable '.[docs,test]'
 	touch $@
 
 demo: $(INSTALLED)
@@ -22,16 +31,25 @@ demo: $(INSTALLED)
 	@echo "A real scan:               $(CURDIR)/demo/real/sub-01.html"
 	@echo "Simulated, beside truth:   $(CURDIR)/demo/simulated/sub-01.html and sub-02.html"
 
-test: $(INSTALLED)
+test: $(FOR_TESTS) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m numpydoc lint $$(find qsmprep -name '*.py')
 	$(BIN)/python -m pytest
 
-lint: $(INSTALLED)
+docs: $(FOR_TESTS)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	$(BIN)/python docs/check.py build/site
+
+package: $(FOR_TESTS)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
+lint: $(FOR_TESTS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv demo build dist docs/api *.egg-info

@@ -1,16 +1,19 @@
-"""Write the tables of methods into the documents beside this file: ``python docs/tables.py``.
+"""Write the tables that the code or a measurement knows into the pages: ``python docs/tables.py``.
 
-A table stands between ``<!-- methods: KIND -->`` and ``<!-- end -->``.
+A table stands between ``<!-- methods: KIND -->`` or ``<!-- table: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
 from qsmprep.methods import KINDS
+from qsmprep.reports.measures import MEASURES
 from qsmprep.settings import Settings
 
+DOCS = Path(__file__).parent
 PROCESSING = Settings().processing
 OPTIONS = {
     'unwrapping': ('--unwrapping', PROCESSING.unwrapping),
@@ -33,16 +36,48 @@ def table(kind: str) -> str:
     return '\n'.join(rows)
 
 
+def measures() -> str:
+    """Table of the quality measures."""
+    rows = ['| `QualityMeasures` | what it is | unit | expected |', '|---|---|---|---|']
+    rows += [f'| `{m.key}` | {m.description} | {m.unit} | {m.band} |' for m in MEASURES]
+    return '\n'.join(rows)
+
+
+def choice() -> str:
+    """Table of the inversions: error and cost, simulated and in vivo."""
+    spec = importlib.util.spec_from_file_location('figures', DOCS / 'figures.py')
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    rows = [
+        '| | simulated: NRMSE [%] | XSIM | CPU [s] | in vivo: NRMSE [%] | XSIM | CPU [s] |',
+        '|---|---:|---:|---:|---:|---:|---:|',
+    ]
+    for row in figures.costs_and_errors():
+        numbers = [
+            format(row[f'{where} {key}'], form)
+            for where in ('simulated', 'in vivo')
+            for key, form in (('NRMSE [%]', '.1f'), ('XSIM', '.3f'), ('CPU [s]', '.2g'))
+        ]
+        rows.append(f'| `{row["method"]}` | {" | ".join(numbers)} |')
+    return '\n'.join(rows)
+
+
+TABLES = {'measures': measures, 'choice': choice}
+
+
 def renew(text: str) -> str:
     """Text with all its tables made anew."""
+
+    def made(match: re.Match) -> str:
+        kind, name = match[2], match[3]
+        content = table(name) if kind == 'methods' else TABLES[name]()
+        return f'{match[1]}\n{content}\n\n{match[4]}'
+
     return re.sub(
-        r'(<!-- methods: ([a-z ]+) -->\n).*?(<!-- end -->)',
-        lambda match: f'{match[1]}\n{table(match[2])}\n\n{match[3]}',
-        text,
-        flags=re.DOTALL,
+        r'(<!-- (methods|table): ([a-z ]+) -->\n).*?(<!-- end -->)', made, text, flags=re.DOTALL
     )
 
 
 if __name__ == '__main__':
-    for path in Path(__file__).parent.glob('*.md'):
+    for path in DOCS.glob('*.md'):
         path.write_text(renew(path.read_text()))

@@ -30,6 +30,13 @@ def init_fieldmap_wf(
     Phase offsets are removed (MCPC-3D-S, from two echoes on), the echoes are unwrapped, freed of
     multiples of 2 pi between them, and averaged.
 
+    .. workflow::
+        :graph2use: orig
+        :simple_form: yes
+
+        from qsmprep.workflows.fieldmap import init_fieldmap_wf
+        wf = init_fieldmap_wf(echo_times_s=(0.004, 0.008, 0.012))
+
     Parameters
     ----------
     echo_times_s

@@ -26,6 +26,13 @@ def init_inversion_wf(
     """
     Build a graph from a local field to a referenced susceptibility map.
 
+    .. workflow::
+        :graph2use: orig
+        :simple_form: yes
+
+        from qsmprep.workflows.inversion import init_inversion_wf
+        wf = init_inversion_wf(field_strength_t=3.0)
+
     Parameters
     ----------
     field_strength_t

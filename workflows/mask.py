@@ -21,6 +21,13 @@ def init_mask_wf(
     """
     Build a graph that finds the brain and, within it, reliable phase.
 
+    .. workflow::
+        :graph2use: orig
+        :simple_form: yes
+
+        from qsmprep.workflows.mask import init_mask_wf
+        wf = init_mask_wf()
+
     Parameters
     ----------
     brain_extraction

@@ -10,12 +10,15 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import read_json_object
 
 LOGGER = logging.getLogger('qsmprep')
+LOOKED_AT = 50
+"""Files of a folder that are looked at to tell what it is, if no BIDS dataset."""
 LABEL = re.compile(r'[0-9A-Za-z+]+')
 LONG_NAMES = {
     'sub': 'subject',
@@ -204,7 +207,7 @@ def open_dataset(bids_dir: str | Path) -> Dataset:
     if not description.is_file() and not description.is_symlink():
         raise InputError(
             f'{root} holds no dataset_description.json; bids_dir must be the root of a BIDS '
-            'dataset, and that file needs at least Name and BIDSVersion.'
+            f'dataset, and that file needs at least Name and BIDSVersion.{_what_it_is(root)}'
         )
     if read_json_object(description).get('DatasetType') == 'derivative':
         raise InputError(
@@ -212,6 +215,28 @@ def open_dataset(bids_dir: str | Path) -> Dataset:
             'their dataset as bids_dir, and masks made from them by --derivatives.'
         )
     return Dataset(root)
+
+
+def _what_it_is(root: Path) -> str:
+    """Sentence on a folder that is no BIDS dataset, as far as its first files tell what it is."""
+    if root.name.startswith('sub-') and (root.parent / 'dataset_description.json').is_file():
+        return f' It is the folder of one participant: give {root.parent} and --participant-label.'
+    paths = islice(root.rglob('*'), LOOKED_AT)
+    for path in (path for path in paths if path.is_file()):
+        if path.suffix.lower() in ('.dcm', '.ima') or _is_dicom(path):
+            return (
+                ' It holds DICOM files: convert them first (dcm2niix, HeuDiConv, BIDScoin), and '
+                'name the images as BIDS wants.'
+            )
+    return ''
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open('rb') as file:
+            return file.read(132)[128:] == b'DICM'
+    except OSError:
+        return False
 
 
 def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]:

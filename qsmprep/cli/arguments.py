@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from qsmprep.bids.layout import LABEL
+from qsmprep.cli import exit_codes
+
+
+class Parser(argparse.ArgumentParser):
+    """
+    A parser that names what is nearest to a word that it does not know.
+
+    Examples
+    --------
+    >>> parser = Parser(prog='qsmprep')
+    >>> _ = parser.add_argument('--inversion', choices=('tv', 'wiener'))
+    >>> parser.nearest("argument --inversion: invalid choice: 'winner' (choose from tv, wiener)")
+    ' Did you mean wiener?'
+    >>> parser.nearest('unrecognized arguments: --inversin tv')
+    ' Did you mean --inversion?'
+
+    """
+
+    def error(self, message: str):
+        """Print usage and message, what was meant or where help is, and end with code 2."""
+        self.print_usage(sys.stderr)
+        text = f'{message.rstrip(".")}.{self.nearest(message)}'
+        self.exit(exit_codes.USAGE, f'{self.prog}: error: {text}\n')
+
+    def nearest(self, message: str) -> str:
+        """Sentence on what an unknown word in a message was meant to be, or where help is."""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        words, known = [], []
+        if choice:
+            words, known = [choice[1]], re.findall(r'[\w+.-]+', choice[2])
+        elif message.startswith('unrecognized arguments: '):
+            words = [w.partition('=')[0] for w in message.split()[2:] if w.startswith('--')]
+            known = [option for option in self._option_string_actions if option.startswith('--')]
+        elif 'are required' not in message:
+            return ''
+        found = [difflib.get_close_matches(word, known, n=1) for word in words]
+        meant = [match[0] for match in found if match]
+        if meant:
+            return f' Did you mean {", ".join(meant)}?'
+        return f' {self.prog} --help lists all options.'
+
+
+class Completion(argparse.Action):
+    """Print a shell's completion of the command and end."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab
+
+        print(shtab.complete(parser, values))
+        parser.exit()
 
 
 class NamedPaths(argparse.Action):

@@ -1,6 +1,7 @@
-"""Exit codes of ``qsmprep``; argparse ends with 2 where arguments cannot be used."""
+"""Exit codes of ``qsmprep``."""
 
 OK = 0
 FAILURE = 1
+USAGE = 2
 NO_WORKFLOW = 70
 MISSING_COMMAND = 127

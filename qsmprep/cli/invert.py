@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qsmprep.cli.arguments import parameter, path_of_file, positive, torch_device
+from qsmprep.cli.arguments import Parser, parameter, path_of_file, positive, torch_device
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.settings import Settings
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep-invert``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='qsmprep-invert',
         description='Dipole inversion of one local field map (NIfTI) to susceptibility in ppm.',
     )

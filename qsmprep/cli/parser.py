@@ -8,8 +8,10 @@ from pathlib import Path
 
 import qsmprep
 from qsmprep.cli.arguments import (
+    Completion,
     NamedNumbers,
     NamedPaths,
+    Parser,
     label,
     memory_gb,
     named_path,
@@ -34,7 +36,7 @@ from qsmprep.settings import (
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='qsmprep',
         usage='%(prog)s BIDS_DIR OUTPUT_DIR {participant,group} [options]',
         description='Quantitative susceptibility mapping (QSM) of BIDS datasets.',
@@ -48,7 +50,19 @@ def build_parser() -> argparse.ArgumentParser:
         help='participant: susceptibility maps and a report of each participant; '
         'group: one table and one page of quality measures of all participants',
     )
-    parser.add_argument('--version', action='version', version=f'qsmprep v{qsmprep.__version__}')
+    parser.add_argument(
+        '--version',
+        action='version',
+        version=f'qsmprep v{qsmprep.__version__}',
+        help='tell the version; with -v, those of Python, of the system and of libraries too',
+    )
+    parser.add_argument(
+        '--print-completion',
+        action=Completion,
+        choices=('bash', 'zsh', 'tcsh'),
+        metavar='SHELL',
+        help='print what makes a shell (bash, zsh or tcsh) complete this command',
+    )
     _add_selection(parser.add_argument_group('What to process'))
     _add_phase(parser.add_argument_group('How stored phase is understood'))
     _add_processing(parser.add_argument_group('Processing'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 
@@ -11,6 +12,15 @@ from qsmprep.cli import exit_codes
 from qsmprep.cli.process import Stopped, ensure_home, guard_streams, leave, stop_on_signals
 
 LOGGER = logging.getLogger('qsmprep')
+WELCOME = """\
+qsmprep maps magnetic susceptibility: gradient-echo phase and magnitude of a BIDS dataset in, maps
+and a report of each participant out.
+
+    qsmprep BIDS_DIR OUTPUT_DIR participant --dry-run   checks the dataset, computes nothing
+    qsmprep BIDS_DIR OUTPUT_DIR participant             maps and a report of each participant
+    qsmprep BIDS_DIR OUTPUT_DIR group                   one table and page of all, afterwards
+
+qsmprep --help lists all options. No data at hand? qsmprep-simulate DATASET makes some."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,6 +60,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    if not argv:
+        print(WELCOME, file=sys.stderr)
+        return exit_codes.USAGE
+    if '--version' in argv and any(re.fullmatch('-v+|--verbose', word) for word in argv):
+        print(_versions())
+        return exit_codes.OK
     from qsmprep.cli.parser import parse_args
 
     analysis_level, settings = parse_args(argv)
@@ -62,6 +78,19 @@ def _run(argv: list[str]) -> int:
     from qsmprep.cli.participant import run_participants
 
     return run_participants(settings, _command(argv))
+
+
+def _versions() -> str:
+    """Versions of qsmprep and of what it runs on, as an issue should tell them."""
+    import platform
+
+    import qsmprep
+    from qsmprep.bids.derivatives import software_versions
+
+    python = f'Python {platform.python_version()} on {platform.system()} {platform.machine()}'
+    libraries = (f'{name} {version}' for name, version in software_versions().items())
+    rest = [line for line in libraries if not line.startswith('qsmprep ')]
+    return '\n'.join([f'qsmprep v{qsmprep.__version__}', python, *rest])
 
 
 def _command(argv: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import qsmprep
 from qsmprep.bids.derivatives import BIDS_VERSION, CODE_URL, write_json
-from qsmprep.cli.arguments import path_of_file, torch_device
+from qsmprep.cli.arguments import Parser, path_of_file, torch_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ LESIONS = ('calcification', 'haemorrhage', 'microbleeds', 'ms')
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep-simulate``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='qsmprep-simulate',
         description='Write a BIDS dataset of simulated multi-echo gradient-echo scans, with the '
         'true susceptibility, fields, masks and R2* under derivatives/simulation.',

@@ -13,7 +13,7 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import read_header
 from qsmprep.bids.layout import Dataset, open_dataset, select_participants
 from qsmprep.cli import exit_codes
-from qsmprep.cli.arguments import label, positive
+from qsmprep.cli.arguments import Parser, label, positive
 from qsmprep.settings import SettingsError
 
 FIXED_GB = 4.0
@@ -163,7 +163,7 @@ def resources(dataset: Dataset, participants: Sequence[str]) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='qsmprep-slurm',
         usage='%(prog)s BIDS_DIR OUTPUT_DIR SCRIPT [options] [-- flags of qsmprep]',
         description='Write a script that processes a dataset on a Slurm cluster, one job a '

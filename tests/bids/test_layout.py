@@ -251,3 +251,14 @@ def test_sidecars_that_are_no_files_are_named(tmp_path):
         with pytest.raises(InputError, match=said):
             read_json_object(path)
         path.unlink()
+
+
+def test_a_folder_that_is_no_dataset_is_recognised(tmp_path, tiny_dataset):
+    dicom = tmp_path / 'export' / 'series 3'
+    dicom.mkdir(parents=True)
+    (dicom / 'IM0001').write_bytes(bytes(128) + b'DICM' + bytes(100))
+    with pytest.raises(InputError, match=r'It holds DICOM files: convert them first \(dcm2niix'):
+        open_dataset(tmp_path / 'export')
+    tiny_dataset.add()
+    with pytest.raises(InputError, match=f'give {tiny_dataset.root} and --participant-label'):
+        open_dataset(tiny_dataset.root / 'sub-01')

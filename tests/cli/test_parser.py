@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import qsmprep
 from qsmprep.cli.parser import build_parser, parse_args
+from qsmprep.cli.run import main
 from qsmprep.settings import Settings
 
 
@@ -53,7 +55,8 @@ def test_every_flag_has_its_place_in_the_settings():
     sections = [getattr(Settings(), name) for name in Settings.__dataclass_fields__]
     known = {field for section in sections for field in section.__dataclass_fields__}
     flags = {action.dest for action in build_parser()._actions}
-    apart = {'help', 'version', 'analysis_level', 'config_file', 'notrack', 'bids_database_dir'}
+    apart = {'help', 'version', 'print_completion', 'analysis_level', 'config_file', 'notrack'}
+    apart |= {'bids_database_dir'}
     assert flags - apart <= known
 
 
@@ -161,3 +164,39 @@ def test_version_is_printed(capsys):
         parse_args(['--version'])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith('qsmprep v')
+
+
+def test_a_newcomer_is_told_what_to_type(capsys):
+    assert main([]) == 2
+    assert 'qsmprep BIDS_DIR OUTPUT_DIR participant --dry-run' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'meant'),
+    [
+        (['partcipant'], 'participant'),
+        (['participant', '--inversin', 'tv'], '--inversion'),
+        (['participant', '--inversion', 'wienner'], 'wiener'),
+        (['participant', '--particpant-label=01'], '--participant-label'),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(folders, capsys, words, meant):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, *words])
+    assert f'Did you mean {meant}?' in capsys.readouterr().err
+
+
+def test_versions_of_all_that_can_change_numbers(capsys):
+    assert main(['--version', '-v']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f'qsmprep v{qsmprep.__version__}'
+    assert lines[1].startswith('Python 3')
+    assert any(re.fullmatch(r'torch \d.*', line) for line in lines)
+
+
+def test_completion_knows_the_options(capsys):
+    with pytest.raises(SystemExit, match='0'):
+        parse_args(['--print-completion', 'bash'])
+    script = capsys.readouterr().out
+    assert '--inversion-parameter' in script
+    assert 'pdf+vsharp' in script

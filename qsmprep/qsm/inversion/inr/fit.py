@@ -95,7 +95,7 @@ def inr(
         Least fall of the discrepancy in 10 iterations, relative to its expectation.
     phase_noise
         Standard deviation of the phase [rad] that the noise of the field stands for. Above zero
-        the fidelity is that of complex signals, |W (exp(i D x) - exp(i f))|^2 in radians, which
+        the fidelity is that of complex signals, ``|W (exp(i D x) - exp(i f))|^2`` in radians, which
         forgives wraps; at zero it is linear.
 
     References
