@@ -23,8 +23,8 @@ What other programs call. Everything else may change without notice.
 Numerics on arrays
 ------------------
 
-``qsmprep.qsm`` loads each name at its first use. Susceptibility is ppm, fields are ppm unless a name
-says Hz, phase is radians, times are seconds.
+``qsmprep.qsm`` loads each name at its first use. Susceptibility is ppm, fields are ppm unless a
+name says Hz, phase is radians, times are seconds.
 
 {front_door}
 
@@ -38,7 +38,8 @@ What stands behind the tables of methods, with all parameters; ``qsmprep.methods
 Graphs
 ------
 
-Nipype workflows with an ``inputnode`` and an ``outputnode``. Their pages show them, drawn from the code.
+Nipype workflows with an ``inputnode`` and an ``outputnode``. Their pages show them, drawn from
+the code.
 
 {graphs}
 

@@ -1,7 +1,7 @@
 """Print the Boutiques descriptor of qsmprep, made from its command line.
 
-    python ecosystem/boutiques.py > descriptor.json
-    bosh validate descriptor.json
+python ecosystem/boutiques.py > descriptor.json
+bosh validate descriptor.json
 """
 
 from __future__ import annotations

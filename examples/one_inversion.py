@@ -1,11 +1,11 @@
 # %% [markdown]
 # # One inversion, in pieces
 #
-# A head is simulated, so that the truth is known; its field is inverted by three methods, scored and
-# drawn. Editors and Jupyter (through jupytext) show this script as a notebook; `python
+# A head is simulated, so that the truth is known; its field is inverted by three methods, scored
+# and drawn. Editors and Jupyter (through jupytext) show this script as a notebook; `python
 # examples/one_inversion.py` writes `one-inversion.png`.
 
-# %% A head of 4 mm, and the field that its susceptibility makes, with noise
+# %% A head of 3 mm, and the field that its susceptibility makes, with noise
 import matplotlib
 
 matplotlib.use('agg')
@@ -14,8 +14,8 @@ import numpy as np
 
 from qsmprep.qsm import invert, nrmse, simulate_local_field, xsim
 
-scan = simulate_local_field(voxel_size=(4, 4, 4), shape=(44, 54, 44), snr=100, seed=1)
-print(f'field: {1000 * scan.measured_ppm[scan.mask].std():.1f} ppb, B0 along {scan.grid.b0_direction}')
+scan = simulate_local_field(voxel_size=(3, 3, 3), shape=(56, 68, 56), snr=100, seed=1)
+print(f'field: {1000 * scan.measured_ppm[scan.mask].std():.1f} ppb (SD)')
 
 # %% Three inversions; none of them has been given a parameter
 maps = {'truth': scan.chi}
@@ -31,7 +31,7 @@ for method in ('tkd', 'wiener', 'tv'):
 figure, axes = plt.subplots(1, len(maps), figsize=(10, 3.3), layout='constrained')
 for axis, (name, chi) in zip(axes, maps.items(), strict=True):
     centred = np.where(scan.mask, chi - chi[scan.mask].mean(), 0)
-    axis.imshow(centred[:, :, 20].T, 'gray', vmin=-0.1, vmax=0.1, origin='lower')
+    axis.imshow(centred[:, :, 27].T, 'gray', vmin=-0.1, vmax=0.1, origin='lower')
     axis.set_title(name)
     axis.axis('off')
 figure.suptitle('Susceptibility, \u00b10.1 ppm')

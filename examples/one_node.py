@@ -2,8 +2,8 @@
 
     python examples/one_node.py MAGNITUDE.nii.gz OUT_DIR
 
-Every node of qsmprep works like this one, and its page in the documentation lists its inputs and outputs.
-Without arguments it runs on the scan in tests/data/philips.
+Every node of qsmprep works like this one, and its page in the documentation lists its inputs and
+outputs. Without arguments it runs on the scan in tests/data/philips.
 """
 
 import sys

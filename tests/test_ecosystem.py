@@ -31,8 +31,9 @@ def simulated(descriptor, given, tmp_path):
     """Arguments of the command that Boutiques would run."""
     invocation = tmp_path / 'invocation.json'
     invocation.write_text(json.dumps(given))
-    done = bosh(['exec', 'simulate', str(descriptor), '-i', str(invocation), '--skip-data-collection'])
-    return shlex.split(done.stdout if hasattr(done, 'stdout') else str(done))
+    command = ['exec', 'simulate', str(descriptor), '-i', str(invocation)]
+    done = bosh([*command, '--skip-data-collection'])
+    return shlex.split(done.stdout)
 
 
 def test_boutiques_runs_the_command_that_is_meant(descriptor, tmp_path):
