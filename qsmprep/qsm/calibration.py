@@ -25,11 +25,12 @@ CORNER = 0.03
 REFERENCE = 0.1
 POWERS = (2, 3, 4, 6)
 REMNANT_MM = (6.0, 10.0, 16.0, 26.0)
-LEAST_SIGNAL = 0.01
+OUTSIDE_MM = (3.0, 20.0)
+DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
-TISSUE_POWER = (0.015, 2.0)
+TISSUE_POWER = (0.015, 0.8)
 OFF_CONE = 0.2
-LEAST_EXCESS = 1e-3
+LEAST_LEFT = 3e-4
 LEAST_POWER = 1e-9
 TAPER_MM = 3.0
 CELLS = (36, 10)
@@ -98,6 +99,16 @@ class Calibration:
             known = self.known_noise**2
             white = known + self.error_share * max(white - known, 0.0)
         return max(white, least**2)
+
+    def seen_through(self, mask: Tensor) -> Calibration:
+        """Calibration of the masked field, into which the remnant leaks through the mask's edge."""
+        if not self.remnant.any():
+            return self
+        window = self.dipole.transform(mask.to(self.remnant.dtype)).abs().square()
+        spread = torch.fft.irfftn(window / mask.sum() + 0j, s=self.dipole.padded_shape)
+        covariance = torch.fft.irfftn(self.remnant + 0j, s=self.dipole.padded_shape)
+        remnant = torch.fft.rfftn(covariance * spread).real.clamp(min=0)
+        return replace(self, remnant=remnant)
 
     def record(self) -> dict[str, float | dict[str, list[float]]]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
@@ -236,24 +247,23 @@ def calibrate(
     elif magnitude is not None:
         relative = torch.where(magnitude > 0, 1 / magnitude.clamp(min=1e-30), 0.0) * mask
     periodogram = _Periodogram(field, mask, dipole, relative)
-    free = periodogram.fit_or_tissue(None)
-    unexplained = 0.0
+    plain, free = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
+    if not periodogram.earns_its_parameters(free, plain):
+        free = plain
+    left, unexplained = _left_by_sources(field, mask, dipole, periodogram, free, relative, known)
+    if left < LEAST_LEFT:
+        free = plain
     if error_share is None:
-        error_share, unexplained = _share_of_model_error(
-            field, mask, dipole, periodogram, relative, known
-        )
+        error_share = round(left**2 / (left**2 + LEAST_LEFT**2), 1)
     ratio = OFF_CONE * error_share * free.ratio
-    if error_share > 0:
-        fitted = periodogram.fit_or_tissue(ratio)
-    else:
-        fitted = periodogram.fit(ratio, remnants=False)
+    fitted = periodogram.fit(ratio, remnants=free is not plain and error_share > 0)
     # half of what eight steps leave is taken for noise where the spectra show less
     spectra = Calibration(
         dipole,
         fitted.susceptibility(dipole),
-        fitted.remnant(dipole),
+        fitted.remnant(periodogram.remnants),
         max(fitted.white, unexplained / 4),
-        fitted.ratio,
+        ratio,
         error_share,
         known,
         cells=periodogram.cells(free),
@@ -275,20 +285,23 @@ def typical_noise(noise: Tensor, mask: Tensor) -> float:
 
 
 class _Fit(NamedTuple):
-    """Powers of the components: susceptibility at 0.1 cycles/mm, remnants and noise [ppm^2]."""
+    """Powers of the components: susceptibility at 0.1 cycles/mm, remnants and noise [ppm^2].
+
+    ``ratio`` is r, ``cost`` the negative logarithm of likelihood and priors.
+    """
 
     powers: np.ndarray
     remnants: np.ndarray
     white: float
     ratio: float
+    cost: float
 
     def susceptibility(self, dipole: Dipole) -> Tensor:
         power = sum(a * s for a, s in zip(self.powers.tolist(), _tissue(dipole), strict=True))
         return power.clamp(min=LEAST_POWER * float(power.max()))
 
-    def remnant(self, dipole: Dipole) -> Tensor:
-        parts = zip(self.remnants.tolist(), _remnants(dipole), strict=True)
-        return sum(a * h for a, h in parts)
+    def remnant(self, shapes: list[Tensor]) -> Tensor:
+        return sum(a * h for a, h in zip(self.remnants.tolist(), shapes, strict=True))
 
 
 def _tissue(dipole: Dipole) -> list[Tensor]:
@@ -326,12 +339,53 @@ class _Periodogram:
         self.signal = np.stack([self._leaked(squared * s) for s in tissue])
         self.error = np.stack([self._leaked(s) for s in tissue])
         white = np.ones_like(self.measured)
-        self.rest = np.stack([*(self._leaked(h) for h in _remnants(dipole)), white])
+        smooth = _remnants(dipole)
+        rest = [self._leaked(h) for h in smooth]
+        if (power := self._harmonic(mask)) is not None:
+            smooth.append(self._radial(power))
+            rest.append(self._mean(power))
+        self.remnants, self.rest = smooth, np.stack([*rest, white])
         self.samples = self._count * self.energy / prod(dipole.padded_shape)
 
     def power(self, image: Tensor) -> Tensor:
         """Periodogram of a tapered image on the padded grid."""
         return self.dipole.transform(image * self.taper).abs().square() / self.energy
+
+    def _harmonic(self, mask: Tensor) -> Tensor | None:
+        """Periodogram of the field of white sources around the mask, with a mean of one."""
+        outside = torch.ones(self.dipole.padded_shape, device=mask.device)
+        n0, n1, n2 = mask.shape
+        outside[:n0, :n1, :n2] = (~mask).float()
+        distance = depth_mm(outside.cpu().numpy() > 0, self.dipole.grid.voxel_size)
+        shell = (distance > OUTSIDE_MM[0]) & (distance <= OUTSIDE_MM[1])
+        if not shell.any():
+            return None
+        shell = torch.from_numpy(shell.astype(np.float32)).to(mask.device)
+        generator = torch.Generator().manual_seed(0)
+        power = 0.0
+        for _ in range(DRAWS):
+            sources = torch.randn(shell.shape, generator=generator).to(mask.device) * shell
+            field = self.dipole.inverse(self.dipole.kernel * torch.fft.rfftn(sources)) * mask
+            power = power + self.power((field - field[mask].mean()) * mask)
+        return power / power.mean()
+
+    def _radial(self, power: Tensor) -> Tensor:
+        """Power that depends on |k| alone, from its means over |k|."""
+        k = self.dipole.wavenumber()
+        position = (k.clamp(min=LOWEST) / LOWEST).log() * (CELLS[0] / log(float(k.max()) / LOWEST))
+        shell = position.long().clamp(max=CELLS[0] - 1).flatten()
+        sums = [
+            torch.zeros(CELLS[0], device=k.device).index_add_(0, shell, a).cpu().numpy()
+            for a in (
+                torch.ones(shell.numel(), device=k.device),
+                position.flatten(),
+                power.flatten(),
+            )
+        ]
+        filled = sums[0] > 0
+        centre, mean = (total[filled] / sums[0][filled] for total in sums[1:])
+        profile = np.interp(position.cpu().numpy(), centre, np.log(np.maximum(mean, 1e-30)))
+        return torch.from_numpy(np.exp(profile).astype(np.float32)).to(k.device)
 
     def _cells(self) -> tuple[Tensor, np.ndarray]:
         """Cell of every frequency, -1 where there is none, and the frequencies in each."""
@@ -354,7 +408,7 @@ class _Periodogram:
         covariance = torch.fft.irfftn(spectrum + 0j, s=self.dipole.padded_shape)
         return self._mean(torch.fft.rfftn(covariance.mul_(self._spread)).real.clamp(min=0))
 
-    def fit(self, ratio: float | None, remnants: bool = True) -> _Fit:
+    def fit(self, ratio: float | None, *, remnants: bool) -> _Fit:
         """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue."""
         n, measured = self.samples, self.measured
         typical = np.average(measured, weights=n)
@@ -388,26 +442,19 @@ class _Periodogram:
 
         bounds = [(x - 40, x + 20) for x in start]
         options = {'maxiter': 3000, 'maxfun': 4000}
-        x = minimize(
+        best = minimize(
             objective, start, jac=True, method='L-BFGS-B', bounds=bounds, options=options
-        ).x
-        powers = np.exp(x[: len(scale)])
-        found = float(np.exp(x[-1])) if ratio is None else ratio
-        smooth = powers[tissue:-1] if remnants else np.zeros(len(REMNANT_MM))
+        )
+        powers = np.exp(best.x[: len(scale)])
+        found = float(np.exp(best.x[-1])) if ratio is None else ratio
+        smooth = powers[tissue:-1] if remnants else np.zeros(len(self.rest) - 1)
         tissue_powers = np.pad(powers[:tissue], (0, len(POWERS) - tissue))
-        return _Fit(tissue_powers, smooth, float(powers[-1]), found)
+        return _Fit(tissue_powers, smooth, float(powers[-1]), found, float(best.fun))
 
-    def fit_or_tissue(self, ratio: float | None) -> _Fit:
-        """Fit with remnants, unless they leave next to nothing to susceptibility."""
-        fit = self.fit(ratio)
-        if self.share_of_signal(fit) < LEAST_SIGNAL:
-            fit = self.fit(ratio, remnants=False)
-        return fit
-
-    def share_of_signal(self, fit: _Fit) -> float:
-        """Share of the measured power that susceptibility explains."""
-        signal = (fit.powers @ self.signal * self._count).sum()
-        return float(signal / (self.measured * self._count).sum())
+    def earns_its_parameters(self, richer: _Fit, plain: _Fit) -> bool:
+        """Whether a fit with remnants is the more plausible one by Schwarz's criterion."""
+        more = len(self.rest) - 2
+        return plain.cost - richer.cost > 0.5 * more * log(float(self.samples.sum()))
 
     def cells(self, fit: _Fit) -> Cells:
         """Measured power beside what a fit expects."""
@@ -423,43 +470,44 @@ class _Periodogram:
         )
 
 
-def _share_of_model_error(
+def _left_by_sources(
     field: Tensor,
     mask: Tensor,
     dipole: Dipole,
     periodogram: _Periodogram,
+    fit: _Fit,
     noise: Tensor | None,
     known: float | None,
 ) -> tuple[float, float]:
-    """Weight of the model error, and variance of what sources in the mask leave [ppm^2]."""
+    """What sources in the mask leave of the field, above the noise.
+
+    Returns
+    -------
+    left
+        Its power over that of susceptibility, geometric mean over four bands of wavenumbers.
+    unexplained
+        Its variance, with the noise [ppm^2].
+
+    """
     inside = mask.to(field.dtype)
     weight = inside
     if noise is not None:
         even = (typical_noise(noise, mask) / noise.clamp(min=1e-30)).clamp(max=1)
         weight = inside * torch.where(noise > 0, even, 0.0)
-    fit = periodogram.fit(None, remnants=False)
     power = fit.susceptibility(dipole)
     white = fit.white if known is None else known**2
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
     precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
     chi = precision.solve(precision.pull(field), iterations=STEPS, tolerance=1e-3)
     residual = (field - dipole.forward(chi)) * inside
-    left = periodogram.power(residual)
-    found = periodogram.power((chi - chi[mask].mean()) * inside)
-    k = dipole.wavenumber()
+    unexplained = float((residual * periodogram.taper).square().sum()) / periodogram.energy
+    left, k = periodogram.power(residual), dipole.wavenumber()
     ratios = []
     for centre in BANDS:
         band = (k - centre).abs() < 0.15 * centre
         if band.any():
-            over, size = float(left[band].mean()) - white, float(found[band].mean())
-            ratios.append(np.array([over, size]) / float(power[band].mean()))
-    unexplained = float((residual * periodogram.taper).square().sum()) / periodogram.energy
-    if not ratios:
-        return 0.0, unexplained
-    left_over, excess = np.exp(np.log(np.maximum(ratios, 1e-6)).mean(0))
-    evidence = 2 * left_over * max(excess - 1, 0.0)
-    share = evidence**2 / (evidence**2 + LEAST_EXCESS**2)
-    return round(float(share), 1), unexplained
+            ratios.append(float(left[band].mean() / power[band].mean()))
+    return float(np.exp(np.log(ratios).mean())) if ratios else 0.0, unexplained
 
 
 def _taper(mask: Tensor, voxel_size: tuple[float, ...]) -> Tensor:

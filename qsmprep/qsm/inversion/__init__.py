@@ -19,7 +19,8 @@ from qsmprep.qsm.operators import Dipole
 
 LEAST_EXPLAINED = 0.02
 NOISE_ALLOWANCE = 0.12
-"""A map explains at least 2 % of a clean field; noise, which it need not explain, may cost 10 %."""
+"""A map explains at least 2 % of a clean field, or anything of one that is mostly a remnant of the
+background; noise, which it need not explain, may cost 10 %."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ def invert(
         scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
     estimate = chosen.run(tensors['field'], region, cropped, scan=scan, **settings)
-    explained = _check_map(method, estimate.chi.detach(), tensors['field'], measured, cropped)
+    remnant = estimate.chosen.get('remnant_ppm', 0.0) > 0
+    explained = _check_map(
+        method, estimate.chi.detach(), tensors['field'], measured, cropped, remnant
+    )
     chi = _uncropped(estimate.chi * region, grid, box)
     sd = None if estimate.sd is None else _uncropped(estimate.sd * region, grid, box)
     function = None
@@ -169,7 +173,9 @@ def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> flo
     return 1 - (nrmse(*images) / 100) ** 2
 
 
-def _check_map(method: str, chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> float:
+def _check_map(
+    method: str, chi: Tensor, field: Tensor, mask: Tensor, grid: Grid, remnant: bool
+) -> float:
     """Share of the field that a map explains; complain of a map that cannot explain it."""
     broken = int((~torch.isfinite(chi[mask])).sum())
     if broken:
@@ -178,7 +184,7 @@ def _check_map(method: str, chi: Tensor, field: Tensor, mask: Tensor, grid: Grid
             'and is refused; check its parameters, or choose another inversion.'
         )
     explained = explained_share(chi, field, mask, grid)
-    least = LEAST_EXPLAINED - NOISE_ALLOWANCE * noise_share(field, mask)
+    least = (0.0 if remnant else LEAST_EXPLAINED) - NOISE_ALLOWANCE * noise_share(field, mask)
     if explained < least or not chi.any():
         raise ValueError(
             f'The map of the inversion {method!r} explains {100 * explained:.3g} % of the power of '

@@ -112,7 +112,8 @@ def tv(
         )
     roughness = field_roughness(field, mask)
     known = calibration.known_noise
-    usual = 0.06 * max(calibration.noise**0.5 if known is None else known, roughness / 4)
+    sd = max(calibration.noise**0.5 if known is None else known, roughness / 4)
+    usual = 0.06 * sd
     if regularisation is None:
         regularisation = usual
     if not regularisation > 0:

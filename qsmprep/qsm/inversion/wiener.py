@@ -71,7 +71,8 @@ def wiener(
     likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
     chi = torch.zeros_like(field)
     if share > 0:
-        chi += share * likelihood.posterior_mean(mask, iterations=COMPLETIONS) * mask
+        closed = Likelihood(field, calibration.seen_through(mask), least_noise=least)
+        chi += share * closed.posterior_mean(mask, iterations=COMPLETIONS) * mask
     if share < 1:
         chi += (1 - share) * likelihood.prox(
             torch.zeros_like(field),
