@@ -54,7 +54,7 @@ def test_fit_is_better_than_total_variation(scanner):
     head = simulate_local_field(**{'voxel_size': (4.0, 4.0, 4.0), 'seed': 3, **scanner})
     given = (head.measured_ppm, head.mask, head.grid)
     convex, fitted = (invert(*given, method, noise_ppm=head.noise_ppm) for method in ('tv', 'inr'))
-    assert fitted.parameters['trust'] == 1
+    assert fitted.parameters['trust'] >= 0.9
     assert 80 <= fitted.parameters['iterations'] < 200
     errors = [nrmse(found.chi_ppm, head.chi, head.mask) for found in (convex, fitted)]
     assert errors[1] < 0.95 * errors[0]
