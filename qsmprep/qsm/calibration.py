@@ -60,7 +60,7 @@ class Calibration:
     error_ratio
         Power of the model error over that of susceptibility, r.
     error_share
-        Weight of the model error, 0 to 1: whether sources in the mask cannot explain the field.
+        How far the spectra count, 0 to 1: what sources in the mask leave of the field.
     known_noise
         Standard deviation of the noise [ppm] where it was given, else None.
     weight
@@ -196,23 +196,23 @@ def calibrate(
     taper, so that leakage is part of the model:
 
     .. math::
-        (D^2 + r) \sum_p a_p (k^2 + 0.03^2)^{-p/2} + \sum_s h_s \exp(-k^2 / 2 \kappa_s^2) + n
+        (D^2 + r) \sum_p a_p (k^2 + 0.03^2)^{-p/2} + \sum_s h_s R_s(k) + n
 
-    with p = 2, 3, 4, 6 and Gaussian remnants of 6 to 26 mm. The powers and r maximise the Whittle
-    likelihood under two priors, both log-normal: r is about 0.035, the ratio of the model error to
-    susceptibility in four people, with a standard deviation of 0.7 of its logarithm; S at 0.1
-    cycles/mm is about 0.015 ppm^2 mm^3 over the volume of a voxel, as in heads, with one of 2.
-    Susceptibility with p = 6 cannot be told from a remnant: one of the two is left out, tissue
-    where there is an error, remnants where there is none or where they would leave less than a
-    hundredth of the field to susceptibility.
+    with p = 2, 3, 4, 6. The remnants R of the background are smooth fields (Gaussians in k of 6 to
+    26 mm) and the field of white sources 3 to 20 mm outside the mask, whose periodogram is
+    computed with this mask. The powers and r maximise the Whittle likelihood under two priors, both
+    log-normal: r is about 0.035, the ratio of the model error to susceptibility in four people,
+    with a standard deviation of 0.7 of its logarithm; S at 0.1 cycles/mm is about 0.015 ppm^2 mm^3
+    over the volume of a voxel, as in heads, with one of 0.8.
 
-    The cone alone cannot tell a model error from sources that are far from stationary. So the field
-    is also fitted by sources in the mask and white noise, in a few steps: without a
-    model error little is left and the map has the power S; with one, the map grows and power is
-    left. Their product z, 2 (power left / S) (power of the map / S - 1), gives the weight of the
-    model error, z^2 / (z^2 + 0.001^2). Simulated heads have z of 1e-5, scans in vivo 0.04, fields
-    with a remnant of the background 1 and more. The error that acts off the cone is 0.2 times that
-    on it, as measured in vivo.
+    Remnants are part of the model where Schwarz's criterion admits them and sources in the mask
+    cannot stand for them. Susceptibility with p = 6 cannot be told from them and gives way.
+
+    How far the spectra count, from 0 to 1, is told by what a few steps towards the best sources in
+    the mask leave of the field: its power over S, q, gives the weight q^2 / (q^2 + 0.0003^2).
+    Simulated heads have q below 1e-4, those whose voxels average over finer structures 1e-4 to
+    4e-4, scans in vivo 4e-3, noise that drowns the sources and remnants of the background more. The
+    error that acts off the cone is 0.2 times that on it, as measured in vivo.
 
     Parameters
     ----------
@@ -236,7 +236,8 @@ def calibrate(
 
     References
     ----------
-    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum).
+    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum); Schwarz 1978,
+    10.1214/aos/1176344136.
 
     """
     if error_share is not None and not 0 <= error_share <= 1:
