@@ -109,7 +109,7 @@ def run_node(interface: type, inputs: dict, folder: Path) -> dict:
 
 def prepare(bench: Bench) -> tuple[dict, list[float]]:
     """Write the scan as a BIDS dataset; return inputs of the first node and echo times [s]."""
-    write_scan(bench.scan, bench.work / 'bids', '01', seed=0)
+    write_scan(bench.scan, bench.work / 'bids', 'sub-01', seed=0)
     parts = {
         f'{part}_files': sorted(map(str, (bench.work / 'bids').rglob(f'*part-{key}*.nii.gz')))
         for part, key in (('magnitude', 'mag'), ('phase', 'phase'))

@@ -244,7 +244,7 @@ def run_chain(scan: Scan, work: Path, background: str, inversion: str) -> dict[s
     """Images that the graph makes of a scan."""
     config.update_config({'logging': {'workflow_level': 'ERROR', 'interface_level': 'ERROR'}})
     logging.update_logging(config)
-    write_scan(scan, work / 'bids', '01', seed=0)
+    write_scan(scan, work / 'bids', 'sub-01', seed=0)
     mask = work / 'brain.nii.gz'
     nb.save(nb.Nifti1Image(scan.brain.astype(np.uint8), scan.affine), mask)
     workflow = init_qsm_wf(

@@ -15,8 +15,10 @@ from qsmprep.cli.arguments import Parser, path_of_file, torch_device
 if TYPE_CHECKING:
     import numpy as np
 
-    from qsmprep.qsm.simulate import Scan
+    from qsmprep.qsm.simulate import LabelledHead, Scan
 
+TURN_DEG = ((0.0, 0.0, 0.0), (9.0, -3.0, 0.0), (-6.0, 5.0, 0.0))
+"""How the head is turned against the first session, by turns [degrees]."""
 LESIONS = ('calcification', 'haemorrhage', 'microbleeds', 'ms')
 
 
@@ -91,6 +93,26 @@ def build_parser() -> argparse.ArgumentParser:
         help='CIT168 label volume in MNI space, for red nucleus, substantia nigra and '
         'subthalamic nucleus in the heads of --labels',
     )
+    add(
+        '--sessions',
+        type=int,
+        default=1,
+        metavar='N',
+        help='scans of each participant, in turned positions; more than one get ses- labels',
+    )
+    add(
+        '--t1w',
+        type=float,
+        metavar='MM',
+        help='add a T1-weighted image of that voxel size to the first session, the head in another '
+        'place of the scanner; the true transform lies beside the truth',
+    )
+    add(
+        '--fmriprep',
+        action='store_true',
+        help='write derivatives/fmriprep too: the T1-weighted image with its brain mask and '
+        'segmentation and, with --nuclei, its transform to the template, as fMRIPrep names them',
+    )
     add('--seed', type=int, default=0, help='seed of the first participant; counted up')
     add('--device', type=torch_device, default='cpu', help='auto, cpu or cuda[:INDEX]')
     return parser
@@ -108,6 +130,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--b0-direction needs a length above zero')
     if args.subjects < 1:
         parser.error('--subjects is at least 1')
+    if args.sessions < 1 or (args.t1w is not None and args.t1w <= 0):
+        parser.error('--sessions is at least 1, and --t1w a positive number')
+    if args.fmriprep and args.t1w is None:
+        parser.error('--fmriprep needs --t1w')
     if args.output_dir.is_file():
         parser.error(f'{args.output_dir} is a file; name a new folder')
     if args.output_dir.exists() and any(args.output_dir.iterdir()):
@@ -130,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
     """Simulate all participants and write the dataset."""
-    from qsmprep.qsm.simulate import simulate_head
+    from qsmprep.qsm.simulate import rigid_transform, simulate_head
     from qsmprep.training.heads import read_head
 
     truth = args.output_dir / 'derivatives' / 'simulation'
@@ -140,21 +166,67 @@ def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
     (args.output_dir / 'participants.tsv').write_text('\n'.join(rows) + '\n')
     for number, label in enumerate(labels):
         head = read_head(heads[number % len(heads)], args.nuclei) if heads else None
-        scan = simulate_head(
-            head,
-            voxel_size=args.voxel * 3 if len(args.voxel) == 1 else args.voxel,
-            field_strength_t=args.b0,
-            b0_direction=args.b0_direction,
-            echo_times_s=[te / 1000 for te in args.tes],
-            snr=args.snr,
-            lesions=args.lesions,
-            seed=args.seed + number,
-            device=args.device,
-            bipolar_rad=args.bipolar,
-            alternate_slices=args.alternate_slices,
-        )
-        write_scan(scan, args.output_dir, label, args.seed + number)
-        write_truth(scan, truth, label)
+        seed = args.seed + number
+        scans = {}
+        for visit in range(args.sessions):
+            name = f'sub-{label}' if args.sessions == 1 else f'sub-{label}_ses-{visit + 1}'
+            turn = rigid_transform(TURN_DEG[visit % len(TURN_DEG)])[:3, :3]
+            scan = simulate_head(
+                head,
+                voxel_size=args.voxel * 3 if len(args.voxel) == 1 else args.voxel,
+                field_strength_t=args.b0,
+                b0_direction=(turn @ args.b0_direction).tolist(),
+                echo_times_s=[te / 1000 for te in args.tes],
+                snr=args.snr,
+                lesions=args.lesions,
+                seed=seed,
+                repeat=visit,
+                device=args.device,
+                bipolar_rad=args.bipolar,
+                alternate_slices=args.alternate_slices,
+            )
+            write_scan(scan, args.output_dir, name, seed)
+            write_truth(scan, truth, name)
+            scans[name] = scan
+        if args.t1w is not None:
+            _write_anatomy(args, head, scans, seed)
+
+
+def _write_anatomy(
+    args: argparse.Namespace, head: LabelledHead | None, scans: dict[str, Scan], seed: int
+) -> None:
+    """Write the T1-weighted image of a participant and what is made of it."""
+    import numpy as np
+
+    from qsmprep.cli.simulated_anatomy import write_fmriprep, write_t1w
+    from qsmprep.interfaces.itk import affine_transform, write_transform
+    from qsmprep.qsm.simulate import rigid_transform, simulate_t1w
+
+    draw = np.random.default_rng(seed).uniform(-1, 1, 6)
+    position = rigid_transform(8 * draw[:3], 12 * draw[3:])
+    t1w = simulate_t1w(head, voxel_size=(args.t1w,) * 3, position=position, seed=seed)
+    name = next(iter(scans))
+    write_t1w(t1w, args.output_dir, name)
+    for scanned, scan in scans.items():
+        moves = t1w.affine @ np.linalg.inv(t1w.head_affine)
+        moves = moves @ scan.head_affine @ np.linalg.inv(scan.affine)
+        folder = args.output_dir / 'derivatives' / 'simulation' / subject_folder(scanned) / 'anat'
+        path = folder / f'{scanned}_from-MEGRE_to-T1w_mode-image_xfm.txt'
+        write_transform(affine_transform(moves), path)
+    if args.fmriprep:
+        write_fmriprep(t1w, head, args.output_dir / 'derivatives' / 'fmriprep', name)
+
+
+def subject_folder(name: str) -> Path:
+    """Folder of a participant, or of a session.
+
+    Examples
+    --------
+    >>> subject_folder('sub-01_ses-2').as_posix()
+    'sub-01/ses-2'
+
+    """
+    return Path(*name.split('_'))
 
 
 def _write_descriptions(raw: Path, truth: Path) -> None:
@@ -193,7 +265,7 @@ def _write_descriptions(raw: Path, truth: Path) -> None:
     (truth / 'desc-tissues_dseg.tsv').write_text('\n'.join(rows) + '\n')
 
 
-def write_scan(scan: Scan, folder: Path, label: str, seed: int) -> None:
+def write_scan(scan: Scan, folder: Path, name: str, seed: int) -> None:
     """Write the echoes of a scan as 16-bit magnitude (arbitrary) and phase (rad) with sidecars.
 
     Parameters
@@ -202,15 +274,15 @@ def write_scan(scan: Scan, folder: Path, label: str, seed: int) -> None:
         The scan.
     folder
         Root of the dataset.
-    label
-        Participant, without ``sub-``.
+    name
+        ``sub-<label>`` or ``sub-<label>_ses-<label>``.
     seed
         Recorded in the sidecars.
 
     """
     from qsmprep.qsm.grid import ppm_to_hz
 
-    anat = folder / f'sub-{label}' / 'anat'
+    anat = folder / subject_folder(name) / 'anat'
     anat.mkdir(parents=True)
     common = {
         'Manufacturer': 'qsmprep',
@@ -227,7 +299,7 @@ def write_scan(scan: Scan, folder: Path, label: str, seed: int) -> None:
             ('mag', scan.magnitude, peak / 32767, 'arbitrary'),
             ('phase', scan.phase, math.pi / 32768, 'rad'),
         ):
-            stem = anat / f'sub-{label}_echo-{echo + 1}_part-{part}_MEGRE'
+            stem = anat / f'{name}_echo-{echo + 1}_part-{part}_MEGRE'
             _write_scaled(data[..., echo], slope, scan.affine, stem)
             sidecar = {'EchoTime': te, 'EchoNumber': echo + 1, 'Units': units, **common}
             write_json(stem.with_suffix('.json'), sidecar)
@@ -246,7 +318,7 @@ def _write_scaled(data: np.ndarray, slope: float, affine: np.ndarray, stem: Path
     nib.save(image, stem.with_suffix('.nii.gz'))
 
 
-def write_truth(scan: Scan, folder: Path, label: str) -> None:
+def write_truth(scan: Scan, folder: Path, name: str) -> None:
     """Write the truth of a scan as BIDS derivatives.
 
     Parameters
@@ -255,16 +327,14 @@ def write_truth(scan: Scan, folder: Path, label: str) -> None:
         The scan.
     folder
         Root of the derivatives.
-    label
-        Participant, without ``sub-``.
+    name
+        ``sub-<label>`` or ``sub-<label>_ses-<label>``.
 
     """
-    import nibabel as nib
-
-    subject = folder / f'sub-{label}'
+    subject = folder / subject_folder(name)
     reference = {'ReferenceRegion': 'none: zero is the susceptibility of the tissue reference'}
     field = {'SkullStripped': False, 'MagneticFieldStrength': scan.field_strength_t}
-    for name, data, sidecar in (
+    for ending, data, sidecar in (
         ('anat/{}_Chimap', scan.chi * scan.brain, {'Units': 'ppm', **reference}),
         ('anat/{}_desc-paramagnetic_Chimap', scan.paramagnetic * scan.brain, {'Units': 'ppm'}),
         ('anat/{}_desc-diamagnetic_Chimap', scan.diamagnetic * scan.brain, {'Units': 'ppm'}),
@@ -276,15 +346,22 @@ def write_truth(scan: Scan, folder: Path, label: str) -> None:
         ('fmap/{}_desc-total_fieldmap', scan.total_field_hz, {'Units': 'Hz', **field}),
         ('fmap/{}_magnitude', scan.magnitude[..., 0], {'SkullStripped': False}),
     ):
-        path = subject / name.format(f'sub-{label}')
+        path = subject / ending.format(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = nib.Nifti1Image(data, scan.affine)
-        image.header.set_xyzt_units('mm', 'sec')
-        image.set_sform(scan.affine, 1)
-        image.set_qform(scan.affine, 1)
-        nib.save(image, path.with_suffix('.nii.gz'))
+        write_image(data, scan.affine, path.with_suffix('.nii.gz'))
         if sidecar is not None:
             write_json(path.with_suffix('.json'), {'SkullStripped': True, **sidecar})
+
+
+def write_image(data: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    """Write a volume in scanner space."""
+    import nibabel as nib
+
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units('mm', 'sec')
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    nib.save(image, path)
 
 
 if __name__ == '__main__':

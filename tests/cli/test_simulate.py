@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qsmprep.cli.simulate import LESIONS, main
+from qsmprep.interfaces.itk import matrix_of, read_transform, resample
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.simulate.lesions import LESIONS as KINDS
 from qsmprep.training.heads import find_heads, read_head
@@ -114,3 +115,45 @@ def test_a_file_as_output_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'file')])
     assert 'file is a file; name a new folder' in capsys.readouterr().err
+
+
+@pytest.fixture(scope='module')
+def two_sessions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('anatomy') / 'bids'
+    options = '--voxel 6 --tes 4 9 --sessions 2 --t1w 4 --fmriprep --seed 2'
+    assert main([str(folder), *options.split()]) == 0
+    return folder
+
+
+def test_sessions_and_anatomy_are_valid(two_sessions):
+    assert validate(two_sessions) == ([], 0)
+    errors, _ = validate(two_sessions / 'derivatives' / 'fmriprep')
+    assert {error['code'] for error in errors} <= {'NOT_INCLUDED', 'SIDECAR_KEY_REQUIRED'}
+
+
+def test_the_true_transform_brings_the_brain_of_a_session_to_the_t1w(two_sessions):
+    anatomy = two_sessions / 'derivatives' / 'fmriprep' / 'sub-01' / 'ses-1' / 'anat'
+    brain = nib.load(anatomy / 'sub-01_ses-1_desc-brain_mask.nii.gz')
+    inside = brain.get_fdata() > 0
+    centre = brain.affine @ np.append(np.argwhere(inside).mean(axis=0), 1)
+    for session in '12':
+        folder = two_sessions / 'derivatives' / 'simulation' / 'sub-01' / f'ses-{session}' / 'anat'
+        stem = f'sub-01_ses-{session}'
+        mask = nib.load(folder / f'{stem}_desc-brain_mask.nii.gz')
+        transform = read_transform(folder / f'{stem}_from-MEGRE_to-T1w_mode-image_xfm.txt')
+        moves = matrix_of(transform)
+        np.testing.assert_allclose(moves[:3, :3] @ moves[:3, :3].T, np.eye(3), atol=1e-9)
+        assert np.abs(moves - np.eye(4)).max() > 0.5
+        placed = resample(mask.get_fdata(), mask.affine, transform, brain.shape, brain.affine) > 0.5
+        assert 2 * (placed & inside).sum() > 0.93 * (placed.sum() + inside.sum())
+        own = moves @ mask.affine @ np.append(np.argwhere(mask.get_fdata()).mean(axis=0), 1)
+        np.testing.assert_allclose(own, centre, atol=1.0)
+
+
+def test_sessions_differ_in_noise_and_place_alone(two_sessions):
+    truth = two_sessions / 'derivatives' / 'simulation' / 'sub-01'
+    maps = [
+        nib.load(truth / f'ses-{n}' / 'anat' / f'sub-01_ses-{n}_Chimap.nii.gz') for n in (1, 2)
+    ]
+    np.testing.assert_array_equal(*(image.get_fdata() for image in maps))
+    assert np.abs(maps[0].affine - maps[1].affine).max() > 0.1

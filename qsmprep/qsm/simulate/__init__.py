@@ -19,6 +19,7 @@ from qsmprep.qsm.simulate.acquisition import Scan, r2star, scan, tissue_maps
 from qsmprep.qsm.simulate.analytic import ANALYTIC_BOUNDS, ANALYTIC_BRAIN_BOUNDS
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Nuclei, Tissue
 from qsmprep.qsm.simulate.susceptibility import Phantom, make_phantom, tissue_table
+from qsmprep.qsm.simulate.t1w import T1wImage, rigid_transform, scan_t1w
 
 __all__ = [
     'LabelledHead',
@@ -26,9 +27,12 @@ __all__ = [
     'Nuclei',
     'Phantom',
     'Scan',
+    'T1wImage',
     'Tissue',
+    'rigid_transform',
     'simulate_head',
     'simulate_local_field',
+    'simulate_t1w',
 ]
 
 
@@ -111,6 +115,7 @@ def simulate_head(
     seed: int = 0,
     device: torch.device | str = 'cpu',
     supersampling: Sequence[int] | None = None,
+    repeat: int = 0,
     **quirks,
 ) -> Scan:
     """Scan a simulated head.
@@ -140,6 +145,8 @@ def simulate_head(
     supersampling
         Parts into which a voxel is cut along each axis; None for parts of about 1 mm, and at
         least two.
+    repeat
+        Scans of one head with other repeats differ in receive phase, sensitivity and noise.
     **quirks
         Further keywords of :func:`~qsmprep.qsm.simulate.acquisition.scan`: ``shim_order``,
         ``phase_offset``, ``bipolar_rad``, ``alternate_slices``.
@@ -159,6 +166,8 @@ def simulate_head(
     factors = supersampling or [max(2, round(v)) for v in voxel_size]
     generator = torch.Generator().manual_seed(seed)
     phantom = make_phantom(head, axes, factors=factors, lesions=lesions, generator=generator)
+    if repeat:
+        generator = torch.Generator().manual_seed(seed + 1_000_003 * repeat)
     return scan(
         phantom,
         field_strength_t=field_strength_t,
@@ -168,6 +177,32 @@ def simulate_head(
         generator=generator,
         **quirks,
     )
+
+
+def simulate_t1w(
+    head: LabelledHead | None = None,
+    *,
+    voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
+    position: np.ndarray | None = None,
+    snr: float = 40.0,
+    seed: int = 0,
+) -> T1wImage:
+    """Scan a simulated head with an MPRAGE.
+
+    Parameters
+    ----------
+    head, voxel_size, seed
+        Those of :func:`simulate_head`: the same head and seed are the same anatomy. Lesions and
+        veins are left out.
+    position
+        Rigid 4 x 4 matrix, head mm to scanner mm; None for the identity.
+    snr
+        White matter over the SD of the noise.
+
+    """
+    axes = _field_of_view(head, voxel_size, None, True, 'cpu')
+    position = np.eye(4) if position is None else np.asarray(position)
+    return scan_t1w(head, axes, position=position, snr=snr, seed=seed)
 
 
 def simulate_local_field(

@@ -63,6 +63,8 @@ class Scan:
         SD of the noise in the real and in the imaginary channel, in units of the magnitude.
     affine
         Voxel indices to scanner mm; its third row is B0, so that B0 is found from it.
+    head_affine
+        Voxel indices to head mm.
     grid
         Grid of the image with B0 in its frame.
 
@@ -83,6 +85,7 @@ class Scan:
     field_strength_t: float
     noise_sd: float
     affine: np.ndarray
+    head_affine: np.ndarray
     grid: Grid
 
 
@@ -333,6 +336,7 @@ def scan(
         field_strength_t=float(field_strength_t),
         noise_sd=noise_sd,
         affine=oblique_affine(grid),
+        head_affine=axes.affine,
         grid=grid,
     )
 

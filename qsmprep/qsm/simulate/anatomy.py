@@ -130,6 +130,16 @@ class Axes:
         steps = torch.arange(n, device=self.device, dtype=torch.float32) - (n - 1) / 2
         return steps * self.voxel_size[axis] + self.centre[axis]
 
+    @property
+    def affine(self) -> np.ndarray:
+        """4 x 4 matrix, voxel indices to head mm."""
+        matrix = np.diag([*self.voxel_size, 1.0])
+        matrix[:3, 3] = [
+            c - (n - 1) / 2 * v
+            for c, n, v in zip(self.centre, self.shape, self.voxel_size, strict=True)
+        ]
+        return matrix
+
     def finer(self, factors: Sequence[int]) -> Axes:
         """The same field of view with each voxel cut into ``factors`` parts."""
         shape = tuple(n * f for n, f in zip(self.shape, factors, strict=True))

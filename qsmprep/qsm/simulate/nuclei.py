@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Nuclei, Tissue, smooth
 
-__all__ = ['place_dentate', 'place_nuclei']
+__all__ = ['atlas_to_head', 'place_dentate', 'place_nuclei']
 
 _CIT168 = {
     Tissue.RED_NUCLEUS: (8, 108),
@@ -43,7 +43,7 @@ def _centroid(labels: np.ndarray, numbers: Sequence[int], affine: np.ndarray) ->
 
 
 @lru_cache(maxsize=32)
-def _atlas_to_head(head: LabelledHead) -> np.ndarray:
+def atlas_to_head(head: LabelledHead) -> np.ndarray:
     """Affine from atlas to head mm through the centroids of the structures that both have.
 
     The affine is drawn towards the least-squares similarity, since ten centroids, half of them in
@@ -82,7 +82,7 @@ def _atlas_to_head(head: LabelledHead) -> np.ndarray:
 def place_nuclei(labels: Tensor, head: LabelledHead, axes: Axes) -> None:
     """Paint the small nuclei of the atlas into the diencephalon and the brainstem."""
     nuclei = cast(Nuclei, head.nuclei)
-    to_index = np.linalg.inv(_atlas_to_head(head) @ nuclei.affine)
+    to_index = np.linalg.inv(atlas_to_head(head) @ nuclei.affine)
     atlas = torch.from_numpy(np.ascontiguousarray(nuclei.labels).astype(np.int64))
     atlas = atlas.to(axes.device)
     allowed = torch.zeros(256, dtype=torch.bool, device=axes.device)
