@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-MODULES = {'pillow': 'PIL', 'pybids': 'bids', 'pyyaml': 'yaml'}
+MODULES = {'picsl-greedy': 'picsl_greedy', 'pillow': 'PIL', 'pybids': 'bids', 'pyyaml': 'yaml'}
 """Package -> module, where they differ."""
 
 

@@ -152,8 +152,6 @@ def test_the_true_transform_brings_the_brain_of_a_session_to_the_t1w(two_session
 
 def test_sessions_differ_in_noise_and_place_alone(two_sessions):
     truth = two_sessions / 'derivatives' / 'simulation' / 'sub-01'
-    maps = [
-        nib.load(truth / f'ses-{n}' / 'anat' / f'sub-01_ses-{n}_Chimap.nii.gz') for n in (1, 2)
-    ]
+    maps = [nib.load(truth / f'ses-{n}' / 'anat' / f'sub-01_ses-{n}_Chimap.nii.gz') for n in (1, 2)]
     np.testing.assert_array_equal(*(image.get_fdata() for image in maps))
     assert np.abs(maps[0].affine - maps[1].affine).max() > 0.1

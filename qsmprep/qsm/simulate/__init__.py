@@ -195,7 +195,7 @@ def simulate_t1w(
         Those of :func:`simulate_head`: the same head and seed are the same anatomy. Lesions and
         veins are left out.
     position
-        Rigid 4 x 4 matrix, head mm to scanner mm; None for the identity.
+        Rigid 4 x 4 matrix: how the head is moved from the middle of the scanner; None for not.
     snr
         White matter over the SD of the noise.
 

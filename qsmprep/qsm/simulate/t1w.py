@@ -47,6 +47,8 @@ BRIGHTNESS: dict[Tissue, float] = {
 }
 """Magnitude of an MPRAGE against white matter; what is not named has that of white matter."""
 
+_MARGIN_MM = 12.0
+
 
 @dataclass(frozen=True)
 class T1wImage:
@@ -112,9 +114,9 @@ def scan_t1w(
     head
         Segmented head, or None for the analytic one.
     axes
-        Field of view and voxel size, in head coordinates.
+        Field of view and voxel size, in head coordinates; 12 mm are added at each side.
     position
-        Rigid 4 x 4 matrix, head mm to scanner mm.
+        Rigid 4 x 4 matrix: how the head, whose middle lies in the middle of the scanner, is moved.
     snr
         White matter over the SD of the noise.
     seed
@@ -123,6 +125,10 @@ def scan_t1w(
 
     """
     generator = torch.Generator().manual_seed(seed)
+    shape = tuple(
+        n + 2 * math.ceil(_MARGIN_MM / v) for n, v in zip(axes.shape, axes.voxel_size, strict=True)
+    )
+    axes = Axes(shape, axes.voxel_size, axes.centre)
     factors = [1 if v <= 1.25 else 2 for v in axes.voxel_size]
     labels, _, _ = draw_tissues(head, axes.finer(factors), veins=0, generator=generator)
     table = torch.tensor([BRIGHTNESS.get(t, 1.0 if t else 0.0) for t in Tissue])
@@ -132,6 +138,7 @@ def scan_t1w(
     affine = axes.affine.copy()
     affine[:3, 3] = -np.diag(affine)[:3] * (np.array(axes.shape) - 1) / 2
     head_affine = np.linalg.inv(position) @ affine
+    head_affine[:3, 3] += axes.centre
     change = np.linalg.inv(axes.affine) @ head_affine
 
     def turn(volume: np.ndarray, order: int) -> np.ndarray:
