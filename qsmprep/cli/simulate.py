@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import qsmprep
 from qsmprep.bids.derivatives import BIDS_VERSION, CODE_URL, write_json
 from qsmprep.cli.arguments import Parser, path_of_file, torch_device
+from qsmprep.cli.simulated_files import subject_folder, write_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,18 +218,6 @@ def _write_anatomy(
         write_fmriprep(t1w, head, args.output_dir / 'derivatives' / 'fmriprep', name)
 
 
-def subject_folder(name: str) -> Path:
-    """Folder of a participant, or of a session.
-
-    Examples
-    --------
-    >>> subject_folder('sub-01_ses-2').as_posix()
-    'sub-01/ses-2'
-
-    """
-    return Path(*name.split('_'))
-
-
 def _write_descriptions(raw: Path, truth: Path) -> None:
     truth.mkdir(parents=True, exist_ok=True)
     software = {'Version': qsmprep.__version__, 'CodeURL': CODE_URL}
@@ -351,17 +340,6 @@ def write_truth(scan: Scan, folder: Path, name: str) -> None:
         write_image(data, scan.affine, path.with_suffix('.nii.gz'))
         if sidecar is not None:
             write_json(path.with_suffix('.json'), {'SkullStripped': True, **sidecar})
-
-
-def write_image(data: np.ndarray, affine: np.ndarray, path: Path) -> None:
-    """Write a volume in scanner space."""
-    import nibabel as nib
-
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units('mm', 'sec')
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    nib.save(image, path)
 
 
 if __name__ == '__main__':

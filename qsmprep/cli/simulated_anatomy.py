@@ -8,7 +8,7 @@ import numpy as np
 
 import qsmprep
 from qsmprep.bids.derivatives import BIDS_VERSION, CODE_URL, write_json
-from qsmprep.cli.simulate import subject_folder, write_image
+from qsmprep.cli.simulated_files import subject_folder, write_image
 from qsmprep.interfaces.itk import affine_transform, chain, write_transform
 from qsmprep.qsm.simulate import LabelledHead, T1wImage, Tissue
 from qsmprep.qsm.simulate.nuclei import atlas_to_head

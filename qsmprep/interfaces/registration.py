@@ -55,8 +55,8 @@ class RigidRegistration(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs, folder = self.inputs, Path(runtime.cwd)
-        moving = Brain.load(inputs.magnitude, inputs.magnitude_mask)
-        fixed = Brain.load(inputs.t1w, inputs.t1w_mask)
+        moving = Brain.load(inputs.magnitude, inputs.magnitude_mask).coarser(WORKING_MM)
+        fixed = Brain.load(inputs.t1w, inputs.t1w_mask).coarser(WORKING_MM)
         moves, parameters = register_rigidly(moving, fixed, folder, inputs.num_threads)
         for name, matrix in (('to_t1w', moves), ('from_t1w', np.linalg.inv(moves))):
             path = folder / f'{name}.txt'
@@ -210,7 +210,7 @@ def register_rigidly(
         _greedy_affine(moving, fixed, start, 6, '100x40x0', folder, threads) for start in starts
     ]
     ranked = sorted(started, key=lambda moves: -_explained(moving, fixed, moves))
-    moves = _greedy_affine(moving, fixed, ranked[0], 6, '0x40x10', folder, threads)
+    moves = _greedy_affine(moving, fixed, ranked[0], 6, '20x50x10', folder, threads)
     away = _about(points.mean(axis=0), 6.0, 5.0)
     other = _greedy_affine(moving, fixed, moves @ away, 6, '100x50x10', folder, threads)
     landed = points @ moves[:3, :3].T + moves[:3, 3]
