@@ -13,6 +13,7 @@ from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, SEPARATIONS, UNWRAPP
 
 SR_SOURCES = ('map', 'field')
 CONTRASTS = ('swi', 'r2prime', 'chisep')
+STARTS = ('echoes', 'unwrapped', 'total-field', 'local-field', 'chi')
 IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
 FORCIBLE = ('brain-extraction',)
 CHOICES = {
@@ -23,6 +24,7 @@ CHOICES = {
     'inversion': INVERSIONS,
     'sr_source': SR_SOURCES,
     'contrasts': CONTRASTS,
+    'start_from': STARTS,
     'separation': SEPARATIONS,
     'ignore': IGNORABLE,
     'force': FORCIBLE,
@@ -65,6 +67,7 @@ class Processing:
     sr_source: str = 'map'
     contrasts: tuple[str, ...] = ()
     separation: str = 'joint'
+    start_from: str = 'echoes'
     reference: str = 'brain'
     ignore: tuple[str, ...] = ()
     force: tuple[str, ...] = ()

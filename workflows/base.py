@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
@@ -23,21 +24,35 @@ from qsmprep.reports.panels import drawable
 from qsmprep.settings import Settings
 from qsmprep.workflows.contrasts import MADE, init_contrasts_wf
 from qsmprep.workflows.outputs import init_outputs_wf
-from qsmprep.workflows.qsm import init_qsm_wf
+from qsmprep.workflows.qsm import OUTPUTS, init_qsm_wf
 from qsmprep.workflows.reports import init_reports_wf
+from qsmprep.workflows.start import outputs_from
 from qsmprep.workflows.superres import init_superres_wf
 
 
 @dataclass(frozen=True)
 class Job:
-    """An acquisition and what was given for it: masks, R2, and the truth of simulated data."""
+    """An acquisition and what was given for it: masks, maps, and the truth of simulated data."""
 
     acquisition: Acquisition
     metadata: dict
     brain_mask: GivenMask | None = None
     reference_mask: GivenMask | None = None
     r2: GivenMap | None = None
+    given: dict[str, GivenMap] = field(default_factory=dict)
     truth: Path | None = None
+
+
+IMAGES = (
+    'chi', 'chi_mask', 'estimated_mask', 'local_field', 'total_field', 'field_noise',
+    'brain_mask', 'reliable_mask', 'r2star', 't2star', 's0',
+)  # fmt: skip
+"""Outputs of a graph that are written where it makes them."""
+SHOWN = (
+    'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_misfit', 'field_mask',
+    'inversion_parameters',
+)  # fmt: skip
+"""Outputs that the report makes use of besides."""
 
 
 def init_qsmprep_wf(*, jobs: list[Job], settings: Settings, device: str) -> Workflow:
@@ -123,21 +138,19 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         inversion=inversion,
         inversion_parameters=parameters,
         reference=processing.reference,
+        start=processing.start_from,
+        noise_given='field_noise' in job.given,
         device=device,
         random_seed=processing.random_seed,
         omp_nthreads=settings.execution.omp_nthreads,
         volume_gb=volume_gb,
     )
     qsm_wf.inputs.inputnode.trait_set(**_input_files(job))
-    images = (
-        'chi', 'chi_mask', 'estimated_mask', 'local_field', 'total_field', 'field_noise',
-        'brain_mask', 'reliable_mask', *(('r2star', 't2star', 's0') if relaxometry else ()),
-        *(('uncertainty',) if uncertainty else ()),
-    )  # fmt:skip
-    shown = (
-        *images, 'magnitude', 'phase', 'combined_magnitude', 'unwrapped', 'field_misfit',
-        'field_mask', 'inversion_parameters',
-    )  # fmt:skip
+    start = processing.start_from
+    known = outputs_from(OUTPUTS, start, 'field_noise' in job.given, relaxometry)
+    written = (*IMAGES, 'uncertainty') if uncertainty else IMAGES
+    images = tuple(image for image in written if image in known)
+    shown = tuple(image for image in (*images, *SHOWN) if image in known)
     made = _contrasts(job, processing.contrasts)
     elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
     elsewhere |= dict.fromkeys(made, True)
@@ -155,21 +168,26 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         output_dir=settings.outputs.output_dir,
         entities=acquisition.entities,
         acquisition_metadata=job.metadata | note,
-        relaxometry=relaxometry,
-        uncertainty=uncertainty,
-        contrasts=made,
+        images=(*images, 'fieldmap_magnitude', *made),
         sources={x: job.r2.uris for x in made if x not in MADE['swi']} if job.r2 else {},
         resolution=resolution,
         echo_times_s=acquisition.echo_times_s if settings.outputs.output_echos else (),
         panels=panels,
     )
+    for name, given in job.given.items():
+        _connect_given(workflow, job, 'given_chi' if name == 'chi' else name, given, qsm_wf)
     _connect_results(workflow, qsm_wf, reports_wf, outputs_wf, images, shown, panels)
+    steps = {
+        f'outputnode.{step}_parameters': f'inputnode.{step}'
+        for step in ('background', 'inversion', 'reference') if f'{step}_parameters' in known
+    }  # fmt: skip
+    workflow.connect([(qsm_wf, outputs_wf, list(steps.items()))])
     phase_record = pe.Node(
         niu.Function(function=_add_readout, output_names=['record']),
         name='phase_record',
         run_without_submitting=True,
     )
-    phase_record.inputs.fieldmap = _phase_record(acquisition, settings)
+    phase_record.inputs.fieldmap = _phase_record(job, settings)
     workflow.connect([
         (qsm_wf, phase_record, [('outputnode.readout_parameters', 'readout')]),
         (phase_record, outputs_wf, [('record', 'inputnode.phase')]),
@@ -189,7 +207,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
             omp_nthreads=settings.execution.omp_nthreads,
             fine_gb=4e-9 * math.prod(fine.shape),
         )
-        _connect_superres(workflow, qsm_wf, superres_wf, reports_wf, outputs_wf)
+        _connect_superres(workflow, qsm_wf, superres_wf, reports_wf, outputs_wf, known)
     if made:
         contrasts_wf = init_contrasts_wf(
             contrasts=processing.contrasts,
@@ -197,13 +215,14 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
             field_strength_t=acquisition.field_strength_t,
             separation=processing.separation,
             r2_given=job.r2 is not None,
+            noise_known='local_noise' in known,
             device=device,
             omp_nthreads=settings.execution.omp_nthreads,
             mem_gb=volume_gb,
         )
-        _connect_contrasts(workflow, qsm_wf, contrasts_wf, reports_wf, outputs_wf, made)
+        _connect_contrasts(workflow, qsm_wf, contrasts_wf, reports_wf, outputs_wf, made, known)
         if job.r2 is not None:
-            _connect_given(workflow, qsm_wf, 'r2', job.r2, contrasts_wf)
+            _connect_given(workflow, job, 'r2', job.r2, contrasts_wf)
     if settings.outputs.output_echos:
         split_echoes = pe.Node(SplitEchoes(), name='split_echoes')
         workflow.connect([
@@ -232,9 +251,6 @@ def _connect_results(
         (qsm_wf, outputs_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in images]),
         (qsm_wf, outputs_wf, [
             ('outputnode.combined_magnitude', 'inputnode.fieldmap_magnitude'),
-            ('outputnode.background_parameters', 'inputnode.background'),
-            ('outputnode.inversion_parameters', 'inputnode.inversion'),
-            ('outputnode.reference_parameters', 'inputnode.reference'),
         ]),
         (qsm_wf, reports_wf, [
             (f'outputnode.{x}', f'inputnode.{x}')
@@ -258,15 +274,16 @@ def _connect_superres(
     superres_wf: Workflow,
     reports_wf: Workflow,
     outputs_wf: Workflow,
+    known: Collection[str],
 ) -> None:
     """Make a finer map from the map or its field, and hand it on."""
+    sources = {
+        'chi': 'chi', 'chi_mask': 'mask', 'field_mask': 'field_mask', 'local_field': 'field',
+        'local_noise': 'noise',
+    }  # fmt: skip
     workflow.connect([
         (qsm_wf, superres_wf, [
-            ('outputnode.chi', 'inputnode.chi'),
-            ('outputnode.chi_mask', 'inputnode.mask'),
-            ('outputnode.field_mask', 'inputnode.field_mask'),
-            ('outputnode.local_field', 'inputnode.field'),
-            ('outputnode.local_noise', 'inputnode.noise'),
+            (f'outputnode.{x}', f'inputnode.{y}') for x, y in sources.items() if x in known
         ]),
         (superres_wf, reports_wf, [('outputnode.chi', 'inputnode.chi_fine')]),
         (superres_wf, outputs_wf, [
@@ -283,6 +300,7 @@ def _connect_contrasts(
     reports_wf: Workflow,
     outputs_wf: Workflow,
     made: tuple[str, ...],
+    known: Collection[str],
 ) -> None:
     """Make further contrasts, and hand them on."""
     wanted = contrasts_wf.get_node('inputnode').inputs.copyable_trait_names()
@@ -293,7 +311,7 @@ def _connect_contrasts(
     workflow.connect([
         (qsm_wf, contrasts_wf, [
             (f'outputnode.{x}', f'inputnode.{x}')
-            for x in wanted if x in qsm_wf.get_node('outputnode').inputs.copyable_trait_names()
+            for x in wanted if x in known
         ]),
         (contrasts_wf, outputs_wf, [
             *((f'outputnode.{x}', f'inputnode.{x}') for x in made),
@@ -305,18 +323,18 @@ def _connect_contrasts(
     ])  # fmt:skip
 
 
-def _connect_given(
-    workflow: Workflow, qsm_wf: Workflow, name: str, given: GivenMap, target: Workflow
-) -> None:
+def _connect_given(workflow: Workflow, job: Job, name: str, given: GivenMap, to: Workflow) -> None:
     """Take a given map over for the input of that name of a graph."""
+    reference = (job.acquisition.magnitude or job.acquisition.real)[0]
     take = pe.Node(
-        TakeGiven(in_files=[str(path) for path in given.paths], scale=given.scale),
+        TakeGiven(
+            in_files=[str(path) for path in given.paths],
+            scale=given.scale,
+            reference=str(reference),
+        ),
         name=f'take_{name}',
     )
-    workflow.connect([
-        (qsm_wf, take, [('outputnode.combined_magnitude', 'reference')]),
-        (take, target, [('out_file', f'inputnode.{name}')]),
-    ])  # fmt:skip
+    workflow.connect(take, 'out_file', to, f'inputnode.{name}')
 
 
 def _contrasts(job: Job, contrasts: tuple[str, ...]) -> tuple[str, ...]:
@@ -414,17 +432,21 @@ def _phase_keywords(acquisition: Acquisition) -> dict:
     }
 
 
-def _phase_record(acquisition: Acquisition, settings: Settings) -> dict:
+def _phase_record(job: Job, settings: Settings) -> dict:
     import niimath
 
+    acquisition, start = job.acquisition, settings.processing.start_from
+    if start not in ('echoes', 'unwrapped'):
+        return {'Method': f'none: {start} is given'}
     ignored = settings.processing.ignore
     offset = len(acquisition.echo_times_s) > 1 and 'phase-offset' not in ignored
+    offset = offset and start == 'echoes'
     scale = acquisition.phase_scale
     return {
         'PhaseScaling': scale.rule,
         'PhaseSign': scale.sign,
         'OffsetRemoval': 'MCPC-3D-S' if offset else 'none',
-        'Unwrapping': settings.processing.unwrapping,
+        'Unwrapping': settings.processing.unwrapping if start == 'echoes' else 'given',
         'UnwrappingSoftware': f'niimath {niimath.__version__}',
         'EchoCombination': 'mean weighted with (echo time x magnitude)^2',
         'FieldStrengthSource': acquisition.field_strength_rule,

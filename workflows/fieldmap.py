@@ -44,7 +44,8 @@ def init_fieldmap_wf(
     remove_offset
         Remove the phase at an echo time of zero; one echo alone has none that could be known.
     unwrapping
-        Key of :data:`qsmprep.methods.UNWRAPPINGS`; ROMEO runs in any case, for its quality map.
+        Key of :data:`qsmprep.methods.UNWRAPPINGS`, or ``'given'`` for phase that was unwrapped
+        elsewhere and freed of its offset; ROMEO runs in any case, for its quality map.
     mem_gb
         Memory that the echoes take as floats [GB].
     name
@@ -56,6 +57,8 @@ def init_fieldmap_wf(
         Magnitude, echoes along the fourth axis.
     phase
         Wrapped phase [rad], echoes along the fourth axis.
+    unwrapped
+        Unwrapped phase [rad], where it is given.
 
     Outputs
     -------
@@ -77,11 +80,12 @@ def init_fieldmap_wf(
 
     workflow = Workflow(name=name)
     echoes = len(echo_times_s)
-    remove_offset = remove_offset and echoes > 1
+    given = unwrapping == 'given'
+    remove_offset = remove_offset and echoes > 1 and not given
     workflow.__desc__ = _describe(echoes, remove_offset, unwrapping, niimath.__version__)
 
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['magnitude', 'phase']),
+        niu.IdentityInterface(fields=['magnitude', 'phase', 'unwrapped']),
         name='inputnode',
     )
     outputnode = pe.Node(
@@ -93,7 +97,7 @@ def init_fieldmap_wf(
     romeo = pe.Node(Romeo(), name='romeo', mem_gb=3 * mem_gb)
     if echoes > 1:
         romeo.inputs.echo_times_s = list(echo_times_s)
-    exact = '2 pi' in UNWRAPPINGS[unwrapping].gives
+    exact = given or '2 pi' in UNWRAPPINGS[unwrapping].gives
     combine_echoes = pe.Node(
         CombineEchoes(echo_times_s=list(echo_times_s), align=exact),
         name='combine_echoes',
@@ -135,6 +139,9 @@ def init_fieldmap_wf(
         corrected = (phase_offset, 'phase')
 
     workflow.connect(*corrected, romeo, 'phase')
+    if given:
+        workflow.connect(inputnode, 'unwrapped', combine_echoes, 'unwrapped')
+        return workflow
     unwrap_echoes = romeo
     if unwrapping != 'romeo':
         unwrap_echoes = pe.Node(
@@ -150,8 +157,11 @@ def _describe(echoes: int, remove_offset: bool, unwrapping: str, niimath_version
     text = ''
     if remove_offset:
         text += 'The phase at an echo time of zero was removed with MCPC-3D-S [@mcpc3ds]. '
-    sentence = UNWRAPPINGS[unwrapping].sentence.format(niimath=f'niimath {niimath_version}')
-    text += f'Phase was unwrapped with {sentence}. '
+    if unwrapping == 'given':
+        text += 'Unwrapped phase was given. '
+    else:
+        sentence = UNWRAPPINGS[unwrapping].sentence.format(niimath=f'niimath {niimath_version}')
+        text += f'Phase was unwrapped with {sentence}. '
     if echoes > 1:
         text += (
             f'The off-resonance frequency was averaged over the {echoes} echoes with weights '

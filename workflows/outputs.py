@@ -13,28 +13,13 @@ from qsmprep.bids.derivatives import figure_entities, file_path, io_spec, output
 from qsmprep.interfaces.metadata import STAGES, DescribeOutput
 from qsmprep.interfaces.sink import WriteOutput
 
-ALWAYS = (
-    'chi',
-    'chi_mask',
-    'estimated_mask',
-    'local_field',
-    'total_field',
-    'field_noise',
-    'fieldmap_magnitude',
-    'brain_mask',
-    'reliable_mask',
-)
-RELAXATION = ('r2star', 't2star', 's0')
-
 
 def init_outputs_wf(
     *,
     output_dir: Path,
     entities: dict[str, str],
     acquisition_metadata: dict,
-    relaxometry: bool,
-    uncertainty: bool = False,
-    contrasts: tuple[str, ...] = (),
+    images: tuple[str, ...],
     sources: Mapping[str, tuple[str, ...]] | None = None,
     resolution: tuple[str, str] | None = None,
     echo_times_s: tuple[float, ...] = (),
@@ -52,12 +37,8 @@ def init_outputs_wf(
         BIDS entities of the acquisition (without echo and part).
     acquisition_metadata
         What every sidecar says.
-    relaxometry
-        Write R2*, T2* and S0.
-    uncertainty
-        Write the standard deviation of the susceptibility.
-    contrasts
-        Images of :func:`init_contrasts_wf` to write.
+    images
+        Keys of ``io_spec.json``: what is written.
     sources
         Image -> BIDS URIs of further sources that its sidecar names.
     resolution
@@ -80,10 +61,7 @@ def init_outputs_wf(
 
     """
     workflow = Workflow(name=name)
-    names = ALWAYS + (RELAXATION if relaxometry else ())
-    names += ('uncertainty',) if uncertainty else ()
-    names += ('chi_fine',) if resolution else ()
-    names += contrasts
+    names = (*images, 'chi_fine') if resolution else images
     spec = io_spec()['derivatives']
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')

@@ -13,6 +13,7 @@ from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
+from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
 OUTPUTS = {
     'magnitude': ('prepare_echoes', 'magnitude'),
@@ -44,6 +45,8 @@ OUTPUTS = {
     'relaxation_parameters': ('fit_relaxation', 'parameters'),
 }
 """Field of the output node -> node and field that it comes from."""
+LOCAL = {'local_field': 'field', 'field_mask': 'mask', 'local_noise': 'noise'}
+"""Output of a stage before the inversion -> its input."""
 
 
 def init_qsm_wf(
@@ -65,6 +68,8 @@ def init_qsm_wf(
     inversion: str = 'tv',
     inversion_parameters: dict[str, float | str] | None = None,
     reference: str = 'brain',
+    start: str = 'echoes',
+    noise_given: bool = False,
     device: str = 'cpu',
     random_seed: int = 0,
     omp_nthreads: int = 1,
@@ -113,6 +118,11 @@ def init_qsm_wf(
         Key of :data:`qsmprep.methods.INVERSIONS`, and parameters that differ from its defaults.
     reference
         ``'brain'``, ``'none'``, or the label of the region in ``inputnode.reference_mask``.
+    start
+        Key of :data:`qsmprep.workflows.start.STARTS`: what comes in besides the echoes, so that the
+        stages before it are left out.
+    noise_given
+        Whether the noise of a given field comes in too.
     device
         Torch device of brain extraction and inversion.
     random_seed
@@ -134,6 +144,11 @@ def init_qsm_wf(
         A mask made elsewhere, for ``brain_extraction='given'``, and how it is read.
     reference_mask, reference_placement
         Mask of the reference region.
+    unwrapped, total_field, local_field, given_chi
+        What the graph starts from: unwrapped phase [rad] with echoes along the fourth axis, fields
+        [Hz], susceptibility [ppm]; those of brain tissue alone are zero elsewhere.
+    field_noise
+        Standard deviation of a given field [Hz].
 
     Outputs
     -------
@@ -144,8 +159,10 @@ def init_qsm_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = 'Slices whose phase alternates by pi were looked for and corrected. '
-    if len(echo_times_s) > 2:
+    workflow.__desc__ = DESCRIPTIONS.get(start, '')
+    if start == 'echoes':
+        workflow.__desc__ = 'Slices whose phase alternates by pi were looked for and corrected. '
+    if start == 'echoes' and len(echo_times_s) > 2:
         workflow.__desc__ += (
             'The phase ramp of a bipolar readout was looked for [@bipolar] and removed if found. '
         )
@@ -163,11 +180,18 @@ def init_qsm_wf(
                 'brain_placement',
                 'reference_mask',
                 'reference_placement',
+                'unwrapped',
+                'total_field',
+                'local_field',
+                'given_chi',
+                'field_noise',
             ]
         ),
         name='inputnode',
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=list(OUTPUTS)), name='outputnode')
+    outputs = outputs_from(OUTPUTS, start, noise_given, relaxometry)
+    stages = {node for node, _ in outputs.values()}
     scan = {
         'echo_times_s': list(echo_times_s),
         'phase_sign': phase_sign,
@@ -185,62 +209,78 @@ def init_qsm_wf(
         prepare_echoes = pe.Node(PrepareEchoes(**scan), name='prepare_echoes', mem_gb=6 * echoes_gb)
         workflow.connect([(inputnode, prepare_echoes, parts)])
 
-    fieldmap_wf = init_fieldmap_wf(
-        echo_times_s=echo_times_s,
-        remove_offset=remove_offset,
-        unwrapping=unwrapping,
-        mem_gb=echoes_gb,
-    )
     mask_wf = init_mask_wf(
         brain_extraction=brain_extraction,
-        phase_quality=phase_quality,
+        phase_quality=phase_quality and 'fieldmap_wf' in stages,
         use_gpu=device.startswith('cuda'),
         mem_gb=echoes_gb,
     )
-    background_wf = init_background_wf(
-        method=background, parameters=background_parameters, mem_gb=volume_gb
-    )
-    inversion_wf = init_inversion_wf(
-        field_strength_t=field_strength_t,
-        method=inversion,
-        parameters=inversion_parameters,
-        reference=reference,
-        device=device,
-        random_seed=random_seed,
-        omp_nthreads=omp_nthreads,
-        mem_gb=volume_gb,
-    )
     workflow.connect([
-        (prepare_echoes, fieldmap_wf, [
-            ('magnitude', 'inputnode.magnitude'),
-            ('phase', 'inputnode.phase'),
-        ]),
         (prepare_echoes, mask_wf, [('magnitude', 'inputnode.magnitude')]),
         (inputnode, mask_wf, [
             ('brain_mask', 'inputnode.brain_mask'),
             ('brain_placement', 'inputnode.brain_placement'),
         ]),
-        (fieldmap_wf, mask_wf, [('outputnode.quality', 'inputnode.quality')]),
-        (fieldmap_wf, background_wf, [
-            ('outputnode.field', 'inputnode.field'),
-            ('outputnode.noise', 'inputnode.noise'),
-        ]),
-        (mask_wf, background_wf, [
-            ('outputnode.mask', 'inputnode.mask'),
-            ('outputnode.brain_mask', 'inputnode.brain_mask'),
-        ]),
-        (background_wf, inversion_wf, [
-            ('outputnode.field', 'inputnode.field'),
-            ('outputnode.mask', 'inputnode.mask'),
-            ('outputnode.tissue', 'inputnode.tissue'),
-            ('outputnode.noise', 'inputnode.noise'),
-        ]),
-        (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
-        (inputnode, inversion_wf, [
-            ('reference_mask', 'inputnode.reference_mask'),
-            ('reference_placement', 'inputnode.reference_placement'),
-        ]),
     ])  # fmt:skip
+    if 'fieldmap_wf' in stages:
+        fieldmap_wf = init_fieldmap_wf(
+            echo_times_s=echo_times_s,
+            remove_offset=remove_offset,
+            unwrapping='given' if start == 'unwrapped' else unwrapping,
+            mem_gb=echoes_gb,
+        )
+        workflow.connect([
+            (prepare_echoes, fieldmap_wf, [
+                ('magnitude', 'inputnode.magnitude'),
+                ('phase', 'inputnode.phase'),
+            ]),
+            (inputnode, fieldmap_wf, [('unwrapped', 'inputnode.unwrapped')]),
+            (fieldmap_wf, mask_wf, [('outputnode.quality', 'inputnode.quality')]),
+        ])  # fmt:skip
+    if 'background_wf' in stages:
+        background_wf = init_background_wf(
+            method=background, parameters=background_parameters, mem_gb=volume_gb
+        )
+        workflow.connect([
+            (mask_wf, background_wf, [
+                ('outputnode.mask', 'inputnode.mask'),
+                ('outputnode.brain_mask', 'inputnode.brain_mask'),
+            ]),
+        ])  # fmt:skip
+        for field, target in (('total_field', 'field'), ('field_noise', 'noise')):
+            if field in outputs:
+                source, output = outputs[field]
+                workflow.connect(
+                    workflow.get_node(source), output, background_wf, f'inputnode.{target}'
+                )
+    if start in ('local-field', 'chi'):
+        add_given_map(workflow, inputnode, mask_wf, start, reference)
+    if 'inversion_wf' in stages:
+        inversion_wf = init_inversion_wf(
+            field_strength_t=field_strength_t,
+            method=inversion,
+            parameters=inversion_parameters,
+            reference=reference,
+            device=device,
+            random_seed=random_seed,
+            omp_nthreads=omp_nthreads,
+            mem_gb=volume_gb,
+        )
+        workflow.connect([
+            (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
+            (inputnode, inversion_wf, [
+                ('reference_mask', 'inputnode.reference_mask'),
+                ('reference_placement', 'inputnode.reference_placement'),
+            ]),
+        ])  # fmt:skip
+        for field, target in LOCAL.items():
+            if field in outputs:
+                source, output = outputs[field]
+                workflow.connect(
+                    workflow.get_node(source), output, inversion_wf, f'inputnode.{target}'
+                )
+        if 'background_wf' in stages:
+            workflow.connect(background_wf, 'outputnode.tissue', inversion_wf, 'inputnode.tissue')
     if relaxometry:
         fit_relaxation = pe.Node(
             FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
@@ -254,9 +294,9 @@ def init_qsm_wf(
         workflow.connect([
             (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
             (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
-            (fieldmap_wf, fit_relaxation, [('outputnode.noise_sd', 'noise_sd')]),
         ])  # fmt:skip
-    for field, (source, output) in OUTPUTS.items():
-        if source != 'fit_relaxation' or relaxometry:
-            workflow.connect(workflow.get_node(source), output, outputnode, field)
+        if 'fieldmap_wf' in stages:
+            workflow.connect(fieldmap_wf, 'outputnode.noise_sd', fit_relaxation, 'noise_sd')
+    for field, (source, output) in outputs.items():
+        workflow.connect(workflow.get_node(source), output, outputnode, field)
     return workflow

@@ -77,6 +77,14 @@ def _check_processing(processing: Processing) -> None:
                 choose(kind, name).complete(parameters)
             except ValueError as error:
                 raise SettingsError(str(error)) from error
+    if processing.start_from == 'chi':
+        if {'swi', 'chisep'} & set(processing.contrasts):
+            raise SettingsError(
+                '--start-from chi: there is no local field, which the contrasts swi and chisep '
+                'need; start from local-field, or drop them.'
+            )
+        if processing.sr_resolution and processing.sr_source == 'field':
+            raise SettingsError('--start-from chi: --sr-source field needs a local field; use map.')
     _check_sampling(processing)
 
 

@@ -28,6 +28,7 @@ from qsmprep.settings import (
     FORCIBLE,
     IGNORABLE,
     SR_SOURCES,
+    STARTS,
     Settings,
     SettingsError,
     available_cpus,
@@ -110,8 +111,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=named_path,
         action=NamedPaths,
         metavar='NAME=PATH',
-        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask) or an '
-        'R2map; '
+        help='derivatives datasets that hold masks (desc-brain_mask, label-<region>_mask), an '
+        'R2map, or what --start-from names; '
         'under the name truth, the true maps of simulated data, which the report compares',
     )
     group.add_argument(
@@ -144,6 +145,13 @@ def _add_phase(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_processing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--start-from',
+        choices=STARTS,
+        help='take a map from --derivatives and leave out the stages before it: unwrapped phase '
+        '(echo-*_part-phase_desc-unwrapped), desc-total_fieldmap, desc-local_fieldmap or Chimap '
+        '(default: echoes)',
+    )
     group.add_argument(
         '--unwrapping',
         choices=UNWRAPPINGS,

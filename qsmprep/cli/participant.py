@@ -33,7 +33,7 @@ from qsmprep.bids.derivatives import (
 )
 from qsmprep.bids.given import check_truth, find_given
 from qsmprep.bids.layout import Dataset
-from qsmprep.bids.maps import find_map
+from qsmprep.bids.maps import MAPS, find_map
 from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, inspect_mask
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
@@ -353,12 +353,16 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         check_truth(truth, acquisition)
     r2, notes = _find_r2(acquisition, settings)
     warnings += notes
-    for given in (brain, reference, r2):
+    maps = _find_start(acquisition, settings)
+    for given in (brain, reference, r2, *maps.values()):
         warnings += given.warnings if given else ()
     acquisition = replace(acquisition, warnings=(*acquisition.warnings, *warnings))
     metadata = {
         'Software': software_versions(),
-        'Sources': [bids_uri(source) for source in acquisition.sources],
+        'Sources': [
+            *(bids_uri(source) for source in acquisition.sources),
+            *(uri for given in maps.values() for uri in given.uris),
+        ],
         'EchoTime': list(acquisition.echo_times_s),
         'MagneticFieldStrength': acquisition.field_strength_t,
         **acquisition.metadata,
@@ -369,8 +373,31 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         brain_mask=brain,
         reference_mask=reference,
         r2=r2,
+        given=maps,
         truth=truth,
     )
+
+
+def _find_start(acquisition: Acquisition, settings: Settings) -> dict:
+    """Maps from which the graph of an acquisition starts, by their names in ``MAPS``."""
+    start, datasets = settings.processing.start_from, settings.inputs.derivatives
+    if start == 'echoes':
+        return {}
+    name = start.replace('-', '_')
+    found, notes = find_map(datasets, acquisition, name)
+    if found is None:
+        kind = MAPS[name]
+        ending = kind.ending.format(echo='*', suffix=acquisition.entities['suffix'])
+        raise InputError(
+            f'{acquisition.stem}: no {kind.words} to start from '
+            f'(sub-{acquisition.subject}..._{ending}.nii.gz in {kind.datatype}/) among the '
+            f'--derivatives; add its dataset, or drop --start-from. {" ".join(notes)}'.strip()
+        )
+    maps = {name: found}
+    if start in ('total-field', 'local-field'):
+        noise, _ = find_map(datasets, acquisition, 'field_noise')
+        maps |= {'field_noise': noise} if noise else {}
+    return maps
 
 
 def _find_r2(acquisition: Acquisition, settings: Settings):

@@ -58,10 +58,10 @@ class DrawPanel(SimpleInterface):
 
 class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     chi = File(exists=True, mandatory=True, desc='susceptibility [ppm]')
-    local_field = File(exists=True, mandatory=True, desc='local field [Hz]')
-    total_field = File(exists=True, mandatory=True, desc='total field [Hz]')
-    noise = File(exists=True, mandatory=True, desc='noise of the field [Hz]')
-    misfit = File(exists=True, mandatory=True, desc='misfit of the echoes over their noise')
+    local_field = File(exists=True, desc='local field [Hz]')
+    total_field = File(exists=True, desc='total field [Hz]')
+    noise = File(exists=True, desc='noise of the field [Hz]')
+    misfit = File(exists=True, desc='misfit of the echoes over their noise')
     brain_mask = File(exists=True, mandatory=True, desc='brain')
     reliable_mask = File(exists=True, mandatory=True, desc='brain voxels with reliable phase')
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
@@ -91,6 +91,10 @@ class MeasureQuality(SimpleInterface):
         from qsmprep.reports.quality import measure_quality
 
         inputs = self.inputs
+
+        def known(path):
+            return images.read(path) if isdefined(path) else None
+
         grid = images.read_grid(inputs.chi)
         chi_ppm = images.read(inputs.chi)
         mask = images.read(inputs.mask, bool)
@@ -104,14 +108,14 @@ class MeasureQuality(SimpleInterface):
             estimated=images.read(inputs.estimated, bool),
             brain_mask=images.read(inputs.brain_mask, bool),
             reliable_mask=images.read(inputs.reliable_mask, bool),
-            total_field_hz=images.read(inputs.total_field),
-            field_noise_hz=images.read(inputs.noise),
-            echo_misfit=images.read(inputs.misfit),
-            local_field_hz=images.read(inputs.local_field),
+            total_field_hz=known(inputs.total_field),
+            field_noise_hz=known(inputs.noise),
+            echo_misfit=known(inputs.misfit),
+            local_field_hz=known(inputs.local_field),
             model_field_hz=ppm_to_hz(model_ppm, inputs.field_strength_t),
-            r2star_hz=images.read(inputs.r2star) if isdefined(inputs.r2star) else None,
-            magnitude=images.read(inputs.magnitude) if isdefined(inputs.magnitude) else None,
-            unwrapped=images.read(inputs.unwrapped) if isdefined(inputs.unwrapped) else None,
+            r2star_hz=known(inputs.r2star),
+            magnitude=known(inputs.magnitude),
+            unwrapped=known(inputs.unwrapped),
             spectrum_misfit=inputs.inversion.get('misfit') if isdefined(inputs.inversion) else None,
         )
         return runtime
