@@ -121,7 +121,9 @@ def tv(
     strength = regularisation / usual
     problem = _white_problem(regularisation)
     if calibration.error_share > 0:
-        likelihood = Likelihood(field, calibration, least_noise=LEAST_NOISE * roughness)
+        likelihood = Likelihood(
+            field, calibration.seen_through(mask), least_noise=LEAST_NOISE * roughness
+        )
         problem = _coloured_problem(problem, likelihood, calibration.error_share, strength)
     weight = data_weight(mask, magnitude, noise, roughness)
     splitting = _Splitting(calibration.dipole, field, mask, weight.square(), problem)
