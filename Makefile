@@ -18,7 +18,8 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 
 $(FOR_TESTS): $(INSTALLED)
 	.ci/need 'command -v chromium' chromium 'command -v chromium' fonts-dejavu-core \
-	    'command -v bwrap' bubblewrap 'command -v dot' graphviz
+	    'command -v bwrap' bubblewrap 'command -v dot' graphviz \
+	    'command -v slurmctld' slurm-wlm 'command -v munged' munge
 	$(PIP) --editable '.[docs,test]'
 	touch $@
 

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     split = arguments.index('--') if '--' in arguments else len(arguments)
-    given = _parser().parse_args(arguments[:split])
+    given = build_parser().parse_args(arguments[:split])
     try:
         dataset = open_dataset(given.bids_dir)
         participants = select_participants(dataset, given.participants or ())
@@ -162,7 +162,7 @@ def resources(dataset: Dataset, participants: Sequence[str]) -> tuple[int, int]:
     return math.ceil(FIXED_GB + most_gb), math.ceil(FIXED_MINUTES + most_minutes)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog='qsmprep-slurm',
         usage='%(prog)s BIDS_DIR OUTPUT_DIR SCRIPT [options] [-- flags of qsmprep]',
