@@ -6,6 +6,7 @@ ARG BUILD_IMAGE=${BASE_IMAGE}
 FROM ${BUILD_IMAGE} AS build
 # Empty: whatever build of torch the package index has.
 ARG TORCH_BACKEND=cpu
+ARG VERSION=0.1.dev0
 RUN python -m venv /opt/qsmprep && python -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir uv==0.13.*
 WORKDIR /src
@@ -13,7 +14,7 @@ COPY constraints.txt pyproject.toml setup.cfg README.md LICENSE ./
 COPY qsmprep qsmprep
 COPY workflows workflows
 COPY .ci/components.py .ci/components.py
-RUN /opt/uv/bin/uv pip install --no-cache --python /opt/qsmprep/bin/python \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" /opt/uv/bin/uv pip install --no-cache --python /opt/qsmprep/bin/python \
         ${TORCH_BACKEND:+--torch-backend "${TORCH_BACKEND}"} --constraint constraints.txt . \
     && /opt/qsmprep/bin/python .ci/components.py \
         /opt/qsmprep/components.json /opt/qsmprep/LICENCES.md \
@@ -21,7 +22,7 @@ RUN /opt/uv/bin/uv pip install --no-cache --python /opt/qsmprep/bin/python \
     && find /opt/qsmprep -name '__pycache__' -type d -prune -exec rm -rf {} +
 
 FROM ${BASE_IMAGE} AS runtime
-ARG VERSION=0.1.0
+ARG VERSION=0.1.dev0
 ARG VCS_REF=unknown
 LABEL org.opencontainers.image.title="qsmprep" \
       org.opencontainers.image.description="Quantitative susceptibility mapping as a BIDS App" \
