@@ -45,12 +45,12 @@ def draw_choice(path: Path) -> None:
             axis.annotate(
                 f'{row["method"]} (default)' if default else row['method'],
                 (x, y),
-                xytext=(4, 6),
+                xytext=(0, -16) if row['method'] == 'inr' else (4, 6),
                 textcoords='offset points',
-                rotation=30,
+                rotation=0 if row['method'] == 'inr' else 30,
             )
         axis.set(xscale='log', xlabel='CPU time [s]', ylabel='NRMSE [%]', title=where, ylim=(0, 80))
-        axis.margins(x=0.25)
+        axis.margins(x=0.35)
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
