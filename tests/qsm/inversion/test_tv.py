@@ -155,7 +155,9 @@ def test_full_model_error_stays_near_the_filter(make_scan):
     scan.field += coloured_error(scan, 0.6)
     dipole = Dipole(scan.grid, padding=1.1)
     calibration = calibrate(scan.field, scan.mask, dipole, error_share=1.0)
-    filtered = Likelihood(scan.field, calibration.seen_through(scan.mask)).posterior_mean() * scan.mask
+    filtered = (
+        Likelihood(scan.field, calibration.seen_through(scan.mask)).posterior_mean() * scan.mask
+    )
     found = run(scan, error_share=1.0)
     assert (found - filtered).norm() < 0.5 * filtered.norm()
     assert scan.error(found) < scan.error(filtered)
