@@ -29,6 +29,8 @@ extensions = [
 ]
 nitpicky = False
 
+suppress_warnings = ['toc.empty_glob']
+
 myst_enable_extensions = ['attrs_inline', 'colon_fence', 'dollarmath', 'html_image']
 myst_heading_anchors = 3
 

@@ -50,12 +50,10 @@ def test_the_archives_are_fit_for_the_index(packages):
 
 def test_the_wheel_holds_code_graphs_and_data(packages):
     names = set(zipfile.ZipFile(packages[1]).namelist())
-    sources = {
-        f'qsmprep/{p.relative_to(ROOT / "qsmprep")}' for p in (ROOT / 'qsmprep').rglob('*.py')
-    }
-    sources |= {f'qsmprep/workflows/{p.name}' for p in (ROOT / 'workflows').glob('*.py')}
-    data = {f'qsmprep/data/{p.name}' for p in (ROOT / 'qsmprep/data').iterdir() if p.is_file()}
-    assert sources | data | {'qsmprep/py.typed'} <= names
+    kept = [p for p in (ROOT / 'qsmprep').rglob('*') if p.is_file() and p.suffix != '.pyc']
+    expected = {p.relative_to(ROOT).as_posix() for p in kept}
+    expected |= {f'qsmprep/workflows/{p.name}' for p in (ROOT / 'workflows').glob('*.py')}
+    assert expected <= names
     assert not [name for name in names if name.startswith(('tests', 'workflows', 'docs'))]
 
 
