@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log, pi, prod, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ class Calibration:
         remnant = torch.fft.rfftn(covariance * spread).real.clamp(min=0)
         return replace(self, remnant=remnant)
 
-    def record(self) -> dict[str, float | dict[str, list[float]]]:
+    def record(self) -> dict[str, Any]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
         k = REFERENCE
         return {
@@ -161,7 +161,7 @@ class Cells(NamedTuple):
 
         """
         edges = np.geomspace(self.wavenumber.min(), 1.0001 * self.wavenumber.max(), bins + 1)
-        found = {name: [] for name in PROFILES}
+        found: dict[str, list[float]] = {name: [] for name in PROFILES}
         for low, high in pairwise(edges):
             here = (self.wavenumber >= low) & (self.wavenumber < high)
             near = self.response < ON_CONE
@@ -358,16 +358,16 @@ class _Periodogram:
         n0, n1, n2 = mask.shape
         outside[:n0, :n1, :n2] = (~mask).float()
         distance = depth_mm(outside.cpu().numpy() > 0, self.dipole.grid.voxel_size)
-        shell = (distance > OUTSIDE_MM[0]) & (distance <= OUTSIDE_MM[1])
-        if not shell.any():
+        around = (distance > OUTSIDE_MM[0]) & (distance <= OUTSIDE_MM[1])
+        if not around.any():
             return None
-        shell = torch.from_numpy(shell.astype(np.float32)).to(mask.device)
+        shell = torch.from_numpy(around.astype(np.float32)).to(mask.device)
         generator = torch.Generator().manual_seed(0)
-        power = 0.0
+        power = torch.zeros_like(self.dipole.kernel)
         for _ in range(DRAWS):
             sources = torch.randn(shell.shape, generator=generator).to(mask.device) * shell
             field = self.dipole.inverse(self.dipole.kernel * torch.fft.rfftn(sources)) * mask
-            power = power + self.power((field - field[mask].mean()) * mask)
+            power += self.power((field - field[mask].mean()) * mask)
         return power / power.mean()
 
     def _radial(self, power: Tensor) -> Tensor:

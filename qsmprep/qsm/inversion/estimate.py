@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ class Estimate(NamedTuple):
     """
 
     chi: Tensor
-    chosen: dict[str, float]
+    chosen: dict[str, Any]
     sd: Tensor | None = None
     function: Callable[[list[Tensor]], Tensor] | None = None
 

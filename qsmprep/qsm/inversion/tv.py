@@ -271,6 +271,9 @@ class _Splitting:
             + (problem.coupling + problem.smoothness) * gradients
             + problem.outside_coupling
         )
+        if problem.freedom == 1:
+            # nothing but the start determines the mean of a map that is free everywhere
+            self.metric[0, 0, 0] = 0
         self.outside = torch.ones(dipole.padded_shape, dtype=field.dtype, device=field.device)
         self._grid_part(self.outside).sub_(mask.to(field.dtype))
         self.outside_dual = torch.zeros_like(self.outside)
