@@ -153,6 +153,7 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
     shown = tuple(image for image in (*images, *SHOWN) if image in known)
     made = _contrasts(job, processing.contrasts)
     elsewhere = {'truth': job.truth is not None, 'chi_fine': resolution is not None}
+    elsewhere['residual'] = 'local_field' in known
     elsewhere |= dict.fromkeys(made, True)
     panels = drawable({*shown, *(image for image, there in elsewhere.items() if there)})
     reports_wf = init_reports_wf(

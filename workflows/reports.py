@@ -66,12 +66,17 @@ def init_reports_wf(
 
     """
     workflow = Workflow(name=name)
-    images = {image for panel in panels for image in PANELS[panel].inputs}
+    images = {image for panel in panels for image in PANELS[panel].inputs} - {'residual'}
     fields = sorted(images | {*QUALITY_INPUTS, 'r2star'})
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=[*panels, 'quality']), name='outputnode')
     echoes_gb = len(echo_times_s) * volume_gb
 
+    quality = pe.Node(
+        MeasureQuality(field_strength_t=field_strength_t),
+        name='quality',
+        mem_gb=0.5 + 30 * volume_gb,
+    )
     for panel in panels:
         draw = pe.Node(
             DrawPanel(
@@ -80,16 +85,14 @@ def init_reports_wf(
             name=f'draw_{panel}',
             mem_gb=0.3 + 4 * echoes_gb,
         )
+        given = [image for image in PANELS[panel].inputs if image != 'residual']
         workflow.connect([
-            (inputnode, draw, [(image, image) for image in PANELS[panel].inputs]),
+            (inputnode, draw, [(image, image) for image in given]),
             (draw, outputnode, [('out_file', panel)]),
         ])  # fmt:skip
+        if 'residual' in PANELS[panel].inputs:
+            workflow.connect(quality, 'residual', draw, 'residual')
 
-    quality = pe.Node(
-        MeasureQuality(field_strength_t=field_strength_t),
-        name='quality',
-        mem_gb=0.5 + 30 * volume_gb,
-    )
     measured = dict(QUALITY_INPUTS)
     if relaxometry:
         measured['r2star'] = 'r2star'

@@ -18,7 +18,7 @@ PREAMBLE = (
 
 def write_boilerplate(output_dir: Path, description: str, settings: Settings) -> None:
     """
-    Write ``logs/CITATION.md`` and ``logs/CITATION.bib``, and with pandoc ``CITATION.html`` too.
+    Write ``logs/CITATION.md``, ``.tex`` and ``.bib``, and with pandoc ``CITATION.html`` too.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ def write_boilerplate(output_dir: Path, description: str, settings: Settings) ->
     markdown = f'# Methods\n\n{text.strip()}\n\n# References\n\n{references}\n\n---\n\n{PREAMBLE}\n'
     (logs / 'CITATION.md').write_text(markdown)
     (logs / 'CITATION.bib').write_text(bibliography)
+    (logs / 'CITATION.tex').write_text(latex(description))
     pandoc = shutil.which('pandoc')
     if pandoc and not settings.outputs.md_only_boilerplate:
         subprocess.run(
@@ -45,6 +46,34 @@ def write_boilerplate(output_dir: Path, description: str, settings: Settings) ->
             cwd=logs,
             check=True,
         )
+
+
+def latex(description: str) -> str:
+    r"""
+    Methods text as a section of a LaTeX document; its references are in ``CITATION.bib``.
+
+    Parameters
+    ----------
+    description
+        Text with citations as ``[@key]`` or ``[@key; @other]``.
+
+    Examples
+    --------
+    >>> print(latex('R2\\* rose by 5 % [@a; @b].').splitlines()[1])
+    R2* rose by 5 \% \cite{a,b}.
+
+    """
+
+    def plain(text: str) -> str:
+        text = text.replace('\\*', '*').replace('\\', r'\textbackslash{}')
+        text = re.sub(r'([&%$#_{}])', r'\\\1', text)
+        return text.replace('~', r'\textasciitilde{}').replace('^', r'\textasciicircum{}')
+
+    pieces = []
+    for text, keys in re.findall(r'(.*?)(\[@[^\]]*\]|\Z)', description.strip(), flags=re.S):
+        named = re.findall(r'@(\w+)', keys)
+        pieces.append(plain(text) + (rf'\cite{{{",".join(named)}}}' if named else plain(keys)))
+    return '\\section{Methods}\n' + ''.join(pieces) + '\n\\bibliography{CITATION}\n'
 
 
 def cite(description: str, bibliography: str) -> tuple[str, list[str]]:

@@ -33,6 +33,7 @@ class Progress:
         self.begin = time.monotonic()
         self.started: dict[str, float] = {}
         self.finished: set[str] = set()
+        self.seconds: dict[str, float] = {}
         self.failed: set[str] = set()
         self.done = 0
         self._closed = Event()
@@ -49,6 +50,7 @@ class Progress:
             (self.finished if status == 'end' else self.failed).add(node.fullname)
             self.done += 1
             elapsed = now - self.started.pop(node.fullname, now)
+            self.seconds[node.fullname] = elapsed
             word = 'done' if status == 'end' else 'FAILED'
             # sinks run in the main process, in no time
             if status != 'end' or not node.run_without_submitting:
@@ -128,7 +130,7 @@ def run_workflow(workflow, execution: Execution, outcome: Outcome | None = None)
     names = workflow.list_node_names()
     busy = [n for n in names if not isinstance(workflow.get_node(n).interface, IdentityInterface)]
     progress = Progress(len(busy))
-    progress.finished = outcome.finished
+    progress.finished, progress.seconds = outcome.finished, outcome.seconds
     try:
         plugin, arguments = _plugin(execution, progress)
         outcome.failures = getattr(plugin, 'failures', [])

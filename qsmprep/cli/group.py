@@ -12,8 +12,19 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import write_whole
 from qsmprep.cli import exit_codes
 from qsmprep.cli.records import read_record
+from qsmprep.reports.verdict import problems
 
 LOGGER = logging.getLogger('qsmprep')
+COLUMNS = {
+    'acquisition': 'Name of the acquisition.',
+    'participant_id': 'Participant.',
+    'status': 'How processing ended: completed, failed, rejected.',
+    'site': 'Site, from participants.tsv.',
+    'scanner': 'Manufacturer and model.',
+    'field_strength_t': 'Field strength [T].',
+    'warnings': 'Number of warnings of the report.',
+}
+"""Column of the table -> what it holds, before the measures."""
 
 
 def run_group(output_dir: Path) -> int:
@@ -31,8 +42,8 @@ def run_group(output_dir: Path) -> int:
         ``OK``, or ``FAILURE`` when there is nothing to gather.
 
     """
+    from qsmprep.reports.cohort import write_group_page
     from qsmprep.reports.measures import MEASURES
-    from qsmprep.reports.pages import write_group_page
 
     rows = collect_quality(output_dir)
     if not rows:
@@ -46,7 +57,7 @@ def run_group(output_dir: Path) -> int:
     text = io.StringIO(newline='')
     writer = csv.DictWriter(
         text,
-        ['acquisition', 'participant_id', 'status', *names],
+        [*COLUMNS, *names],
         delimiter='\t',
         restval='n/a',
         extrasaction='ignore',
@@ -55,7 +66,8 @@ def run_group(output_dir: Path) -> int:
     writer.writerows(rows)
     content = text.getvalue().encode(errors='replace')
     write_whole(table, lambda stream: stream.write(content))
-    dictionary = {m.key: {'Description': m.description, 'Units': m.unit} for m in MEASURES}
+    dictionary = {key: {'Description': text} for key, text in COLUMNS.items()}
+    dictionary |= {m.key: {'Description': m.description, 'Units': m.unit} for m in MEASURES}
     write_json(output_dir / 'group_qsm.json', dictionary)
     print(table)
     print(write_group_page(output_dir, rows, MEASURES))
@@ -82,9 +94,18 @@ def collect_quality(output_dir: Path) -> list[dict]:
             rows.append({'participant_id': path.stem, 'acquisition': 'n/a', 'status': 'unreadable'})
             continue
         for acquisition in record['acquisitions']:
+            quality = acquisition.get('quality', {})
+            parameters = acquisition.get('parameters')
+            told = parameters if isinstance(parameters, dict) else {}
+            warnings = acquisition.get('warnings')
             rows.append(
                 {
-                    **acquisition.get('quality', {}),
+                    **quality,
+                    'site': record.get('site') or 'n/a',
+                    'scanner': told.get('Scanner', 'n/a'),
+                    'field_strength_t': told.get('Field strength [T]', 'n/a'),
+                    'warnings': len(problems(quality))
+                    + (len(warnings) if isinstance(warnings, list) else 0),
                     'acquisition': acquisition['stem'],
                     'participant_id': path.stem,
                     'status': acquisition['status'],

@@ -48,6 +48,7 @@ from qsmprep.cli.records import (
     participant_record,
     read_record,
     rejected_record,
+    site_of,
     write_record,
 )
 from qsmprep.cli.work_folder import drop_damaged, lock, participant_folder
@@ -118,6 +119,7 @@ def run_participants(settings: Settings, command: str) -> int:
     jobs, records = [], {}
     for participant in participants:
         record = participant_record(participant, run_uuid, command)
+        record['site'] = site_of(settings.inputs.bids_dir, participant)
         try:
             jobs += _collect_jobs(dataset, record, settings, sessions, filters)
         except InputError as error:

@@ -34,6 +34,8 @@ class Outcome:
     ----------
     finished
         Full names of the nodes that ended well in this run, cached ones among them.
+    seconds
+        How long each of them took.
     failures
         Node, message and traceback of each failure that could leave no crash file.
     error
@@ -44,6 +46,7 @@ class Outcome:
     """
 
     finished: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
     error: str | None = None
     ok: bool = False
@@ -62,6 +65,22 @@ def participant_record(participant: str, run_uuid: str, command: str) -> dict:
         'acquisitions': [],
         'errors': [],
     }
+
+
+def site_of(bids_dir: Path, participant: str) -> str:
+    """Site of a participant by ``participants.tsv`` (site or site_id); empty if it tells none."""
+    try:
+        lines = (bids_dir / 'participants.tsv').read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, ValueError):
+        return ''
+    rows = [line.split('\t') for line in lines if line.strip()]
+    header = [name.strip().lower() for name in rows[0]] if rows else []
+    column = next((header.index(name) for name in ('site', 'site_id') if name in header), None)
+    for row in rows[1:]:
+        if row[0].strip() == f'sub-{participant}' and column is not None and column < len(row):
+            site = row[column].strip()
+            return '' if site == 'n/a' else site
+    return ''
 
 
 def acquisition_record(acquisition: Acquisition) -> dict:
@@ -158,6 +177,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
         stem = acquisition['stem'].removeprefix(f'sub-{label}_')
         branch = f'{subject_node}{node_name(stem)}_wf.'
         own = [crash for crash in crashes if branch in f'.{crash["node"]}']
+        acquisition['steps'] = _seconds_by_step(outcome.seconds, branch)
         written = any(f'.{name}'.endswith(f'{branch}{CHI_SINK}') for name in outcome.finished)
         if own:
             step = own[0]['node'].rpartition('.')[2]
@@ -171,7 +191,27 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
         else:
             _complete(output_dir, acquisition)
     record['finished'] = _now()
+    record['peak_memory_gb'] = _peak_memory_gb()
     write_record(output_dir, record)
+
+
+def _seconds_by_step(seconds: dict[str, float], branch: str) -> dict[str, float]:
+    """Time of the steps of one acquisition [s], in their order; what took no time is left out."""
+    steps: dict[str, float] = {}
+    for name, took in seconds.items():
+        if branch in f'.{name}':
+            inner = f'.{name}'.partition(branch)[2].removeprefix('qsm_wf.')
+            step = inner.partition('.')[0].removesuffix('_wf').replace('_', ' ')
+            steps[step] = steps.get(step, 0.0) + took
+    return {step: round(took, 1) for step, took in steps.items() if took >= 0.05}
+
+
+def _peak_memory_gb() -> float:
+    """Largest memory that one process of this run has held [GB]."""
+    import resource
+
+    held = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(max(resource.getrusage(who).ru_maxrss for who in held) / 1e6, 2)
 
 
 def _complete(output_dir: Path, acquisition: dict) -> None:
@@ -186,6 +226,11 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
         return
     quality = content.get('QualityMeasures', {})
     acquisition['status'], acquisition['quality'] = 'completed', quality
+    inversion, referencing = (content.get(key) for key in ('DipoleInversion', 'Referencing'))
+    if isinstance(inversion, dict) and isinstance(inversion.get('spectra'), dict):
+        acquisition['spectra'] = inversion['spectra']
+    if isinstance(referencing, dict):
+        acquisition['reference'] = referencing.get('ReferenceRegion')
     stages = [record for record in content.values() if isinstance(record, dict)]
     acquisition['warnings'] += [text for record in stages for text in record.get('Warnings', [])]
     acquisition['implausible'] = implausible(quality)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 
 from nipype.interfaces.base import (
@@ -42,10 +43,8 @@ class DrawPanel(SimpleInterface):
         self.inputs.trait_set(**inputs)
 
     def _run_interface(self, runtime):
-        from qsmprep.reports import reportlets
-
         inputs, panel = self.inputs, PANELS[self.inputs.panel]
-        draw = getattr(reportlets, panel.draw)
+        draw = getattr(import_module(f'qsmprep.reports.{panel.module}'), panel.draw)
         scan = {name: getattr(inputs, name) for name in ('echo_times_s', 'field_strength_t')}
         path = draw(
             out_path=Path(runtime.cwd) / f'{inputs.panel}.png',
@@ -75,6 +74,7 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
 
 class _MeasureQualityOutputSpec(TraitedSpec):
     quality = traits.Dict(desc='name -> value of each quality measure')
+    residual = File(exists=True, desc='field of the map minus the local field [Hz]')
 
 
 class MeasureQuality(SimpleInterface):
@@ -84,6 +84,7 @@ class MeasureQuality(SimpleInterface):
     output_spec = _MeasureQualityOutputSpec
 
     def _run_interface(self, runtime):
+        import numpy as np
         import torch
 
         from qsmprep.qsm.grid import ppm_to_hz
@@ -100,6 +101,13 @@ class MeasureQuality(SimpleInterface):
         mask = images.read(inputs.mask, bool)
         centred = torch.from_numpy((chi_ppm - chi_ppm[mask].mean()) * mask)
         model_ppm = Dipole(grid).forward(centred).numpy()
+        model_hz = ppm_to_hz(model_ppm, inputs.field_strength_t)
+        local_hz = known(inputs.local_field)
+        measured = mask & ~images.read(inputs.estimated, bool)
+        if local_hz is not None and measured.any():
+            left_hz = np.where(measured, model_hz - local_hz, 0)
+            left_hz[measured] -= left_hz[measured].mean()
+            self._results['residual'] = images.write(left_hz, inputs.chi, runtime.cwd, 'residual')
         self._results['quality'] = measure_quality(
             grid,
             inputs.field_strength_t,
@@ -111,8 +119,8 @@ class MeasureQuality(SimpleInterface):
             total_field_hz=known(inputs.total_field),
             field_noise_hz=known(inputs.noise),
             echo_misfit=known(inputs.misfit),
-            local_field_hz=known(inputs.local_field),
-            model_field_hz=ppm_to_hz(model_ppm, inputs.field_strength_t),
+            local_field_hz=local_hz,
+            model_field_hz=model_hz,
             r2star_hz=known(inputs.r2star),
             magnitude=known(inputs.magnitude),
             unwrapped=known(inputs.unwrapped),

@@ -1,9 +1,9 @@
-"""Values of all participants on one line: positions of the dots, outliers, numbers as text."""
+"""Values of all participants on one line: places of the dots, outliers, numbers as text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,10 @@ from qsmprep.reports.measure import Measure
 
 WIDTH, MARGIN = 300.0, 12.0
 """Size of a plot and of its empty ends [user units of the SVG]."""
+FAR = 3.5
+"""Modified z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
+ENOUGH = 5
+"""Values that a site needs to be judged by itself."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Distribution:
         One for each row.
     span
         Values at the ends of the plot.
-    fences
-        Tukey's fences, None with fewer than five values.
+    scores
+        Modified z-score of each value within its site; NaN where it has none.
 
     """
 
@@ -38,20 +42,18 @@ class Distribution:
     values: tuple[float, ...]
     names: tuple[str, ...]
     span: tuple[float, float]
-    fences: tuple[float, float] | None
+    scores: tuple[float, ...]
 
     def side(self, index: int) -> str:
-        """Whether a row lies beyond the fences: ``'high'``, ``'low'`` or nothing."""
-        value = self.values[index]
-        if self.fences is None or math.isnan(value):
-            return ''
-        return 'high' if value > self.fences[1] else 'low' if value < self.fences[0] else ''
+        """Whether a row is an outlier of its site: ``'high'``, ``'low'`` or nothing."""
+        score = self.scores[index]
+        return '' if not abs(score) > FAR else 'high' if score > 0 else 'low'
 
     def position(self, value: float) -> float:
         """Place of a value on the line [user units of the SVG]."""
         low, high = self.span
         part = (value - low) / (high - low)
-        return round(MARGIN + min(max(part, 0.0), 1.0) * (WIDTH - 2 * MARGIN), 2)
+        return round(MARGIN + min(max(part, 0.0), 1.0) * (WIDTH - 2 * MARGIN), 1)
 
     @property
     def median(self) -> float:
@@ -60,17 +62,23 @@ class Distribution:
 
     @property
     def dots(self) -> list[dict]:
-        """Place, height, name and text of each value, spread so that equal ones do not hide."""
+        """Place, height, name and row of each value, spread so that equal ones do not hide."""
         return [
             {
                 'x': self.position(value),
                 'y': 20 + (index * 7) % 12,
                 'name': f'{self.names[index]}: {format_value(value)} {self.measure.unit}'.strip(),
                 'far': self.side(index),
+                'row': index,
             }
             for index, value in enumerate(self.values)
             if math.isfinite(value)
         ]
+
+    @property
+    def path(self) -> str:
+        """All dots that are no outliers as one path: a thousand of them draw at once."""
+        return ''.join(f'M{dot["x"]} {dot["y"]}h0' for dot in self.dots if not dot['far'])
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -78,9 +86,9 @@ class Distribution:
         return format_value(self.span[0]), format_value(self.span[1])
 
     @property
-    def outliers(self) -> list[str]:
-        """Names and values beyond the fences."""
-        return [dot['name'] for dot in self.dots if dot['far']]
+    def outliers(self) -> list[dict]:
+        """Dots that are outliers."""
+        return [dot for dot in self.dots if dot['far']]
 
 
 def distributions(rows: Sequence[Mapping], measures: Sequence[Measure]) -> list[Distribution]:
@@ -90,12 +98,14 @@ def distributions(rows: Sequence[Mapping], measures: Sequence[Measure]) -> list[
     Parameters
     ----------
     rows
-        Values by key of the measures, and ``acquisition``.
+        Values by key of the measures, ``acquisition``, and ``site``, within which outliers are
+        looked for where it has five values or more.
     measures
         Measures to look for.
 
     """
     names = tuple(str(row.get('acquisition') or row.get('participant_id') or '') for row in rows)
+    sites = [str(row.get('site') or '') for row in rows]
     plots = []
     for measure in measures:
         values = tuple(_number(row.get(measure.key)) for row in rows)
@@ -104,7 +114,9 @@ def distributions(rows: Sequence[Mapping], measures: Sequence[Measure]) -> list[
             low, high = min(finite), max(finite)
             pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
             span = (low - pad, high + pad)
-            plots.append(Distribution(measure, values, names, span, tukey_fences(finite)))
+            plots.append(
+                Distribution(measure, values, names, span, modified_z_scores(values, sites))
+            )
     return plots
 
 
@@ -133,24 +145,37 @@ def _number(value: object) -> float:
     return float(value) if number and math.isfinite(value) else math.nan
 
 
-def tukey_fences(values: Iterable[float]) -> tuple[float, float] | None:
+def modified_z_scores(values: Sequence[float], sites: Sequence[str]) -> tuple[float, ...]:
     """
-    Tukey's fences: 1.5 interquartile ranges beyond the quartiles.
+    Distance of each value from the median of its site, over the spread of the site.
+
+    The spread is 1.4826 times the median absolute deviation, or 1.2533 times the mean one where
+    more than half of the values are equal (Iglewicz and Hoaglin 1993). Sites with fewer than five
+    values are judged by all values together; with fewer than five in all there are no scores.
 
     Parameters
     ----------
     values
-        At least five finite ones are needed; else None is returned.
+        Values; those that are not finite have no score.
+    sites
+        Site of each.
 
     Examples
     --------
-    >>> tukey_fences([1, 2, 3, 4, 5])
-    (-1.0, 7.0)
+    >>> scores = modified_z_scores([10, 11, 12, 13, 14, 40], [''] * 6)
+    >>> [round(score, 1) for score in scores]
+    [-1.1, -0.7, -0.2, 0.2, 0.7, 12.4]
 
     """
-    finite = [value for value in values if math.isfinite(value)]
-    if len(finite) < 5:
-        return None
-    low, high = np.percentile(finite, [25, 75])
-    reach = 1.5 * (high - low)
-    return float(low - reach), float(high + reach)
+    data, where = np.asarray(values, dtype=float), np.asarray(sites, dtype=object)
+    finite = np.isfinite(data)
+    scores = np.full(data.shape, math.nan)
+    for site in set(sites):
+        here = finite & (where == site)
+        usual = data[here if np.count_nonzero(here) >= ENOUGH else finite]
+        if usual.size >= ENOUGH:
+            distance = np.abs(usual - np.median(usual))
+            spread = 1.4826 * np.median(distance) or 1.2533 * distance.mean()
+            if spread > 0:
+                scores[here] = (data[here] - np.median(usual)) / spread
+    return tuple(scores.tolist())

@@ -1,6 +1,6 @@
-"""Pages of the report: one file for each participant, and one for the group.
+"""Pages of the report, one file for each participant.
 
-Pages load nothing: pictures are part of the file, there is no script, and a content security
+They load nothing: pictures are part of the file, there is no script, and a content security
 policy forbids both. All that comes from names and records is escaped by the template.
 """
 
@@ -10,18 +10,17 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
-import qsmprep
-from qsmprep.bids.files import write_whole
-from qsmprep.reports.distribution import distributions, format_value
-from qsmprep.reports.measure import Measure
+from qsmprep.reports.distribution import format_value
 from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.panels import PANELS, Panel
-from qsmprep.reports.text import dicts, pairs, plain_text, read_methods
-from qsmprep.reports.verdict import quality_warnings
+from qsmprep.reports.render import write_page
+from qsmprep.reports.spectra import spectra_plot
+from qsmprep.reports.text import dicts, pairs, plain_text, read_methods, read_text
+from qsmprep.reports.verdict import problems
+from qsmprep.reports.viewer import viewer_name
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_END = b'IEND\xaeB`\x82'
@@ -90,90 +89,32 @@ def write_participant_page(output_dir: Path, label: str, session: str | None = N
     name = f'sub-{label}' if session is None else f'sub-{label}_ses-{session}'
     figures = sorted((output_dir / f'sub-{label}' / 'figures').glob(f'{name}_*.png'))
     acquisitions = [
-        _acquisition_view(acquisition, figures)
+        _acquisition_view(acquisition, figures, output_dir)
         for acquisition in dicts(record.get('acquisitions'))
         if session is None or plain_text(acquisition.get('stem')).startswith(f'{name}_')
     ]
     shown = {path for view in acquisitions for path in view.pop('paths')}
-    return _write(
+    logs = output_dir / 'logs'
+    sources = {
+        'Methods text in Markdown': read_text(logs / 'CITATION.md'),
+        'Methods text in LaTeX': read_text(logs / 'CITATION.tex'),
+        'References in BibTeX': read_text(logs / 'CITATION.bib'),
+    }
+    return write_page(
         output_dir / f'{name}.html',
-        kind='participant',
+        'participant.html',
         title=name,
         problem=problem,
         run=_run_facts(record),
         acquisitions=acquisitions,
         others=[_picture(path, path.stem, '') for path in figures if path not in shown],
-        methods=read_methods(output_dir / 'logs' / 'CITATION.md'),
+        methods=read_methods(logs / 'CITATION.md'),
+        sources=[(title, text) for title, text in sources.items() if text],
         errors=[
             {key: plain_text(error.get(key)) for key in ('node', 'message', 'traceback')}
             for error in dicts(record.get('errors'))
         ],
     )
-
-
-def write_group_page(
-    output_dir: Path, rows: Sequence[Mapping], measures: Sequence[Measure] = MEASURES
-) -> Path:
-    """
-    Assemble the page of all participants.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivatives dataset.
-    rows
-        One for each acquisition: ``participant_id``, ``acquisition``, ``status``, and values by
-        key of the measures.
-    measures
-        Measures to show; values beyond Tukey's fences are marked.
-
-    Returns
-    -------
-    pathlib.Path
-        The page, ``group.html``.
-
-    """
-    output_dir = Path(output_dir)
-    plots = distributions(rows, measures)
-    table = []
-    for index, row in enumerate(rows):
-        name = plain_text(row.get('participant_id'))
-        session = re.search('_ses-[^_/]+', plain_text(row.get('acquisition')))
-        page = output_dir / f'{name}.html'
-        if session and not page.is_file():
-            page = output_dir / f'{name}{session[0]}.html'
-        table.append(
-            {
-                'participant': name,
-                'page': quote(page.name) if '/' not in name and page.is_file() else '',
-                'acquisition': plain_text(row.get('acquisition')),
-                'status': plain_text(row.get('status')),
-                'cells': [
-                    {'value': format_value(row.get(plot.measure.key)), 'far': plot.side(index)}
-                    for plot in plots
-                ],
-            }
-        )
-    return _write(
-        output_dir / 'group.html', kind='group', title='All participants', plots=plots, table=table
-    )
-
-
-def _write(path: Path, **context) -> Path:
-    """Fill the template and replace the page at once."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    source = resources.files('qsmprep.data').joinpath('report.html').read_text(encoding='utf-8')
-    page = environment.from_string(source).render(version=qsmprep.__version__, **context)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda stream: stream.write(page.encode('utf-8', errors='replace')))
-    return path
 
 
 def _read_record(path: Path) -> tuple[dict, str]:
@@ -198,12 +139,13 @@ def _run_facts(record: Mapping) -> list[tuple[str, str]]:
         'command': 'Command',
         'settings_file': 'Settings',
         'run_uuid': 'Run',
+        'peak_memory_gb': 'Most memory of one process [GB]',
     }
     facts = [(name, plain_text(record.get(key))) for key, name in labels.items() if key in record]
     return [(name, value or 'not finished') for name, value in facts]
 
 
-def _acquisition_view(acquisition: Mapping, figures: Sequence[Path]) -> dict:
+def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir: Path) -> dict:
     """All that the template shows of one acquisition."""
     stem, status = plain_text(acquisition.get('stem')), plain_text(acquisition.get('status'))
     quality = acquisition.get('quality')
@@ -218,10 +160,15 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path]) -> dict:
     for name in order:
         panel = PANELS.get(name, Panel(name, '', expected=False))
         if name in found:
-            pictures.append(_picture(found[name], panel.title, panel.caption))
+            view = _picture(found[name], panel.title, panel.caption)
+            pictures.append(view | {'key': name, 'halves': panel.halves})
         elif status == 'completed' and (panel.expected or _has_measure(name, quality)):
             missing.append(panel.title)
     warnings, inputs = acquisition.get('warnings'), acquisition.get('inputs')
+    viewer = viewer_name(stem.rpartition('_')[0])
+    there = '/' not in viewer and (output_dir / viewer).is_file()
+    steps = acquisition.get('steps')
+    times = [t for t in steps.values() if _is_number(t)] if isinstance(steps, dict) else []
     return {
         'stem': stem,
         'status': status,
@@ -230,12 +177,45 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path]) -> dict:
         'parameters': pairs(acquisition.get('parameters')),
         'rules': pairs(acquisition.get('rules')),
         'warnings': [plain_text(x) for x in (warnings if isinstance(warnings, list) else [])],
-        'unexpected': quality_warnings(quality),
+        'problems': problems(quality),
+        'viewer': quote(viewer) if there else '',
+        'spectra': spectra_plot(acquisition.get('spectra')),
+        'sentence': _sentence(quality, plain_text(acquisition.get('reference'))),
+        'steps': [(name, f'{t} s') for name, t in pairs(steps)],
+        'total': f'{sum(times):.0f}',
         'pictures': pictures,
         'missing': missing,
         'quality': _quality_rows(quality),
         'paths': list(found.values()),
     }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sentence(quality: Mapping, reference: str) -> str:
+    """What the consensus (Bilgic 2024, 10.1002/mrm.30006) asks a paper to say of each map."""
+    if not reference or not _is_number(quality.get('map_volume_ml')):
+        return ''
+    parts = [f'Susceptibility is given for {quality["map_volume_ml"]:.0f} ml']
+    for key, words in (
+        ('lost_to_phase_quality_percent', 'of the brain mask was excluded for unreliable phase'),
+        ('lost_to_background_percent', 'of the rest with the background field'),
+        ('map_estimated_ml', 'of the map was estimated without a field of its own'),
+    ):
+        value = quality.get(key)
+        if _is_number(value):
+            unit = 'ml' if key.endswith('ml') else '%'
+            parts.append(f'{value:.1f} {unit} {words}')
+    referred = {
+        'brain': 'its mean over the brain',
+        'none': 'no region (no reference was subtracted)',
+    }.get(reference, f'its mean over the region {reference}')
+    return (
+        f'{"; ".join(parts)}. Maps were computed on the grid of the scan and not resampled. '
+        f'Susceptibility is in ppm, relative to {referred}.'
+    )
 
 
 def _has_measure(panel: str, quality: Mapping) -> bool:
@@ -257,6 +237,7 @@ def _quality_rows(quality: Mapping) -> list[dict]:
                     'band': measure.band,
                     'good': number and measure.accepts(value),
                     'description': measure.description,
+                    'source': measure.source,
                 }
             )
     known = {measure.key for measure in MEASURES}
@@ -270,6 +251,7 @@ def _quality_rows(quality: Mapping) -> list[dict]:
                     'band': '',
                     'good': True,
                     'description': '',
+                    'source': '',
                 }
             )
     return rows
@@ -278,6 +260,7 @@ def _quality_rows(quality: Mapping) -> list[dict]:
 def _picture(path: Path, title: str, caption: str) -> dict:
     """A picture as a data URI with its size, or a sentence on why it cannot be shown."""
     view = {'title': title, 'caption': caption, 'name': path.name, 'source': '', 'problem': ''}
+    view |= {'key': '', 'halves': False}
     try:
         content = path.read_bytes()
     except OSError as error:

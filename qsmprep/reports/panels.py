@@ -18,11 +18,15 @@ class Panel:
     caption
         What to look for.
     draw
-        Name of the function in :mod:`qsmprep.reports.reportlets`.
+        Name of the function that draws it.
     inputs
         Image (an output of the graph) -> argument of the function that takes its path.
     expected
         Whether each acquisition has this picture.
+    module
+        Module of :mod:`qsmprep.reports` in which the function lies.
+    halves
+        Whether the picture is one image above another, between which the page changes.
 
     """
 
@@ -31,6 +35,8 @@ class Panel:
     draw: str = ''
     inputs: dict[str, str] = field(default_factory=dict)
     expected: bool = True
+    module: str = 'reportlets'
+    halves: bool = False
 
 
 PANELS = {
@@ -49,6 +55,15 @@ PANELS = {
         'red are wraps that are left; an echo with another overall colour has a wrong offset.',
         'plot_unwrapped',
         {'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
+    ),
+    'unwrapping': Panel(
+        'Unwrapping, before and after',
+        'Every jump of the phase before is gone after, and nothing has come that was not there.',
+        'plot_unwrapping',
+        {'phase': 'phase', 'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
+        expected=False,
+        module='comparisons',
+        halves=True,
     ),
     'totalfield': Panel(
         'Total field and its noise',
@@ -73,6 +88,16 @@ PANELS = {
             'estimated_mask': 'Estimated without a field',
         },
     ),
+    'background': Panel(
+        'Background field removal, before and after',
+        'The broad shading goes, veins and nuclei stay in their places. What is broad and strong '
+        'after is background that is left.',
+        'plot_background',
+        {'total_field': 'total', 'local_field': 'local', 'field_mask': 'mask'},
+        expected=False,
+        module='comparisons',
+        halves=True,
+    ),
     'localfield': Panel(
         'Local field',
         'Veins and deep grey nuclei stand out with dark and bright lobes along B0. Broad shading '
@@ -88,6 +113,26 @@ PANELS = {
         'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
         'plot_chi',
         {'chi': 'chi', 'chi_mask': 'mask'},
+    ),
+    'residual': Panel(
+        'What the map does not explain',
+        'The field of the map minus the local field, in the window of the field: noise, a rim, '
+        'and faint shading are usual. Nuclei, veins or lobes in it mean that the map is too flat '
+        'or that B0 is elsewhere.',
+        'plot_residual',
+        {'local_field': 'field', 'residual': 'residual', 'field_mask': 'mask'},
+        expected=False,
+        module='comparisons',
+    ),
+    'kspace': Panel(
+        'The map in k-space',
+        'Logarithm of the power over four decades in three planes through the middle. On the cone '
+        '(dashed) the field says nothing of the map. A bright cone means streaks; a dark one, '
+        'blur along it; what is even across it has been filled in by the method.',
+        'plot_kspace',
+        {'chi': 'chi', 'chi_mask': 'mask'},
+        expected=False,
+        module='comparisons',
     ),
     'uncertainty': Panel(
         'Uncertainty of the susceptibility',
@@ -151,7 +196,7 @@ def drawable(images: Collection[str]) -> tuple[str, ...]:
     Examples
     --------
     >>> drawable({'chi', 'chi_mask'})
-    ('chi',)
+    ('chi', 'kspace')
 
     """
     return tuple(name for name, panel in PANELS.items() if panel.inputs.keys() <= set(images))

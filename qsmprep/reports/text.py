@@ -27,14 +27,19 @@ def dicts(items: object) -> list[dict]:
     return [x for x in items if isinstance(x, dict)] if isinstance(items, list) else []
 
 
+def read_text(path: Path) -> str:
+    """Text of a file; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return ''
+
+
 def read_methods(path: Path) -> list[dict]:
     """Headings, list items and paragraphs of the methods text; links are parts of their text."""
-    try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return []
+    text = read_text(path)
     blocks = []
-    for chunk in re.split(r'\n\s*\n', text):
+    for chunk in filter(str.strip, re.split(r'\n\s*\n', text)):
         lines = [line.strip() for line in chunk.strip().splitlines()]
         paragraph: list[str] = []
         for line in lines:

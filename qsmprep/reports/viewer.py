@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import io
 import json
 import math
@@ -19,6 +18,7 @@ import numpy as np
 import qsmprep
 from qsmprep.bids.files import write_whole
 from qsmprep.qsm.grid import bounding_box, hz_to_ppm
+from qsmprep.reports.render import script_hash
 from qsmprep.reports.text import dicts, plain_text
 
 NIIVUE = '0.69.0'
@@ -170,7 +170,7 @@ def write_viewer(output_dir: Path, files: Mapping[str, Path], name: str) -> Path
         ),
         images=json.dumps(images).replace('<', '\\u003c'),
         script=script,
-        script_hash=_hash(script),
+        script_hash=script_hash(script),
     )
     path = output_dir / name
     write_whole(path, lambda stream: stream.write(page.encode('utf-8', errors='replace')))
@@ -236,11 +236,6 @@ def _packed(stored: np.ndarray, affine: np.ndarray, step: float) -> str:
     with gzip.GzipFile('', 'wb', compresslevel=9, fileobj=packed, mtime=0) as stream:
         stream.write(image.to_bytes())
     return base64.b64encode(packed.getvalue()).decode('ascii')
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode('utf-8')).digest()
-    return 'sha256-' + base64.b64encode(digest).decode('ascii')
 
 
 def _render(images: str, script: str, **context: object) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qsmprep.reports.cohort import write_group_page
 from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.pages import (
     PANELS,
-    write_group_page,
     write_participant_page,
     write_participant_pages,
 )
@@ -98,7 +98,8 @@ def test_page_shows_everything_that_there_is(tmp_path):
         'Echo times [ms] 2.3, 4.6',
         'Field strength from ImagingFrequency',
         'Something is odd.',
-        'Spread of susceptibility: 333 ppb, expected 10 to 120 ppb.',
+        'Spread of susceptibility: 333 ppb, expected 10 to 120 ppb. Susceptibility of other size',
+        'What to do: Factors of 6.28',
         '1400 ml 800 to 2000 as expected',
         '333 ppb 10 to 120 \u25b2 outside',
         'Phase was unwrapped with ROMEO ( https://doi.org/10.1002/mrm.28563 ).',
@@ -150,10 +151,10 @@ def test_pictures_go_to_their_acquisition(tmp_path):
     put_figures(figures, 'sub-01_run-11', ['chi'])
     put_figures(figures, 'sub-01_run-3', ['chi'])
     text = Parsed(write_participant_page(tmp_path, '01')).text
-    one, rest = text.split('sub-01_run-11_MEGRE completed', 2)[-2:]
+    one, rest, end = text.split('sub-01_run-11_MEGRE completed', 2)
     assert f'This panel is missing: {PANELS["chi"].title}' in one
     assert f'This panel is missing: {PANELS["chi"].title}' not in rest
-    assert 'Other pictures These belong to no acquisition' in rest
+    assert 'Other pictures These belong to no acquisition' in end
 
 
 def test_page_is_written_when_nothing_worked(tmp_path):
@@ -233,10 +234,11 @@ def hostile_output(tmp_path):
     return label, attack
 
 
-def assert_harmless(browser, pictures):
+def assert_harmless(browser, pictures, scripts=0):
     assert browser.evaluate('typeof window.hacked') == 'undefined'
-    tags = 'script, iframe, object, embed, link:not([href="data:,"]), form, base'
+    tags = 'iframe, object, embed, link:not([href="data:,"]), form, base'
     assert browser.evaluate(f'document.querySelectorAll(`{tags}`).length') == 0
+    assert browser.evaluate('document.scripts.length') == scripts
     widths = browser.evaluate('[...document.images].map(i => i.complete ? i.naturalWidth : 0)')
     assert len(widths) == pictures
     assert all(width > 0 for width in widths)
@@ -292,6 +294,7 @@ def group_rows():
             'acquisition': f'sub-{i:02d}_MEGRE',
             'status': 'completed',
             'chi_sd_ppb': 30.0 + i,
+            'site': 'London' if i % 2 else 'Oslo',
             'brain_volume_ml': 1400.0,
         }
         for i in range(8)
@@ -308,11 +311,16 @@ def test_group_page_marks_outliers_and_links_participants(tmp_path):
     parsed = Parsed(page)
     assert '8 acquisitions, of which 7 completed.' in parsed.text
     assert 'Spread of susceptibility : sub-03_MEGRE: 200 ppb' in parsed.text
-    assert '\u25b2 200' in parsed.text
-    assert 'sub-05 sub-05_MEGRE failed n/a' in parsed.text
-    assert [a['href'] for a in parsed.having('a') if '#' not in a['href']] == ['sub-03.html']
-    assert len(parsed.having('circle')) == 6 + 7
-    assert len(parsed.having('rect')) == 1
+    assert '\u25b2 Spread of susceptibility 200' in parsed.text
+    assert 'sub-05 sub-05_MEGRE London failed' in parsed.text
+    # the row and the diamond
+    assert [a['href'] for a in parsed.having('a') if '#' not in a['href']] == ['sub-03.html'] * 2
+    dots, far = (
+        [path['d'] for path in parsed.having('path') if path.get('class') == name]
+        for name in ('dots', 'far')
+    )
+    assert [path.count('h0') for path in dots] == [7, 6]
+    assert len(far) == 1
 
 
 def test_group_page_without_measures(tmp_path):
@@ -324,8 +332,8 @@ def test_hostile_rows_do_nothing(tmp_path, browser):
     rows = [row | {'participant_id': attack, 'acquisition': attack} for row in group_rows()]
     rows[1] |= {'status': attack, 'chi_sd_ppb': attack}
     browser.open(write_group_page(tmp_path, rows))
-    assert_harmless(browser, pictures=0)
-    assert browser.evaluate('document.querySelectorAll("svg circle, svg rect").length') > 5
+    assert_harmless(browser, pictures=0, scripts=2)
+    assert browser.evaluate('document.querySelectorAll("svg path.far").length') == 1
 
 
 def test_many_sessions_get_a_page_each(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qsmprep.qsm.grid import Grid
-from qsmprep.reports.distribution import tukey_fences
+from qsmprep.reports.distribution import modified_z_scores
 from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.quality import (
     cone_power_ratio,
@@ -139,7 +139,14 @@ def test_measures_have_names_and_meanings_of_their_own():
         assert measure.band
 
 
-def test_tukey_fences_find_the_outlier_and_need_five_values():
-    low, high = tukey_fences([10, 11, 12, 13, 14, 40])
-    assert low < 10 < 14 < high < 40
-    assert tukey_fences([1, 2, 3, 4, math.nan]) is None
+def test_outliers_are_those_of_their_site():
+    values = [10, 11, 12, 13, 14, 50, 51, 52, 53, 54, 14.5, math.nan]
+    sites = ['a'] * 5 + ['b'] * 5 + ['b', 'a']
+    scores = modified_z_scores(values, sites)
+    assert max(map(abs, scores[:10])) < 3.5 < -scores[10]
+    assert math.isnan(scores[11])
+    # with all others the value is one of many
+    assert abs(modified_z_scores(values, [''] * 12)[10]) < 0.1
+    assert all(map(math.isnan, modified_z_scores([1, 2, 3, 40], [''] * 4)))
+    # half of the values are equal
+    assert modified_z_scores([1, 1, 1, 1, 1, 1, 1, 9], [''] * 8)[-1] > 3.5

@@ -1,0 +1,1 @@
+"""The viewer: its template and script, and niivue with its licence."""
