@@ -26,7 +26,9 @@ from scipy import ndimage
 
 from qsmprep.cli.run import main as run
 from qsmprep.cli.simulate import main as simulate
+from qsmprep.qsm.grid import Grid
 from qsmprep.reports.measures import MEASURES
+from qsmprep.reports.quality import measure_quality
 from qsmprep.reports.verdict import quality_warnings
 from qsmprep.training.heads import find_heads
 from qsmprep.workflows import base
@@ -329,13 +331,12 @@ class Case:
     fault: Fault = field(default_factory=Fault)
 
     def run(self, folder: Path) -> list[str]:
-        """Warnings and errors of the record; what an earlier call has made is kept."""
+        """Warnings and errors; maps of an earlier call are kept, the measures taken anew."""
         folder.mkdir(parents=True, exist_ok=True)
-        told = folder / 'told.json'
-        if not told.exists():
+        if not (folder / 'done').exists():
             self._process(folder)
-            told.write_text(json.dumps(tell(next((folder / 'out' / 'logs').glob('sub-*.json')))))
-        return json.loads(told.read_text())
+            (folder / 'done').touch()
+        return tell(folder)
 
     def _process(self, folder: Path) -> None:
         copied = Folder(folder / 'raw', folder / 'masks')
@@ -369,14 +370,53 @@ def give_mask(folder: Folder, mask: Path) -> None:
     (folder.masks / 'dataset_description.json').write_text(json.dumps(description))
 
 
-def tell(record: Path) -> list[str]:
-    """All sentences of a record that warn."""
-    content = json.loads(record.read_text())
+def tell(folder: Path) -> list[str]:
+    """All that the report of a scan warns of."""
+    content = json.loads(next((folder / 'out' / 'logs').glob('sub-*.json')).read_text())
     told = [error['message'] for error in content['errors']]
     for acquisition in content['acquisitions']:
         told += [acquisition['error']] if acquisition['error'] else []
-        told += acquisition['warnings'] + quality_warnings(acquisition['quality'])
+        told += acquisition['warnings']
+        told += [
+            f'Corrected: {rule}'
+            for rule in ('Alternating slices', 'Steps between slices', 'Bipolar readout')
+            if rule in acquisition['rules']
+        ]
+        if acquisition['status'] == 'completed':
+            told += quality_warnings(acquisition['quality'] | measure_again(folder))
     return told
+
+
+def measure_again(folder: Path) -> dict[str, float]:
+    """Measures of the images that a run has written, except the misfit of the echoes."""
+
+    def output(name: str) -> np.ndarray | None:
+        found = sorted((folder / 'out').glob(f'sub-*/**/*{name}.nii.gz'))
+        return read(found[0]) if found else None
+
+    def echoes(where: str, name: str) -> np.ndarray | None:
+        found = sorted((folder / where).glob(f'sub-*/**/*{name}*.nii.gz'))
+        return np.stack([read(path) for path in found], axis=-1) if found else None
+
+    chi = next((folder / 'out').glob('sub-*/anat/*_Chimap.nii.gz'))
+    sidecar = json.loads(chi.with_name(chi.name.replace('.nii.gz', '.json')).read_text())
+    masks = {x: output(f'_desc-{x}_mask') > 0 for x in ('chi', 'estimated', 'brain', 'quality')}
+    return measure_quality(
+        Grid.from_affine(nb.load(chi).shape, nb.load(chi).affine),
+        sidecar['MagneticFieldStrength'],
+        read(chi),
+        masks['chi'],
+        estimated=masks['estimated'],
+        brain_mask=masks['brain'],
+        reliable_mask=masks['quality'],
+        total_field_hz=output('_desc-total_fieldmap'),
+        field_noise_hz=output('_desc-noise_fieldmap'),
+        local_field_hz=output('_desc-local_fieldmap'),
+        r2star_hz=output('_R2starmap'),
+        magnitude=echoes('raw', '_part-mag_'),
+        unwrapped=echoes('out', '_part-phase_desc-unwrapped_'),
+        spectrum_misfit=sidecar['DipoleInversion'].get('misfit'),
+    )
 
 
 def short(sentence: str) -> str:

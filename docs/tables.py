@@ -43,6 +43,15 @@ def measures() -> str:
     return '\n'.join(rows)
 
 
+def sources() -> str:
+    """Table of the quality measures with the sources of their definitions and bounds."""
+    rows = ['| measure | what it is | expected | definition and bounds |', '|---|---|---|---|']
+    for m in MEASURES:
+        text = f'| {m.label} | {m.description} | {m.band} {m.unit} | {m.source} |'
+        rows.append(text.replace('R2*', r'R2\*').replace('  |', ' |'))
+    return '\n'.join(rows)
+
+
 def choice() -> str:
     """Table of the inversions: error and cost, simulated and in vivo."""
     spec = importlib.util.spec_from_file_location('figures', DOCS / 'figures.py')
@@ -62,7 +71,7 @@ def choice() -> str:
     return '\n'.join(rows)
 
 
-TABLES = {'measures': measures, 'choice': choice}
+TABLES = {'measures': measures, 'sources': sources, 'choice': choice}
 
 
 def renew(text: str) -> str:

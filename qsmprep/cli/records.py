@@ -226,6 +226,9 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
         return
     quality = content.get('QualityMeasures', {})
     acquisition['status'], acquisition['quality'] = 'completed', quality
+    phase = content.get('PhaseProcessing')
+    if isinstance(phase, dict):
+        acquisition['rules'] |= _corrections(phase)
     inversion, referencing = (content.get(key) for key in ('DipoleInversion', 'Referencing'))
     if isinstance(inversion, dict) and isinstance(inversion.get('spectra'), dict):
         acquisition['spectra'] = inversion['spectra']
@@ -234,6 +237,21 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     stages = [record for record in content.values() if isinstance(record, dict)]
     acquisition['warnings'] += [text for record in stages for text in record.get('Warnings', [])]
     acquisition['implausible'] = implausible(quality)
+
+
+def _corrections(phase: dict) -> dict[str, str]:
+    """What the readout did to the phase and was undone, for the report's table of rules."""
+    told = {}
+    slices, bipolar = phase.get('AlternatingSlices'), phase.get('BipolarReadout')
+    if isinstance(slices, str) and slices != 'none':
+        told['Alternating slices'] = f'found: {slices}.'
+    if isinstance(phase.get('SliceSteps'), dict):
+        step = phase['SliceSteps'].get('StepInRad')
+        told['Steps between slices'] = f'found: {step} rad, corrected where echoes do not share it.'
+    if isinstance(bipolar, dict):
+        span = bipolar.get('AcrossObjectInRad')
+        told['Bipolar readout'] = f'found: a ramp of {span} rad across the object, corrected.'
+    return told
 
 
 def read_crash(path: Path) -> dict:

@@ -267,7 +267,7 @@ MEASURES = (
         'Norm of the difference between the local field and the field of the susceptibility map, '
         'over the norm of the local field, their means over the map taken off.',
         None,
-        0.9,
+        0.95,
         'The map explains little of the field: look at the mask and for background field.',
         bound=1.5,
         why='A map that does not explain its field is not that of the scan.',
