@@ -228,7 +228,7 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     acquisition['status'], acquisition['quality'] = 'completed', quality
     phase = content.get('PhaseProcessing')
     if isinstance(phase, dict):
-        acquisition['rules'] |= _corrections(phase)
+        acquisition['rules'] = acquisition.get('rules', {}) | _corrections(phase)
     inversion, referencing = (content.get(key) for key in ('DipoleInversion', 'Referencing'))
     if isinstance(inversion, dict) and isinstance(inversion.get('spectra'), dict):
         acquisition['spectra'] = inversion['spectra']
@@ -247,7 +247,7 @@ def _corrections(phase: dict) -> dict[str, str]:
         told['Alternating slices'] = f'found: {slices}.'
     if isinstance(phase.get('SliceSteps'), dict):
         step = phase['SliceSteps'].get('StepInRad')
-        told['Steps between slices'] = f'found: {step} rad, corrected where echoes do not share it.'
+        told['Steps between slices'] = f'found: {step} rad; see PhaseProcessing in the sidecars.'
     if isinstance(bipolar, dict):
         span = bipolar.get('AcrossObjectInRad')
         told['Bipolar readout'] = f'found: a ramp of {span} rad across the object, corrected.'
