@@ -23,6 +23,8 @@ LEAST_NOISE = 0.1
 RELAXATION = 1.8
 DEPTHS_MM = (1.2, 2.2, 3.2, 4.5, 6.0, 8.0, 11.0, 15.0)
 OUTLIER = 2.5
+OF_FIELD = 0.1
+LEAST_WEIGHT = 0.1
 NORMAL_MEDIAN = 0.6745
 
 
@@ -126,6 +128,8 @@ def tv(
         )
         problem = _coloured_problem(problem, likelihood, calibration.error_share, strength)
     weight = data_weight(mask, magnitude, noise, roughness)
+    # expectation-maximisation would not reach what weighs less
+    weight = torch.where(weight > 0, weight.clamp(min=LEAST_WEIGHT), 0.0)
     splitting = _Splitting(calibration.dipole, field, mask, weight.square(), problem)
     first, total = [0], iterations + iterations // 2
 
@@ -138,22 +142,27 @@ def tv(
     if strength == 1:
         # a map that is smoother than calibrated leaves what is no sign of an error
         residual = (field - calibration.dipole.forward(chi)) * (weight > 0)
-        splitting.power *= _reliability(residual, weight > 0, known or roughness, grid)
+        splitting.power *= _reliability(residual, field, weight > 0, known or roughness, grid)
         chi = splitting.run(iterations // 2, tolerance, tell)
     return Estimate(chi, {'regularisation': regularisation, **calibration.record()})
 
 
-def _reliability(residual: Tensor, measured: Tensor, noise: float, grid: Grid) -> Tensor:
+def _reliability(
+    residual: Tensor, field: Tensor, measured: Tensor, noise: float, grid: Grid
+) -> Tensor:
     """Precision of voxels, 0 to 1, from the residual of a first map.
 
     The residual grows towards the rim of the mask, and has heavier tails than a Gaussian: at strong
     sources the model errs most. A voxel counts by the inverse of its variance: that at its
-    depth and, beyond 2.5 standard deviations, its own. What lies within the noise counts in full.
+    depth and, beyond 2.5 standard deviations, its own. What lies within the noise, or within a
+    tenth of the field, counts in full: a strong source is no outlier.
 
     Parameters
     ----------
     residual
         Measured minus predicted field (X, Y, Z) [ppm].
+    field
+        Measured field [ppm].
     measured
         Voxels with a field.
     noise
@@ -170,7 +179,8 @@ def _reliability(residual: Tensor, measured: Tensor, noise: float, grid: Grid) -
     for shell in shells.unique():
         here = shells == shell
         variance[here] = (values[here].median() / (NORMAL_MEDIAN * noise)).square().clamp(min=1)
-    variance *= (values / (OUTLIER * noise * variance.sqrt())).square().clamp(min=1)
+    expected = torch.hypot(noise * variance.sqrt(), OF_FIELD * field[measured])
+    variance *= (values / (OUTLIER * expected)).square().clamp(min=1)
     precision = torch.zeros_like(residual)
     precision[measured] = 1 / variance
     return precision

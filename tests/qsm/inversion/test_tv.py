@@ -134,7 +134,7 @@ def test_error_share_follows_the_model_error(make_scan):
 
 
 def test_full_model_error_converges(make_scan, monkeypatch):
-    def evenly(residual, measured, noise, grid):
+    def evenly(residual, field, measured, noise, grid):
         return measured.to(residual)
 
     # with weights from the first map there is a second problem to converge to
