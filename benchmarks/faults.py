@@ -6,7 +6,7 @@ Faults injected into the real program: what it says, how it ends, and what the n
 Each row of the table is one fault: the exit code, the seconds until the program had ended, what was
 left half-written, whether it said anything, and whether the same command, given again without the
 fault, ended with the outputs of a run that was never disturbed, bit for bit. A simulated head of
-6 mm is processed with its true brain mask. Faults that need a file system of their own are left out
+8 mm is processed with its true brain mask. Faults that need a file system of their own are left out
 where it cannot be mounted (they need root).
 """
 
@@ -37,7 +37,9 @@ class Case:
 
     folder: Path
     data: Path
-    flags: tuple[str, ...] = ('--sloppy', '--nprocs', '2', '--omp-nthreads', '1')
+    flags: tuple[str, ...] = (
+        '--sloppy', '--nprocs', '2', '--omp-nthreads', '1', '--ignore', 'relaxometry',
+    )  # fmt:skip
     out: Path | None = None
     work: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
@@ -144,21 +146,43 @@ def after_signal(number: int, seconds: float):
     return inject
 
 
-def kill_below(node: str, wanted: str):
-    """SIGKILL a process below the main one, when a node has begun."""
+def kill_below(node: str, wanted: str, first: bool = False):
+    """SIGKILL the newest (or first) of some processes below the main one, when a node has begun."""
 
     def inject(case: Case) -> int | str:
         process = case.start()
 
         def strike() -> bool:
             everybody = descendants(process.pid) if reached(case, node)() else {}
-            for victim in [pid for pid, name in everybody.items() if wanted in name][-1:]:
+            victims = sorted(pid for pid, name in everybody.items() if wanted in name)
+            for victim in victims[:1] if first else victims[-1:]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
                     return True
             return False
 
         until(strike)
+        return wait(process)
+
+    return inject
+
+
+def hang(node: str, wanted: str):
+    """Stop the newest worker or command for ever, when a node has begun."""
+
+    def inject(case: Case) -> int | str:
+        usual, case.flags = case.flags, (*case.flags, '--hang-after', '0.2')
+        process = case.start()
+
+        def strike() -> bool:
+            everybody = descendants(process.pid) if reached(case, node)() else {}
+            for victim in sorted(pid for pid, name in everybody.items() if wanted in name)[-1:]:
+                os.kill(victim, signal.SIGSTOP)
+                return True
+            return False
+
+        until(strike)
+        case.flags = usual
         return wait(process)
 
     return inject
@@ -203,7 +227,8 @@ def own_mounts(change: str):
     """Run in a mount namespace of its own, after a change that nobody else sees."""
 
     def inject(case: Case) -> int | str:
-        inner = shlex.quote(f'{change} && exec "$@"')
+        case.out.mkdir()
+        inner = shlex.quote(f'{change.format(out=case.out)} && exec "$@"')
         private = 'unshare --mount --propagation private'
         return wait(case.start(f'exec {private} bash -c {inner} bash "$@"'))
 
@@ -300,6 +325,9 @@ def faults() -> dict[str, Callable[[Case], int | str]]:
     for node in nodes:
         found[f'worker killed in {node}'] = kill_below(node, 'forkserver')
         found[f'main process killed in {node}'] = kill_main(node)
+        found[f'worker stopped for ever in {node}'] = hang(node, 'forkserver')
+        found[f'forkserver killed in {node}'] = kill_below(node, 'forkserver', first=True)
+    found['niimath stopped for ever'] = hang('romeo', 'niimath')
     found['niimath killed'] = kill_below('romeo', 'niimath')
     for seconds in (0.5, 1, 2, 4, 8, 12, 16, 20, 30, 40):
         found[f'SIGTERM after {seconds} s'] = after_signal(signal.SIGTERM, seconds)
@@ -332,6 +360,11 @@ def faults() -> dict[str, Callable[[Case], int | str]]:
     found['two runs, one work folder'] = twice(one_work_folder=True)
     found['two runs, one output folder'] = twice(one_work_folder=False)
     if os.geteuid() == 0:
+        read_only = 'mount --bind {out} {out} && mount -o remount,bind,ro {out}'
+        found['read-only output folder'] = own_mounts(read_only)
+        found['clock a year ahead of the start'] = shell(
+            'exec unshare --time --monotonic 31536000 --boottime 31536000 "$@";'
+        )
         found['read-only /dev/shm'] = own_mounts('mount -t tmpfs -o ro none /dev/shm')
         for size in (1, 3, 6):
             found[f'work disk of {size} MB'] = full_disk('work', size)
@@ -348,7 +381,7 @@ def main() -> int:
     arguments = parser.parse_args()
     data = arguments.work / 'data'
     if not data.is_dir():
-        simulate = [PYTHON, '-m', 'qsmprep.cli.simulate', data, '--voxel', '6']
+        simulate = [PYTHON, '-m', 'qsmprep.cli.simulate', data, '--voxel', '8']
         subprocess.run([str(part) for part in simulate], check=True)
     reference = Case(arguments.work / 'reference', data)
     if not reference.out.is_dir():

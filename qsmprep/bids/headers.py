@@ -21,6 +21,8 @@ MAX_VOXELS = 2**29
 MAX_DATA_OFFSET = 2**24
 CHUNK_BYTES = 2**24
 VOXEL_SIZE_RANGE_MM = (0.02, 20.0)
+MOST_SKEW_DEGREES = 3.0
+TOLD_SKEW_DEGREES = 0.2
 SCANNER = 1
 STANDARD_SPACE_CODES = (3, 4)
 SAMPLES = 2**16
@@ -198,12 +200,8 @@ def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[in
         kind = header.get_data_dtype().kind
     except (HeaderDataError, ValueError, KeyError) as error:
         raise InputError(f'{path} has an impossible header: {error}; convert it again.') from error
-    if len(shape) > 3 and math.prod(shape[3:]) == 1:
-        raise InputError(
-            f'{path} has {len(shape)} axes ({_product(shape)}), the last of length one; BIDS keeps '
-            'each echo in a 3-D file: drop that axis, for instance with mri_convert or '
-            "nibabel's squeeze_image."
-        )
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
     if len(shape) > axes:
         raise InputError(
             f'{path} has {len(shape)} axes ({_product(shape)}); BIDS keeps each echo in a 3-D file '
@@ -256,6 +254,13 @@ def check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tup
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if np.any(sizes == 0) or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
         raise InputError(f'{path} has a singular affine; repair sform and qform of the header.')
+    skew = _skew_degrees(affine[:3, :3] / sizes)
+    if skew > MOST_SKEW_DEGREES:
+        raise InputError(
+            f'{path} has voxel axes that are {skew:.1f} degrees off right angles by its affine; '
+            'dipole fields are computed on voxels with right angles: repair the header, or '
+            'resample all images to such voxels.'
+        )
     low, high = VOXEL_SIZE_RANGE_MM
     if np.any(sizes < low) or np.any(sizes > high):
         raise InputError(
@@ -263,6 +268,11 @@ def check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tup
             f'{low:g} to {high:g} mm are expected: repair the header (unit: mm).'
         )
     warnings = []
+    if skew > TOLD_SKEW_DEGREES:
+        warnings.append(
+            f'{path.name}: the voxel axes are {skew:.1f} degrees off right angles by the affine; '
+            'they are taken for right angles.'
+        )
     codes = (int(sform_code), int(qform_code))
     if codes == (0, 0):
         warnings.append(
@@ -288,6 +298,20 @@ def check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tup
             f'{_b0_angle(sform, qform):.1f} degrees; the {used} is used.'
         )
     return affine, tuple(warnings)
+
+
+def _skew_degrees(axes: np.ndarray) -> float:
+    """
+    Largest deviation of the angles between three unit vectors (columns) from a right one.
+
+    Examples
+    --------
+    >>> round(_skew_degrees(np.array([[1, 0.6, 0], [0, 0.8, 0], [0, 0, 1]])), 1)
+    36.9
+
+    """
+    cosines = np.abs(axes.T @ axes)[~np.eye(3, dtype=bool)]
+    return float(np.degrees(np.arcsin(min(cosines.max(), 1.0))))
 
 
 def _standard(codes: tuple[int, int]) -> str:

@@ -270,7 +270,8 @@ def _signal(acquisition: Acquisition) -> np.ndarray:
     """Where the first echo has signal."""
     files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
     parts = [np.asanyarray(nb.nifti1.load(file).dataobj).astype(np.float32) for file in files]
-    magnitude = np.sqrt(sum(part**2 for part in parts))
+    power = sum(part**2 for part in parts).reshape(*acquisition.shape, -1)
+    magnitude = np.sqrt(power.sum(axis=-1))
     return magnitude > SIGNAL * np.percentile(magnitude, 99)
 
 

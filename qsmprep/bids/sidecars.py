@@ -264,7 +264,23 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
                 f'{pairs[0].second.path}: the echoes differ in {key} ({listing}); give all of '
                 'them the same in their sidecars.'
             )
+    _check_parts(pairs)
     return shared
+
+
+def _check_parts(pairs: list[EchoPair]) -> None:
+    """Complain if the two parts of an echo tell of different scanners."""
+    for pair in pairs:
+        for key in ('MagneticFieldStrength', 'ImagingFrequency'):
+            first, second = (
+                _number(sidecar, key, file.path)
+                for sidecar, file in zip(pair.sidecars, pair.files, strict=True)
+            )
+            if first and second and abs(first - second) > 0.01 * abs(second):
+                raise InputError(
+                    f'{pair.second.path} has {key} {second:g} but {pair.first.name} has {first:g}; '
+                    'both parts of an echo must agree: correct the sidecars.'
+                )
 
 
 def handed_on(metadata: dict) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import nibabel as nb
@@ -12,15 +13,19 @@ from qsmprep.qsm.grid import Grid
 
 
 def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
-    """Voxels of an image, as floats or, for ``dtype=bool``, as a mask."""
+    """Voxels of an image, as floats or, for ``dtype=bool``, as a mask.
+
+    Axes of length one beyond the third are dropped.
+    """
     stored = nb.load(path).dataobj
+    shape = stored.shape[:3] if math.prod(stored.shape[3:]) == 1 else stored.shape
     if dtype is np.float32 and stored.dtype.itemsize <= 2:
         # nibabel scales in double precision, which 16 bits have no use for
         data = stored.get_unscaled().astype(np.float32)
         data *= np.float32(stored.slope)
         data += np.float32(stored.inter)
-        return data
-    data = np.asanyarray(stored)
+        return data.reshape(shape)
+    data = np.asanyarray(stored).reshape(shape)
     return data > 0 if dtype is bool else data.astype(dtype)
 
 

@@ -15,6 +15,7 @@ from qsmprep.bids.acquisitions import (
     load_filters,
     open_dataset,
 )
+from qsmprep.interfaces import images
 
 
 def find(dataset, subject='01', **keywords):
@@ -519,6 +520,30 @@ def test_coils_need_the_same_two_echoes_at_least(tiny_dataset):
     tiny_dataset.add('sub-01_coil-1', echo_times_s=(0.005, 0.010))
     tiny_dataset.add('sub-01_coil-2', echo_times_s=(0.005, 0.011))
     assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)
+
+
+@pytest.mark.parametrize('axes', [1, 2])
+def test_axes_of_length_one_are_dropped(tiny_dataset, axes):
+    """As some converters write them."""
+    tiny_dataset.add('sub-01')
+    for path in sorted(tiny_dataset.root.rglob('*.nii.gz')):
+        data = np.asarray(nb.load(path).dataobj)
+        tiny_dataset.write_image(path, data.reshape(data.shape + (1,) * axes))
+    scan = the_one(tiny_dataset)
+    assert scan.shape == (12, 10, 8)
+    assert scan.coils == 1
+    assert images.read(scan.phase[0]).shape == (12, 10, 8)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'other'),
+    [('MagneticFieldStrength', 7, '3'), ('ImagingFrequency', 297.2, '123.2')],
+)
+def test_parts_of_different_scanners_are_refused(tiny_dataset, key, value, other):
+    tiny_dataset.add('sub-01', ImagingFrequency=123.2)
+    tiny_dataset.edit_sidecar('echo-2_part-mag_MEGRE', **{key: value})
+    expected = f'echo-2_part-phase_MEGRE.nii.gz has {key} {other} but'
+    assert expected in the_error(tiny_dataset)
 
 
 def test_a_fourth_axis_of_coils_is_told_by_the_name(tiny_dataset):

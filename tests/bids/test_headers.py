@@ -87,6 +87,14 @@ def test_singular_affine(path):
         inspect_image(path)
 
 
+def test_axes_that_are_not_at_right_angles(path):
+    patch(path, SROW_X_BYTE, *np.ravel([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0]]))
+    with pytest.raises(InputError, match=r'voxel axes that are 5\.7 degrees off right'):
+        inspect_image(path)
+    patch(path, SROW_X_BYTE, *np.ravel([[1, 0.01, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0]]))
+    assert any('0.6 degrees off right angles' in text for text in inspect_image(path).warnings)
+
+
 def test_voxels_in_metres(path):
     patch(path, SROW_X_BYTE, *np.ravel(np.diag([0.001, 0.001, 0.002, 1])[:3]))
     with pytest.raises(InputError, match=r'voxels of 0\.001, 0\.001, 0\.002 mm'):
