@@ -45,6 +45,35 @@ def check_path(path: str | Path) -> Path:
     return path
 
 
+POINTERS = {
+    b'/annex/': 'datalad get or git annex get',
+    b'version https://git-lfs': 'git lfs pull',
+}
+"""How files begin that stand for content which lies elsewhere -> what fetches it."""
+
+
+def check_fetched(path: Path) -> None:
+    """
+    Complain of a file that is a pointer to content, as git-annex and Git LFS leave them.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+
+    """
+    try:
+        with path.open('rb') as stream:
+            begin = stream.read(max(map(len, POINTERS)))
+    except OSError:
+        return
+    for words, command in POINTERS.items():
+        if begin.startswith(words):
+            raise InputError(
+                f'{path} stands for content that has not been fetched; fetch it first ({command}).'
+            )
+
+
 def read_json(path: str | Path):
     """
     Read a JSON file in UTF-8, with or without a byte order mark.

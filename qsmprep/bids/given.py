@@ -54,7 +54,7 @@ def find_given(
     own = own_name and Path(output_path(own_name, dict(entities))).name
     unfit: dict[str, str] = {}
     for name, root in datasets.items():
-        best, best_score = None, (-1, -1)
+        best, best_score, equal = None, (-1, -1), []
         for path in _candidates(root, acquisition, ending, datatype):
             labels = dict(part.split('-', 1) for part in path.name.split('_') if '-' in part)
             contrary = [] if path.name == own else _contradictions(labels, entities, ending)
@@ -63,10 +63,12 @@ def find_given(
                 continue
             score = ('ses' in labels, len(labels))
             if score > best_score:
-                best, best_score = path, score
+                best, best_score, equal = path, score, []
+            elif score == best_score:
+                equal.append(path.name)
         if best is not None:
             uri = bids_uri(best.relative_to(root), dataset_link(name))
-            return best, uri, _of_no_session(best, acquisition)
+            return best, uri, [*_of_no_session(best, acquisition), *_of_many(best, equal)]
     if not unfit:
         return None, '', []
     unused, reason = next(iter(unfit.items()))
@@ -88,6 +90,12 @@ def _of_no_session(path: Path, acquisition: Acquisition) -> list[str]:
         f'{path.name} belongs to no session; that it lies in the scanner space of '
         f'ses-{acquisition.session} is taken for granted.'
     ]
+
+
+def _of_many(path: Path, equal: list[str]) -> list[str]:
+    if not equal:
+        return []
+    return [f'{path} is used, though {", ".join(equal)} fits as well; keep one of them.']
 
 
 def check_truth(path: Path, acquisition: Acquisition) -> None:

@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.files import check_path
+from qsmprep.bids.files import check_fetched, check_path
 
 MAX_VOXELS = 2**29
 """Voxels of one echo: 813 cubed, finer than 0.3 mm for a whole head."""
@@ -162,8 +162,10 @@ def read_header(path: Path) -> nb.Nifti1Header:
         kind = nb.Nifti2Header if b'n+2' in raw[4:12] else nb.Nifti1Header
         header = kind(binaryblock=raw[: kind.sizeof_hdr], check=False)
     except (OSError, EOFError, zlib.error, WrapStructError, ValueError) as error:
+        check_fetched(path)
         raise InputError(unreadable.format(error)) from error
     if header['magic'].item()[:3] not in (b'n+1', b'n+2'):
+        check_fetched(path)
         raise InputError(unreadable.format('the header lacks the NIfTI magic number'))
     return header
 

@@ -254,6 +254,14 @@ def test_an_entity_that_the_acquisition_lacks_is_a_contradiction_and_told(head, 
     assert 'name it without that label' in warned
 
 
+def test_of_two_masks_that_fit_the_one_that_is_used_is_told(head):
+    path = head.give_mask(brain_of(head))
+    nb.save(nb.load(path), str(path).removesuffix('.gz'))
+    found, _, warned = find(head)
+    assert found == 'sub-01/anat/sub-01_desc-brain_mask.nii'
+    assert 'is used, though sub-01_desc-brain_mask.nii.gz fits as well' in warned
+
+
 def test_names_of_datasets_with_spaces_are_links(head):
     head.give_mask(brain_of(head))
     assert find(head, name='my masks')[1].startswith('bids:mymasks:sub-01/anat/')

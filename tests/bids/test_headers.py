@@ -87,6 +87,21 @@ def test_singular_affine(path):
         inspect_image(path)
 
 
+@pytest.mark.parametrize(
+    ('begin', 'command'),
+    [
+        ('/annex/objects/MD5E-s81--0a.nii.gz\n', 'datalad get'),
+        ('version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 81\n', 'git lfs pull'),
+    ],
+)
+@pytest.mark.parametrize('name', ['image.nii', 'image.nii.gz'])
+def test_content_that_was_not_fetched(tmp_path, name, begin, command):
+    (tmp_path / name).write_text(begin)
+    expected = rf'{re.escape(name)} stands for content .* not been fetched; .*{command}'
+    with pytest.raises(InputError, match=expected):
+        inspect_image(tmp_path / name)
+
+
 def test_axes_that_are_not_at_right_angles(path):
     patch(path, SROW_X_BYTE, *np.ravel([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0]]))
     with pytest.raises(InputError, match=r'voxel axes that are 5\.7 degrees off right'):
@@ -164,7 +179,7 @@ def test_truncated_without_compression(path, tmp_path):
 
 
 def test_text_is_no_image(tmp_path):
-    (tmp_path / 'x.nii').write_text('version https://git-lfs.github.com/spec/v1\n' * 20)
+    (tmp_path / 'x.nii').write_text('These are words, not voxels.\n' * 20)
     with pytest.raises(InputError, match='cannot be read as NIfTI'):
         inspect_image(tmp_path / 'x.nii')
 
