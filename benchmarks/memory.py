@@ -3,20 +3,23 @@ Memory of each node: what the graph declares from the header, and what the node 
 
     python benchmarks/memory.py WORK [--voxel 4 2.5 1.6] [-- flags of qsmprep]
 
-Simulated heads of several voxel sizes are processed by the default chain, one node at a time. Peak
-resident memory is that of the worker plus that of the largest command that it has started; nodes of
-the main process are left out. Linux only.
+Simulated heads of several voxel sizes are processed by the default chain, one node at a time, in
+one worker, which keeps the libraries that earlier nodes have loaded. Taken is the peak of its
+resident memory plus that of the largest command that it has started; nodes of the main process are
+left out. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
-import resource
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nibabel as nb
@@ -26,23 +29,40 @@ from qsmprep.cli import run, workers
 RECORD = 'QSMPREP_MEMORY_RECORD'
 
 
-def peak_gb() -> float:
-    """Largest resident memory of this process since it was last forgotten [GB]."""
-    status = Path('/proc/self/status').read_text()
-    return int(status.partition('VmHWM:')[2].split()[0]) / 1e6
+def peak_gb(process: int | str = 'self') -> float:
+    """Largest resident memory of a process, zero where it has ended [GB]."""
+    try:
+        status = Path(f'/proc/{process}/status').read_text()
+    except OSError:
+        return 0.0
+    return int(status.partition('VmHWM:')[2].split()[0]) / 1e6 if 'VmHWM:' in status else 0.0
+
+
+def commands() -> list[str]:
+    """Process numbers of the commands that this process runs."""
+    found = []
+    for task in Path('/proc/self/task').iterdir():
+        with contextlib.suppress(OSError):
+            found += (task / 'children').read_text().split()
+    return found
 
 
 def measured(node, updatehash: bool, taskid: int) -> dict:
     """Run a node in a worker, and append what it declared and took to a file."""
-    import os
-
     Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
-    commands_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peaks, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            peaks.append(max(map(peak_gb, commands()), default=0.0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     result = RUN_AND_SEAL(node, updatehash, taskid)
-    commands = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    took = peak_gb() + (commands / 1e6 if commands > commands_before else 0)
+    ended.set()
+    watcher.join()
     with open(os.environ[RECORD], 'a') as stream:
-        stream.write(json.dumps([node.name, node.mem_gb, took]) + '\n')
+        stream.write(json.dumps([node.name, node.mem_gb, peak_gb() + max(peaks)]) + '\n')
     return result
 
 
@@ -51,8 +71,6 @@ RUN_AND_SEAL = workers._run_and_seal
 
 def main() -> None:
     """Run the benchmark."""
-    import os
-
     parser = argparse.ArgumentParser(description='Measure the memory of nodes.')
     parser.add_argument('work', type=Path)
     parser.add_argument('--voxel', nargs='+', default=['4', '2.5', '1.6'], metavar='MM')
