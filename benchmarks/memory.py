@@ -4,7 +4,7 @@ Memory of each node: what the graph declares from the header, and what the node 
     python benchmarks/memory.py WORK [--voxel 4 2.5 1.6] [-- flags of qsmprep]
 
 Simulated heads of several voxel sizes are processed by the default chain, one node at a time, in
-one worker, which keeps the libraries that earlier nodes have loaded. Taken is the peak of its
+one worker, in which all libraries are loaded before, as after a few nodes. Taken is the peak of its
 resident memory plus that of the largest command that it has started; nodes of the main process are
 left out. Linux only.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -27,6 +28,7 @@ import nibabel as nb
 from qsmprep.cli import run, workers
 
 RECORD = 'QSMPREP_MEMORY_RECORD'
+LIBRARIES = ('torch', 'numba', 'matplotlib.pyplot', 'scipy.ndimage', 'scipy.optimize')
 
 
 def peak_gb(process: int | str = 'self') -> float:
@@ -49,6 +51,8 @@ def commands() -> list[str]:
 
 def measured(node, updatehash: bool, taskid: int) -> dict:
     """Run a node in a worker, and append what it declared and took to a file."""
+    for module in LIBRARIES:
+        importlib.import_module(module)
     Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
     peaks, ended = [0.0], threading.Event()
 

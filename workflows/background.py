@@ -8,6 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.background import RemoveBackground
 from qsmprep.methods import BACKGROUNDS
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 
 def init_background_wf(
@@ -72,7 +73,7 @@ def init_background_wf(
     remove_background = pe.Node(
         RemoveBackground(method=method, method_parameters=parameters or {}),
         name='remove_background',
-        mem_gb=0.5 + 25 * mem_gb,
+        mem_gb=LIBRARIES_GB + 25 * mem_gb,
     )
     workflow.connect([
         (inputnode, remove_background, [

@@ -7,6 +7,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
 from qsmprep.interfaces.phase import Romeo
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 
 def add_coil_combination(
@@ -37,9 +38,15 @@ def add_coil_combination(
         Inputs of :class:`~qsmprep.interfaces.coils.CombineCoils` that are known.
 
     """
-    coil_difference = pe.Node(CoilDifference(**scan), name='coil_difference', mem_gb=5 * mem_gb)
-    unwrap_coils = pe.Node(Romeo(quality_map=False), name='unwrap_coils', mem_gb=mem_gb)
-    prepare_echoes = pe.Node(CombineCoils(**scan), name='prepare_echoes', mem_gb=8 * mem_gb)
+    coil_difference = pe.Node(
+        CoilDifference(**scan), name='coil_difference', mem_gb=LIBRARIES_GB + 5 * mem_gb
+    )
+    unwrap_coils = pe.Node(
+        Romeo(quality_map=False), name='unwrap_coils', mem_gb=LIBRARIES_GB + mem_gb
+    )
+    prepare_echoes = pe.Node(
+        CombineCoils(**scan), name='prepare_echoes', mem_gb=LIBRARIES_GB + 8 * mem_gb
+    )
     workflow.__desc__ = (
         'Coils were combined, the phase offset of each removed, with MCPC-3D-S [@mcpc3ds]. '
         + workflow.__desc__

@@ -8,6 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.contrasts import SeparateSources, SubtractR2, WeightSusceptibility
 from qsmprep.methods import SEPARATIONS
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 MADE = {
     'swi': ('swi', 'minimum'),
@@ -104,7 +105,7 @@ def init_contrasts_wf(
         weight = pe.Node(
             WeightSusceptibility(echo_times_s=list(echo_times_s)),
             name='weight',
-            mem_gb=0.3 + 12 * mem_gb,
+            mem_gb=LIBRARIES_GB + 12 * mem_gb,
         )
         workflow.connect([
             (inputnode, weight, [
@@ -121,7 +122,7 @@ def init_contrasts_wf(
     subtract_r2 = None
     if r2_given and {'r2prime', 'chisep'} & set(contrasts):
         text += "R2' was taken as the difference of R2* and a given map of R2. "
-        subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=0.2 + 6 * mem_gb)
+        subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=LIBRARIES_GB + 6 * mem_gb)
         workflow.connect([
             (inputnode, subtract_r2, [('r2star', 'r2star'), ('r2', 'r2')]),
             (subtract_r2, outputnode, [
@@ -146,7 +147,7 @@ def init_contrasts_wf(
             ),
             name='separate',
             n_procs=omp_nthreads,
-            mem_gb=0.8 + 50 * mem_gb,
+            mem_gb=LIBRARIES_GB + 50 * mem_gb,
         )
         rate = (subtract_r2, 'r2prime') if subtract_r2 else (inputnode, 'r2star')
         workflow.connect(*rate, separate, 'rate')

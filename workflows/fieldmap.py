@@ -14,6 +14,7 @@ from qsmprep.interfaces.phase import (
     UnwrapEchoes,
 )
 from qsmprep.methods import UNWRAPPINGS
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 
 def init_fieldmap_wf(
@@ -94,14 +95,14 @@ def init_fieldmap_wf(
         ),
         name='outputnode',
     )
-    romeo = pe.Node(Romeo(), name='romeo', mem_gb=3 * mem_gb)
+    romeo = pe.Node(Romeo(), name='romeo', mem_gb=LIBRARIES_GB + 3 * mem_gb)
     if echoes > 1:
         romeo.inputs.echo_times_s = list(echo_times_s)
     exact = given or '2 pi' in UNWRAPPINGS[unwrapping].gives
     combine_echoes = pe.Node(
         CombineEchoes(echo_times_s=list(echo_times_s), align=exact),
         name='combine_echoes',
-        mem_gb=4 * mem_gb,
+        mem_gb=LIBRARIES_GB + 4 * mem_gb,
     )
     workflow.connect([
         (inputnode, romeo, [('magnitude', 'magnitude')]),
@@ -118,14 +119,16 @@ def init_fieldmap_wf(
 
     corrected = (inputnode, 'phase')
     if remove_offset:
-        phase_difference = pe.Node(PhaseDifference(), name='phase_difference', mem_gb=3 * mem_gb)
+        phase_difference = pe.Node(
+            PhaseDifference(), name='phase_difference', mem_gb=LIBRARIES_GB + 3 * mem_gb
+        )
         unwrap_difference = pe.Node(
-            Romeo(quality_map=False), name='unwrap_difference', mem_gb=mem_gb
+            Romeo(quality_map=False), name='unwrap_difference', mem_gb=LIBRARIES_GB + mem_gb
         )
         phase_offset = pe.Node(
             RemovePhaseOffset(echo_times_s=list(echo_times_s)),
             name='phase_offset',
-            mem_gb=5 * mem_gb,
+            mem_gb=LIBRARIES_GB + 5 * mem_gb,
         )
         workflow.connect([
             (inputnode, phase_difference, [('magnitude', 'magnitude'), ('phase', 'phase')]),
@@ -145,7 +148,7 @@ def init_fieldmap_wf(
     unwrap_echoes = romeo
     if unwrapping != 'romeo':
         unwrap_echoes = pe.Node(
-            UnwrapEchoes(method=unwrapping), name='unwrap_echoes', mem_gb=4 * mem_gb
+            UnwrapEchoes(method=unwrapping), name='unwrap_echoes', mem_gb=LIBRARIES_GB + 4 * mem_gb
         )
         workflow.connect(*corrected, unwrap_echoes, 'phase')
     workflow.connect(unwrap_echoes, 'unwrapped', combine_echoes, 'unwrapped')

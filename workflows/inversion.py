@@ -9,6 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.inversion import InvertDipole, Reference
 from qsmprep.interfaces.mask import MatchMask
 from qsmprep.methods import INVERSIONS
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 
 def init_inversion_wf(
@@ -137,9 +138,11 @@ def init_inversion_wf(
         ),
         name='invert_dipole',
         n_procs=omp_nthreads,
-        mem_gb=0.8 + 50 * mem_gb,
+        mem_gb=LIBRARIES_GB + 50 * mem_gb,
     )
-    reference_chi = pe.Node(Reference(kind=reference), name='reference_chi')
+    reference_chi = pe.Node(
+        Reference(kind=reference), name='reference_chi', mem_gb=LIBRARIES_GB + 4 * mem_gb
+    )
     workflow.connect([
         (inputnode, invert_dipole, [
             ('field', 'field'),

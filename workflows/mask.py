@@ -8,6 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
 from qsmprep.methods import MASKS
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 
 def init_mask_wf(
@@ -91,11 +92,11 @@ def init_mask_wf(
         brain = pe.Node(
             ExtractBrain(method=brain_extraction, use_gpu=use_gpu),
             name='brain',
-            mem_gb=1.5 + 2 * mem_gb,
+            mem_gb=1.1 + 4 * mem_gb,
         )
         workflow.connect(inputnode, 'magnitude', brain, 'magnitude')
 
-    trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=2 * mem_gb)
+    trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=LIBRARIES_GB + 2 * mem_gb)
     if phase_quality:
         workflow.connect(inputnode, 'quality', trust_phase, 'quality')
     workflow.connect([

@@ -13,6 +13,7 @@ from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
+from qsmprep.workflows.memory import LIBRARIES_GB
 from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
 OUTPUTS = {
@@ -206,7 +207,9 @@ def init_qsm_wf(
             workflow, inputnode, parts, coils_together, echoes_gb, coils=coils, **scan
         )
     else:
-        prepare_echoes = pe.Node(PrepareEchoes(**scan), name='prepare_echoes', mem_gb=6 * echoes_gb)
+        prepare_echoes = pe.Node(
+            PrepareEchoes(**scan), name='prepare_echoes', mem_gb=LIBRARIES_GB + 4 * echoes_gb
+        )
         workflow.connect([(inputnode, prepare_echoes, parts)])
 
     mask_wf = init_mask_wf(
@@ -285,7 +288,7 @@ def init_qsm_wf(
         fit_relaxation = pe.Node(
             FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
             name='fit_relaxation',
-            mem_gb=0.5 + 3 * echoes_gb,
+            mem_gb=LIBRARIES_GB + 3 * echoes_gb,
         )
         workflow.__postdesc__ = (
             r'R2\*, T2\* and S0 were fitted to the magnitude and its noise floor by nonlinear '

@@ -7,6 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.regions import PlaceLabels, TabulateRegions
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 TITLES = {
     'chi': ('Chimap', 'ppm'),
@@ -86,7 +87,7 @@ def init_regions_wf(
         niu.IdentityInterface(fields=['labels', 'table', 'label_table', 'parameters']),
         name='outputnode',
     )
-    place_labels = pe.Node(PlaceLabels(), name='place_labels', mem_gb=0.3 + 6 * mem_gb)
+    place_labels = pe.Node(PlaceLabels(), name='place_labels', mem_gb=LIBRARIES_GB + 6 * mem_gb)
     all_maps = pe.Node(niu.Merge(len(maps)), name='all_maps', run_without_submitting=True)
     all_masks = pe.Node(niu.Merge(len(maps)), name='all_masks', run_without_submitting=True)
     all_records = pe.Node(
@@ -95,7 +96,7 @@ def init_regions_wf(
     tabulate = pe.Node(
         TabulateRegions(titles=[TITLES[key] for key in maps]),
         name='tabulate',
-        mem_gb=0.3 + (4 + 2 * len(maps)) * mem_gb,
+        mem_gb=LIBRARIES_GB + (4 + 2 * len(maps)) * mem_gb,
     )
     if names is None:
         workflow.__desc__ = (

@@ -9,6 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.mask import ExtractBrain
 from qsmprep.interfaces.registration import RigidRegistration, TemplateRegistration
 from qsmprep.interfaces.spaces import ResampleToSpace
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 
 def init_registration_wf(
@@ -103,7 +104,7 @@ def init_registration_wf(
             RigidRegistration(num_threads=omp_nthreads),
             name='register_t1w',
             n_procs=omp_nthreads,
-            mem_gb=0.5 + 8 * mem_gb,
+            mem_gb=LIBRARIES_GB + 8 * mem_gb,
         )
         workflow.connect([
             (inputnode, register_t1w, [
@@ -219,7 +220,7 @@ def init_spaces_wf(
                 ResampleToSpace(num_threads=omp_nthreads),
                 name=f'{space}_{key}',
                 n_procs=omp_nthreads,
-                mem_gb=0.5 + 8 * mem_gb,
+                mem_gb=LIBRARIES_GB + 8 * mem_gb,
             )
             if resolution is None:
                 transform = 'to_t1w'

@@ -8,6 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.reports import DrawPanel, MeasureQuality
 from qsmprep.reports.panels import PANELS
+from qsmprep.workflows.memory import LIBRARIES_GB
 
 QUALITY_INPUTS = {
     'chi': 'chi',
@@ -75,7 +76,7 @@ def init_reports_wf(
     quality = pe.Node(
         MeasureQuality(field_strength_t=field_strength_t),
         name='quality',
-        mem_gb=0.5 + 30 * volume_gb,
+        mem_gb=LIBRARIES_GB + 30 * volume_gb,
     )
     for panel in panels:
         draw = pe.Node(
@@ -83,7 +84,7 @@ def init_reports_wf(
                 panel=panel, echo_times_s=list(echo_times_s), field_strength_t=field_strength_t
             ),
             name=f'draw_{panel}',
-            mem_gb=0.3 + 4 * echoes_gb,
+            mem_gb=LIBRARIES_GB + 4 * echoes_gb,
         )
         given = [image for image in PANELS[panel].inputs if image != 'residual']
         workflow.connect([
