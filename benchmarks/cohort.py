@@ -60,9 +60,18 @@ def write_records(out: Path, size: int) -> None:
         (out / 'logs' / f'sub-{label}.json').write_text(json.dumps(content))
 
 
-def measure(name: str, size: int, *arguments: object) -> None:
-    """Run the program and print a row."""
-    command = [sys.executable, '-m', 'qsmprep.cli.run', *map(str, arguments)]
+INDEX = """
+import sys
+from pathlib import Path
+from qsmprep.bids.layout import open_dataset, select_participants
+assert select_participants(open_dataset(Path(sys.argv[1])), ())
+"""
+
+
+def measure(name: str, size: int, *arguments: object, code: tuple[str, ...] = ()) -> None:
+    """Run the program, or code of its own, and print a row."""
+    what = code or ('-m', 'qsmprep.cli.run')
+    command = [sys.executable, *what, *map(str, arguments)]
     begin = time.monotonic()
     process = subprocess.Popen(
         command,
@@ -91,6 +100,7 @@ def main() -> None:
         write_cohort(data, size)
         fixed = (data, out, 'participant', '-w', folder / 'work', '--skip-bids-validation')
         last = ('--participant-label', f'{size:04d}')
+        measure('indexing', size, data, code=('-c', INDEX))
         measure('one participant, --dry-run', size, *fixed, *last, '--dry-run')
         measure('all, --dry-run', size, *fixed, '--dry-run')
         write_records(out, size)
