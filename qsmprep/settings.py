@@ -11,11 +11,17 @@ from pathlib import Path
 
 from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, SEPARATIONS, UNWRAPPINGS
 
+OUTPUT_SPACES = (
+    'T1w',
+    'MNI152NLin2009cAsym',
+    'MNI152NLin2009cAsym:res-1',
+    'MNI152NLin2009cAsym:res-2',
+)
 SR_SOURCES = ('map', 'field')
 CONTRASTS = ('swi', 'r2prime', 'chisep')
 STARTS = ('echoes', 'unwrapped', 'total-field', 'local-field', 'chi')
-IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry')
-FORCIBLE = ('brain-extraction',)
+IGNORABLE = ('phase-offset', 'brain-extraction', 'phase-quality', 'relaxometry', 't1w', 'regions')
+FORCIBLE = ('brain-extraction', 'regions')
 CHOICES = {
     'phase_sign': (1, -1),
     'unwrapping': UNWRAPPINGS,
@@ -26,6 +32,7 @@ CHOICES = {
     'contrasts': CONTRASTS,
     'start_from': STARTS,
     'separation': SEPARATIONS,
+    'output_spaces': OUTPUT_SPACES,
     'ignore': IGNORABLE,
     'force': FORCIBLE,
 }
@@ -82,6 +89,7 @@ class Outputs:
 
     output_dir: Path = Path()
     output_echos: bool = False
+    output_spaces: tuple[str, ...] = ()
     aggregate_session_reports: int = 4
     md_only_boilerplate: bool = False
     viewer: bool = True

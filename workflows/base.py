@@ -13,6 +13,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 import qsmprep
 from qsmprep.bids.acquisitions import Acquisition
+from qsmprep.bids.anatomy import Anatomy
 from qsmprep.bids.derivatives import node_name, resolution_label
 from qsmprep.bids.maps import GivenMap
 from qsmprep.bids.masks import GivenMask
@@ -22,9 +23,11 @@ from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.qsm.grid import Grid
 from qsmprep.reports.panels import drawable
 from qsmprep.settings import Settings
+from qsmprep.workflows.anatomy import AnatomyPlan, init_anatomy_wf, products
 from qsmprep.workflows.contrasts import MADE, init_contrasts_wf
-from qsmprep.workflows.outputs import init_outputs_wf
+from qsmprep.workflows.outputs import init_anatomy_outputs_wf, init_outputs_wf
 from qsmprep.workflows.qsm import OUTPUTS, init_qsm_wf
+from qsmprep.workflows.regions import TITLES
 from qsmprep.workflows.reports import init_reports_wf
 from qsmprep.workflows.start import outputs_from
 from qsmprep.workflows.superres import init_superres_wf
@@ -32,7 +35,7 @@ from qsmprep.workflows.superres import init_superres_wf
 
 @dataclass(frozen=True)
 class Job:
-    """An acquisition and what was given for it: masks, maps, and the truth of simulated data."""
+    """An acquisition and what was given for it: masks, maps, anatomy, truth of simulated data."""
 
     acquisition: Acquisition
     metadata: dict
@@ -41,6 +44,7 @@ class Job:
     r2: GivenMap | None = None
     given: dict[str, GivenMap] = field(default_factory=dict)
     truth: Path | None = None
+    anatomy: Anatomy | None = None
 
 
 IMAGES = (
@@ -224,6 +228,9 @@ def init_acquisition_wf(*, job: Job, settings: Settings, device: str) -> Workflo
         _connect_contrasts(workflow, qsm_wf, contrasts_wf, reports_wf, outputs_wf, made, known)
         if job.r2 is not None:
             _connect_given(workflow, job, 'r2', job.r2, contrasts_wf)
+    plan = _anatomy_plan(job, settings, images, made)
+    if plan.needed:
+        _add_anatomy(workflow, job, settings, plan, qsm_wf, known, device, volume_gb)
     if settings.outputs.output_echos:
         split_echoes = pe.Node(SplitEchoes(), name='split_echoes')
         workflow.connect([
@@ -322,6 +329,68 @@ def _connect_contrasts(
             (f'outputnode.{x}', f'inputnode.{x}') for x in made if x in drawn
         ]),
     ])  # fmt:skip
+
+
+def _add_anatomy(
+    workflow: Workflow,
+    job: Job,
+    settings: Settings,
+    plan: AnatomyPlan,
+    qsm_wf: Workflow,
+    known: Collection[str],
+    device: str,
+    volume_gb: float,
+) -> None:
+    """Registrations, maps in other spaces and tables of regions, and their sinks."""
+    anatomy_wf = init_anatomy_wf(
+        plan=plan,
+        use_gpu=device.startswith('cuda'),
+        omp_nthreads=settings.execution.omp_nthreads,
+        mem_gb=volume_gb,
+    )
+    anatomy_outputs_wf = init_anatomy_outputs_wf(
+        output_dir=settings.outputs.output_dir,
+        entities=job.acquisition.entities,
+        acquisition_metadata=job.metadata,
+        plan=plan,
+    )
+    fields = anatomy_wf.get_node('inputnode').inputs.copyable_trait_names()
+    made = [field for field in fields if field not in OUTPUTS]
+    workflow.connect([
+        (qsm_wf, anatomy_wf, [
+            (f'outputnode.{x}', f'inputnode.{x}') for x in fields if x in known
+        ]),
+        (anatomy_wf, anatomy_outputs_wf, [
+            (f'outputnode.{x}', f'inputnode.{x}') for x in products(plan)
+        ]),
+    ])  # fmt:skip
+    if made:
+        workflow.connect([
+            (workflow.get_node('contrasts_wf'), anatomy_wf, [
+                (f'outputnode.{x}', f'inputnode.{x}') for x in made
+            ]),
+        ])  # fmt:skip
+
+
+def _anatomy_plan(
+    job: Job, settings: Settings, images: tuple[str, ...], made: tuple[str, ...]
+) -> AnatomyPlan:
+    """What is made of anatomy: tables of regions by default where there is a T1w image."""
+    ignored = 'regions' in settings.processing.ignore
+    atlas = job.anatomy is not None or 'regions' in settings.processing.force
+    maps: dict[str, str | None] = {
+        key: 'brain_mask' if key == 'r2star' else 'chi_mask'
+        for key in (*TITLES, 'brain_mask', 'chi_mask')
+        if key in images or key in made
+    }
+    maps |= dict.fromkeys(('brain_mask', 'chi_mask'))
+    return AnatomyPlan(
+        anatomy=job.anatomy,
+        spaces=settings.outputs.output_spaces,
+        atlas=atlas and not ignored,
+        maps=maps,
+        tabulates_given=not ignored,
+    )
 
 
 def _connect_given(workflow: Workflow, job: Job, name: str, given: GivenMap, to: Workflow) -> None:

@@ -9,9 +9,20 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
-from qsmprep.bids.derivatives import figure_entities, file_path, io_spec, output_entities
+from qsmprep.bids.anatomy import TEMPLATE
+from qsmprep.bids.derivatives import (
+    figure_entities,
+    file_path,
+    io_spec,
+    output_entities,
+    output_path,
+)
 from qsmprep.interfaces.metadata import STAGES, DescribeOutput
+from qsmprep.interfaces.regions import ATLAS, dictionary
 from qsmprep.interfaces.sink import WriteOutput
+from qsmprep.workflows.anatomy import T1W, AnatomyPlan, products
+
+TEMPLATE_URL = 'https://templateflow.s3.amazonaws.com/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz'
 
 
 def init_outputs_wf(
@@ -110,3 +121,121 @@ def init_outputs_wf(
         node = sink(f'figure_{panel}', figure_entities(panel, entities), '.png')
         workflow.connect(inputnode, f'figure_{panel}', node, 'in_file')
     return workflow
+
+
+def init_anatomy_outputs_wf(
+    *,
+    output_dir: Path,
+    entities: dict[str, str],
+    acquisition_metadata: dict,
+    plan: AnatomyPlan,
+    name: str = 'anatomy_outputs_wf',
+) -> Workflow:
+    """
+    Build a graph that writes what a graph of :func:`init_anatomy_wf` has made.
+
+    Parameters
+    ----------
+    output_dir, entities, acquisition_metadata
+        See :func:`init_outputs_wf`.
+    plan
+        What was made.
+    name
+        Name of the workflow.
+
+    Inputs
+    ------
+    files
+        Fields of :func:`products`.
+
+    """
+    workflow = Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=products(plan)), name='inputnode')
+    spec = io_spec()['derivatives']
+    to_t1w = {'t1w_registration': 't1w_parameters'} if plan.anatomy else {}
+    to_template = {'template_registration': 'template_parameters'} if plan.estimates else {}
+
+    def sink(
+        key: str,
+        target: dict,
+        extension: str,
+        metadata: dict | None = None,
+        records: Mapping[str, str] | None = None,
+    ) -> None:
+        path = output_dir / file_path(target | {'extension': extension})
+        node = pe.Node(
+            WriteOutput(out_file=str(path)), name=f'sink_{key}', run_without_submitting=True
+        )
+        workflow.connect(inputnode, key, node, 'in_file')
+        if metadata is None:
+            return
+        describe = pe.Node(
+            DescribeOutput(acquisition=acquisition_metadata | metadata),
+            name=f'describe_{key}',
+            run_without_submitting=True,
+        )
+        workflow.connect([
+            (inputnode, describe, [(field, stage) for stage, field in (records or {}).items()]),
+            (describe, node, [('metadata', 'metadata')]),
+        ])  # fmt:skip
+
+    t1w = plan.anatomy.uri if plan.anatomy else ''
+    transforms = [('to_t1w', 'MEGRE', T1W, '.txt'), ('from_t1w', T1W, 'MEGRE', '.txt')]
+    transforms += [
+        ('template_xfm', plan.source, TEMPLATE, '.nii.gz'),
+        ('template_inverse_xfm', TEMPLATE, plan.source, '.nii.gz'),
+    ]
+    for key, start, end, extension in transforms:
+        if key in products(plan):
+            target = _fit_transform(entities, start, end)
+            records = to_template if 'template' in key else to_t1w
+            metadata = {'Description': f'Brings images from {start} to {end}, as ITK applies it'}
+            metadata |= {'T1wImage': t1w} if t1w else {}
+            sink(key, target, extension, metadata, records)
+    for space, resolution in plan.grids.items():
+        label, _, res = space.partition('_res_')
+        for key in plan.maps:
+            target = output_entities(key, entities | {'space': label, 'resolution': res})
+            native = output_path(key, entities)
+            metadata = spec[key]['metadata'] | {
+                'Sources': [f'bids::{native}'],
+                'SpatialReference': t1w if resolution is None else TEMPLATE_URL,
+            }
+            if res:
+                metadata['Resolution'] = f'{resolution} mm, the grid of TemplateFlow'
+            used = to_t1w if resolution is None else to_t1w | to_template
+            sink(f'{space}_{key}', target, '.nii.gz', metadata, used)
+    for segmentation, names in plan.segmentations.items():
+        target = {**_of_anat(entities), 'segmentation': segmentation}
+        records = to_t1w | (to_template if names is None else {})
+        sink(f'{segmentation}_labels', target | {'suffix': 'dseg'}, '.nii.gz',
+             {'Description': 'Regions on the grid of the maps'}, records)  # fmt:skip
+        sink(f'{segmentation}_names', target | {'suffix': 'dseg'}, '.tsv')
+        metadata = dictionary() | {'Segmentation': _credit(plan, segmentation)}
+        records |= {'regions': f'{segmentation}_parameters'}
+        sink(f'{segmentation}_table', target | {'suffix': 'regions'}, '.tsv', metadata, records)
+    for key in products(plan):
+        if key.startswith('figure_'):
+            sink(key, figure_entities(key.removeprefix('figure_'), entities), '.png')
+    return workflow
+
+
+def _of_anat(entities: dict[str, str]) -> dict[str, str]:
+    """Entities of an acquisition that a table or a transform can have."""
+    return output_entities('chi', entities) | {'datatype': 'anat'}
+
+
+def _fit_transform(entities: dict[str, str], start: str, end: str) -> dict[str, str]:
+    return _of_anat(entities) | {'from': start, 'to': end, 'suffix': 'xfm'}
+
+
+def _credit(plan: AnatomyPlan, segmentation: str) -> dict[str, str]:
+    """Where a segmentation comes from."""
+    if segmentation == ATLAS:
+        return {
+            'Name': 'CIT168 atlas of subcortical nuclei, Pauli, Nili and Tyszka 2018',
+            'DOI': '10.1038/sdata.2018.63',
+            'License': 'CC BY 4.0',
+        }
+    (uri,) = (x.uri for x in plan.anatomy.segmentations if x.name == segmentation)
+    return {'Name': segmentation, 'Source': uri}

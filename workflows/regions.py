@@ -12,7 +12,10 @@ from qsmprep.workflows.memory import LIBRARIES_GB
 TITLES = {
     'chi': ('Chimap', 'ppm'),
     'uncertainty': ('desc-uncertainty_Chimap', 'ppm'),
+    'paramagnetic': ('desc-paramagnetic_Chimap', 'ppm'),
+    'diamagnetic': ('desc-diamagnetic_Chimap', 'ppm'),
     'r2star': ('R2starmap', '1/s'),
+    'r2prime': ('R2primemap', '1/s'),
 }
 """Map -> its name and unit in the tables."""
 

@@ -11,6 +11,7 @@ from qsmprep.bids.derivatives import write_json
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import write_whole
 from qsmprep.cli import exit_codes
+from qsmprep.cli.group_regions import gather_regions
 from qsmprep.cli.records import read_record
 from qsmprep.reports.verdict import problems
 
@@ -70,6 +71,7 @@ def run_group(output_dir: Path) -> int:
     dictionary |= {m.key: {'Description': m.description, 'Units': m.unit} for m in MEASURES}
     write_json(output_dir / 'group_qsm.json', dictionary)
     print(table)
+    print(*gather_regions(output_dir), sep='\n')
     print(write_group_page(output_dir, rows, MEASURES))
     unreadable = any(row['status'] == 'unreadable' for row in rows)
     return exit_codes.FAILURE if unreadable else exit_codes.OK

@@ -27,6 +27,7 @@ from qsmprep.settings import (
     CONTRASTS,
     FORCIBLE,
     IGNORABLE,
+    OUTPUT_SPACES,
     SR_SOURCES,
     STARTS,
     Settings,
@@ -249,7 +250,8 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         nargs='+',
         choices=FORCIBLE,
         metavar='STEP',
-        help='brain-extraction: extract the brain also where a mask is given or the field of view '
+        help='regions: tabulate the regions of the atlas also where there is no T1-weighted image; '
+        'brain-extraction: extract the brain also where a mask is given or the field of view '
         'is small',
     )
     group.add_argument(
@@ -267,6 +269,13 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_outputs(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--output-spaces',
+        nargs='+',
+        choices=OUTPUT_SPACES,
+        metavar='SPACE',
+        help=f'write the maps in other spaces too: {", ".join(OUTPUT_SPACES)}',
+    )
     group.add_argument(
         '--output-echos', action='store_true', help='write the unwrapped phase of each echo'
     )

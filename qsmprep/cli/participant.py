@@ -9,6 +9,7 @@ import subprocess
 import time
 import traceback
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,7 @@ from qsmprep.bids.acquisitions import (
     select_participants,
     select_sessions,
 )
+from qsmprep.bids.anatomy import Anatomy, find_anatomy
 from qsmprep.bids.derivatives import (
     bids_uri,
     output_path,
@@ -170,7 +172,7 @@ def _collect_jobs(
                     f'{acquisition.stem}: another acquisition is already written to {name}; tell '
                     'them apart by an acq- or run- label, or choose one with --bids-filter-file.'
                 )
-            job = _make_job(acquisition, settings)
+            job = _make_job(acquisition, settings, dataset)
         except InputError as error:
             sources = acquisition.sources
             rejected.append(RejectedAcquisition(acquisition.stem, str(error), sources))
@@ -325,16 +327,20 @@ def _validate(bids_dir: Path) -> None:
         LOGGER.warning('The BIDS validator finds errors in %s:\n%s', bids_dir, done.stdout.strip())
 
 
-def _make_job(acquisition: Acquisition, settings: Settings):
+def _make_job(acquisition: Acquisition, settings: Settings, dataset: Dataset):
     """Acquisition, what its sidecars say, and what the given derivatives hold for it."""
     from qsmprep.workflows.base import Job
 
     datasets, processing = settings.inputs.derivatives, settings.processing
     brain, reference, truth, warnings = None, None, None, []
+    anatomy, passed_over = _find_anatomy(acquisition, settings, dataset)
     if 'brain-extraction' not in processing.force:
-        path, uri, warnings = find_given(datasets, acquisition, 'desc-brain_mask', 'brain_mask')
+        path, uri, warnings = find_given(
+            _without_anatomy(datasets, anatomy), acquisition, 'desc-brain_mask', 'brain_mask'
+        )
         brain = path and inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML)
-        if datasets and not path and not warnings and processing.reference in ('brain', 'none'):
+        masks = _without_anatomy(datasets, anatomy)
+        if masks and not path and not warnings and processing.reference in ('brain', 'none'):
             warnings = [
                 f'There is no sub-{acquisition.subject}..._desc-brain_mask.nii.gz in anat/ of the '
                 '--derivatives; the brain is extracted.'
@@ -354,7 +360,7 @@ def _make_job(acquisition: Acquisition, settings: Settings):
     if truth is not None:
         check_truth(truth, acquisition)
     r2, notes = _find_r2(acquisition, settings)
-    warnings += notes
+    warnings += [*notes, *passed_over, *(anatomy.warnings if anatomy else ())]
     maps = _find_start(acquisition, settings)
     for given in (brain, reference, r2, *maps.values()):
         warnings += given.warnings if given else ()
@@ -377,6 +383,7 @@ def _make_job(acquisition: Acquisition, settings: Settings):
         r2=r2,
         given=maps,
         truth=truth,
+        anatomy=None if 't1w' in processing.ignore else anatomy,
     )
 
 
@@ -400,6 +407,26 @@ def _find_start(acquisition: Acquisition, settings: Settings) -> dict:
         noise, _ = find_map(datasets, acquisition, 'field_noise')
         maps |= {'field_noise': noise} if noise else {}
     return maps
+
+
+def _find_anatomy(acquisition: Acquisition, settings: Settings, dataset: Dataset):
+    """T1-weighted image of a participant, if there is one, and why others were passed over."""
+    anatomy, passed_over = find_anatomy(dataset, settings.inputs.derivatives, acquisition)
+    asked = 'T1w' in settings.outputs.output_spaces
+    if asked and (anatomy is None or 't1w' in settings.processing.ignore):
+        raise InputError(
+            f'{acquisition.stem}: --output-spaces T1w needs a T1-weighted image '
+            f'(sub-{acquisition.subject}..._T1w.nii.gz in anat/, or ..._desc-preproc_T1w.nii.gz '
+            f'among the --derivatives), but there is none to use; add it, or drop that space. '
+            f'{" ".join(passed_over)}'.strip()
+        )
+    return anatomy, passed_over
+
+
+def _without_anatomy(datasets: Mapping[str, Path], anatomy: Anatomy | None) -> dict[str, Path]:
+    """Datasets without the one whose brain masks are those of T1-weighted images."""
+    mask = anatomy and anatomy.brain_mask
+    return {name: root for name, root in datasets.items() if not mask or root not in mask.parents}
 
 
 def _find_r2(acquisition: Acquisition, settings: Settings):

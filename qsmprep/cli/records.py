@@ -234,8 +234,13 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
         acquisition['spectra'] = inversion['spectra']
     if isinstance(referencing, dict):
         acquisition['reference'] = referencing.get('ReferenceRegion')
-    stages = [record for record in content.values() if isinstance(record, dict)]
-    acquisition['warnings'] += [text for record in stages for text in record.get('Warnings', [])]
+    contents = [content]
+    stem = chi.name.removesuffix('_Chimap.nii.gz')
+    for name in (f'{stem}_from-*_xfm.json', f'{stem}_seg-*_regions.json'):
+        contents += [read_json_object(path) for path in sorted(chi.parent.glob(name))]
+    stages = [x for content in contents for x in content.values() if isinstance(x, dict)]
+    texts = [text for record in stages for text in record.get('Warnings', [])]
+    acquisition['warnings'] += dict.fromkeys(texts)
     acquisition['implausible'] = implausible(quality)
 
 

@@ -22,6 +22,9 @@ STAGES = {
     'reversible': 'ReversibleRelaxation',
     'separation': 'SourceSeparation',
     'quality': 'QualityMeasures',
+    't1w_registration': 'RegistrationToT1w',
+    'template_registration': 'RegistrationToTemplate',
+    'regions': 'Regions',
 }
 """Stage of the graph -> key of its record in a sidecar."""
 
@@ -39,6 +42,9 @@ class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     reversible = traits.Dict(desc="record of R2'")
     separation = traits.Dict(desc='record of the separation of sources')
     quality = traits.Dict(desc='quality measures')
+    t1w_registration = traits.Dict(desc='record of the registration to a T1-weighted image')
+    template_registration = traits.Dict(desc='record of the registration to the template')
+    regions = traits.Dict(desc='record of a table of regions')
 
 
 class _DescribeOutputOutputSpec(TraitedSpec):

@@ -118,7 +118,7 @@ class TabulateRegions(SimpleInterface):
         zero = str(reference.get('ReferenceRegion', ''))
         maps = [
             RegionMap(name, unit, images.read(path), images.read(mask, bool),
-                      zero if unit == 'ppm' and 'uncertainty' not in name else '')
+                      zero if name == 'Chimap' else '')
             for (name, unit), path, mask in zip(
                 inputs.titles, inputs.maps, inputs.masks, strict=True
             )

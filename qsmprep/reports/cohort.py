@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -62,6 +63,7 @@ def write_group_page(
         title='All participants',
         plots=plots,
         table=table,
+        regions=_picture(output_dir / 'group_regions.png'),
         filters=[
             (key, label, sorted({row[key] for row in table} - {''}))
             for key, label in COLUMNS.items()
@@ -69,6 +71,13 @@ def write_group_page(
         columns=COLUMNS,
         values=json.dumps(values).replace('<', '\\u003c'),
     )
+
+
+def _picture(path: Path) -> str:
+    """A picture as a data URI; empty where there is none."""
+    if not path.is_file():
+        return ''
+    return 'data:image/png;base64,' + base64.b64encode(path.read_bytes()).decode('ascii')
 
 
 def _row(row: Mapping, index: int, plots: Sequence[Distribution], pages: set[str]) -> dict:

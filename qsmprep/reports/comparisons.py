@@ -58,7 +58,7 @@ def plot_unwrapping(
             ('After: unwrapped', after, (-limit, limit)),
         )
     ]
-    return _halves(strips, Path(out_path))
+    return draw_halves(strips, Path(out_path))
 
 
 def plot_background(
@@ -85,7 +85,7 @@ def plot_background(
         limit = round_up(percentile(np.abs(centred.data), support, 98))
         rows = two_rows(centred.masked(support), support)
         strips.append(Strip(title, rows, (-limit, limit), 'Hz'))
-    return _halves(strips, Path(out_path))
+    return draw_halves(strips, Path(out_path))
 
 
 def plot_residual(
@@ -179,7 +179,7 @@ def _draw_cone(axes, b0_direction: Sequence[float], across: int, up: int, reach:
         axes.plot([0.25 * x, x], [0.25 * y, y], color='#7fd7ff', lw=0.9, ls=(0, (4, 4)))
 
 
-def _halves(strips: Sequence[Strip], path: Path) -> Path:
+def draw_halves(strips: Sequence[Strip], path: Path) -> Path:
     """Draw two strips as pictures of one size, and put one above the other."""
     from PIL import Image
 

@@ -177,6 +177,37 @@ PANELS = {
         {'paramagnetic': 'paramagnetic', 'diamagnetic': 'diamagnetic', 'chi_mask': 'mask'},
         expected=False,
     ),
+    'registration': Panel(
+        'Registration to the T1-weighted image',
+        'The outline is that of the bright tissue of the T1-weighted image: it must follow the '
+        'same borders in both images, at ventricles and cortex of both sides. An outline that '
+        'cuts across them means that regions and maps in other spaces lie elsewhere.',
+        'plot_registration',
+        {'placed_magnitude': 'magnitude', 't1w': 't1w'},
+        expected=False,
+        module='regions',
+        halves=True,
+    ),
+    'regions': Panel(
+        'Regions of the atlas',
+        'Nuclei of the CIT168 atlas, warped to this head, over the susceptibility. Pallidum, red '
+        'nucleus and substantia nigra are bright in adults: outlines that miss the bright nuclei '
+        'mean that the values below do not belong to them.',
+        'plot_regions',
+        {'chi': 'chi', 'atlas_labels': 'labels'},
+        expected=False,
+        module='regions',
+    ),
+    'regionvalues': Panel(
+        'Susceptibility of the regions',
+        'Median and 5th to 95th percentile of each nucleus. Grey: published means, which depend '
+        'on age, on the inversion and on what has the value zero: compare differences between '
+        'nuclei, and the two sides.',
+        'plot_region_values',
+        {'atlas_table': 'table'},
+        expected=False,
+        module='regions',
+    ),
     'truth': Panel(
         'Truth and result',
         'Simulated data: the difference shows noise only where the result is right; structures '
