@@ -131,7 +131,8 @@ class Brain:
         )
 
     def coarser(self, edge_mm: float) -> Brain:
-        """The same on voxels of that edge, cut to the brain."""
+        """The same on voxels of that edge, or of their own if that is longer, cut to the brain."""
+        edge_mm = max(edge_mm, abs(float(np.linalg.det(self.affine[:3, :3]))) ** (1 / 3))
         box = np.argwhere(self.mask)
         low, high = box.min(axis=0) - 2, box.max(axis=0) + 3
         size = np.linalg.norm(self.affine[:3, :3], axis=0)
