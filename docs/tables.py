@@ -12,6 +12,7 @@ from pathlib import Path
 from qsmprep.methods import KINDS
 from qsmprep.reports.measures import MEASURES
 from qsmprep.settings import Settings
+from qsmprep.workflows.fields import INPUT_FIELDS, OUTPUT_FIELDS, Field
 
 DOCS = Path(__file__).parent
 PROCESSING = Settings().processing
@@ -71,7 +72,20 @@ def choice() -> str:
     return '\n'.join(rows)
 
 
-TABLES = {'measures': measures, 'sources': sources, 'choice': choice}
+def fields(known: dict[str, Field]) -> str:
+    """Table of the fields of a node of the embeddable graph."""
+    rows = ['| field | type | unit | what it is |', '|---|---|---|---|']
+    rows += [f'| `{name}` | {f.kind} | {f.unit} | {f.meaning} |' for name, f in known.items()]
+    return '\n'.join(rows)
+
+
+TABLES = {
+    'measures': measures,
+    'sources': sources,
+    'choice': choice,
+    'input fields': lambda: fields(INPUT_FIELDS),
+    'output fields': lambda: fields(OUTPUT_FIELDS),
+}
 
 
 def renew(text: str) -> str:

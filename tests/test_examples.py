@@ -26,6 +26,16 @@ def test_one_node(tmp_path):
     assert 1.2e6 < volume_mm3 < 1.8e6
 
 
+def test_embedding_in_a_host(tmp_path):
+    share, chi, mask = run('embed_in_a_host.py', tmp_path).splitlines()[-3:]
+    assert 20 < float(share.split()[0]) < 80
+    inside = nb.load(mask).get_fdata() > 0
+    values = nb.load(chi).get_fdata()
+    assert inside.sum() > 10_000
+    assert values[~inside].max() == 0
+    assert 0.001 < values[inside].std() < 1
+
+
 def test_one_inversion(tmp_path):
     errors = {
         line.split()[0]: float(line.split()[2])

@@ -288,8 +288,7 @@ def register_to_template(head: Brain, folder: Path, threads: int = 1) -> tuple:
         sitk.ReadImage(str(folder / f'{name}.nii'), sitk.sitkVectorFloat64)
         for name in ('warp', 'inverse')
     ]
-    smallest = sitk.MinimumMaximumImageFilter()
-    smallest.Execute(sitk.DisplacementFieldJacobianDeterminant(fields[0]))
+    stretch = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(fields[0])).T
     warp, inverse = (sitk.DisplacementFieldTransform(field) for field in fields)
     # the warp acts on points of the head before the affine does
     from_template = _as_field(itk.chain([itk.affine_transform(affine), warp]), head)
@@ -309,7 +308,7 @@ def register_to_template(head: Brain, folder: Path, threads: int = 1) -> tuple:
         'CoreExplainedVariance': round(
             dependence(placed[core], head.data[core]) if core.sum() > 100 else 0.0, 3
         ),
-        'SmallestJacobian': round(smallest.GetMinimum(), 3),
+        'SmallestJacobian': round(float(stretch[head.mask].min()), 3),
     }
     parameters['Warnings'] = _doubts_of_template(parameters)
     return to_template, from_template, parameters
