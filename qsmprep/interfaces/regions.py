@@ -29,7 +29,8 @@ DICTIONARY = {
     'label': 'Labels of the region in the segmentation, joined by + where it has several.',
     'name': 'Name of the region.',
     'hemisphere': 'L (left), R (right) or n/a.',
-    'erosion_mm': 'Distance from the border within which voxels were left out [mm]; 0: none.',
+    'erosion_mm': 'Distance from the border within which voxels were left out [mm], the '
+    'outermost voxels at least; 0: none.',
     'map': 'Map that is described.',
     'unit': 'Unit of the map, which median, mean, sd and percentiles have.',
     'voxels': 'Voxels of the region in which the map holds a value.',

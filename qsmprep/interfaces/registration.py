@@ -1,4 +1,4 @@
-"""Registration by greedy (Yushkevich 2016, 10.1016/j.jalz.2016.07.138), and how far to trust it."""
+"""Registration by greedy (https://github.com/pyushkevich/greedy), and how far to trust it."""
 
 from __future__ import annotations
 

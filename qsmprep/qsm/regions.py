@@ -11,7 +11,7 @@ import numpy as np
 from qsmprep.qsm.grid import depth_mm
 
 EROSION_MM = 1.0
-"""Distance from a region's border beyond which its core begins."""
+"""Distance from a region's border beyond which its core begins; a voxel's edge at least."""
 FEWEST = 5
 """Voxels below which a region is not described."""
 
@@ -131,7 +131,9 @@ def measure_regions(
             continue
         box = tuple(slice(max(int(i.min()) - 1, 0), int(i.max()) + 2) for i in np.nonzero(inside))
         whole = inside[box]
-        core = depth_mm(whole, voxel_size) > EROSION_MM + 0.5 * min(voxel_size)
+        shortest = min(voxel_size)
+        # the border lies half a voxel beyond the outermost voxels, which always go
+        core = depth_mm(whole, voxel_size) > max(EROSION_MM + 0.5 * shortest, shortest)
         for erosion_mm, part in ((0.0, whole), (EROSION_MM, core)):
             for chosen in maps:
                 used = part & chosen.mask[box]
