@@ -147,4 +147,4 @@ def test_the_report_shows_registration_and_regions(results):
     table = (folder / 'out' / 'group_regions.tsv').read_text().splitlines()
     assert table[0].startswith('participant_id\tsession_id\tacquisition\tsegmentation\tlabel')
     assert any(line.startswith('sub-01\tses-2\tsub-01_ses-2\tCIT168\t') for line in table)
-    assert 'group_regions.png' in (folder / 'out' / 'group.html').read_text()
+    assert 'regions-title' in (folder / 'out' / 'group.html').read_text()
