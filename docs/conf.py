@@ -9,11 +9,11 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 DOCS = Path(__file__).parent
-logging.getLogger('nipype.workflow').setLevel(logging.WARNING)
 sys.path.insert(0, str(DOCS))
 import reference  # noqa: E402
 
 reference.write(DOCS / 'api')
+logging.getLogger('nipype.workflow').setLevel(logging.WARNING)
 
 project = 'qsmprep'
 author = 'The qsmprep developers'
