@@ -2,7 +2,7 @@
 #   make demo    installs qsmprep into .venv and runs it on a real scan and on two simulated ones
 #   make test    installs qsmprep into .venv and checks everything
 # Debian's packages that they need are installed on the way, or named.
-PYTHON ?= $(or $(shell command -v python3.11),python3)
+PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 INSTALLED := .venv/.installed
