@@ -63,6 +63,8 @@ class Calibration:
         How far the spectra count, 0 to 1: what sources in the mask leave of the field.
     known_noise
         Standard deviation of the noise [ppm] where it was given, else None.
+    unexplained
+        Variance that sources in the mask leave of the field [ppm^2].
     weight
         Voxel weights, or None where nothing tells voxels apart.
     cells
@@ -77,6 +79,7 @@ class Calibration:
     error_ratio: float = 0.0
     error_share: float = 0.0
     known_noise: float | None = None
+    unexplained: float = 0.0
     weight: Tensor | None = None
     cells: Cells | None = None
 
@@ -86,7 +89,10 @@ class Calibration:
         return self.error_ratio * self.susceptibility + self.remnant
 
     def white(self, least: float = 0.0) -> float:
-        """Variance of the white part [ppm^2]: the known noise and, by the share, what is above it.
+        """Variance of the white part [ppm^2].
+
+        Where the noise is known: it, or twice what sources leave, as far as the share is below
+        one; and what the spectra show above it by the share.
 
         Parameters
         ----------
@@ -96,8 +102,9 @@ class Calibration:
         """
         white = self.noise
         if self.known_noise is not None:
-            known = self.known_noise**2
-            white = known + self.error_share * max(white - known, 0.0)
+            known, share = self.known_noise**2, self.error_share
+            white = known + share * max(white - known, 0.0)
+            white = max(white, (1 - share) * 2 * self.unexplained)
         return max(white, least**2)
 
     def seen_through(self, mask: Tensor) -> Calibration:
@@ -267,6 +274,7 @@ def calibrate(
         ratio,
         error_share,
         known,
+        unexplained,
         cells=periodogram.cells(free),
     )
     if relative is None:

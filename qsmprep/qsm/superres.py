@@ -267,7 +267,7 @@ def coarse_field(
     dipole = Dipole(grid, device=field.device)
     calibration = calibrate(field, mask, dipole, noise=noise)
     weight = calibration.weight
-    linear = Likelihood(field, calibration).posterior_mean(mask, iterations=5)
+    linear = Likelihood(field, calibration.seen_through(mask)).posterior_mean(mask, iterations=5)
     completed = torch.where(mask, field, dipole.forward(linear))
     fine_dipole = Dipole(fine, device=field.device)
     if weight is not None:

@@ -191,6 +191,7 @@ class Mixture:
 
         """
         least = field_roughness(field, mask) / 2 if calibration.known_noise is None else 0.0
+        calibration = calibration.seen_through(mask)
         likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
         share, parts = calibration.error_share, []
         if share < 1:

@@ -74,7 +74,7 @@ def tikhonov(
     if regularisation is None:
         # in closed form the edge of the mask acts as noise, and the spectra know of none
         least = 0.0 if calibration.known_noise is not None else 2 * field_roughness(field, mask)
-        likelihood = Likelihood(field, calibration, least_noise=least)
+        likelihood = Likelihood(field, calibration.seen_through(mask), least_noise=least)
         regularisation = _least_expected_error(likelihood, power)
     check_range('regularisation', regularisation, 0)
     chosen = {'regularisation': regularisation}
