@@ -138,7 +138,7 @@ CONDITIONS = {
     'field outside the mask: completed': {'error_share': 1.0},
     'levels from 0.5 ppm': {'HIGHEST_PPM': 0.5},
     'levels down to 0.01 ppm': {'LOWEST_PPM': 0.01},
-    'tolerance 1': {'TOLERANCE': {'exact': 1.0, 'completed': 1.0}},
+    'tolerance 1': {'EXACT_TOLERANCE': 1.0, 'COMPLETED_TOLERANCE': 1.0},
     'windows of 64': {'window': 64},
     'no time travel': {'late_steps': 0},
     'time travel on all levels': {'late_steps': 11},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 import torch
@@ -61,59 +60,24 @@ class Likelihood:
     def _to_padded(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape)
 
-    def prox(
-        self,
-        chi: Tensor,
-        variance: Tensor | float,
-        *,
-        mask: Tensor | None = None,
-        start: Tensor | None = None,
-        iterations: int = 60,
-        tolerance: float = 2e-3,
-        progress: Callable[[int, int, float], None] | None = None,
-    ) -> Tensor:
-        """Minimiser of -log p(f|x) + 1/2 (x - chi)' Q^-1 (x - chi).
-
-        Closed form with neither weights nor mask; else conjugate gradients.
+    def posterior(self, mask: Tensor, prior: Tensor | float) -> PosteriorPrecision:
+        """Precision of a map that is zero outside a mask.
 
         Parameters
         ----------
-        chi
-            Susceptibility [ppm] to stay close to.
-        variance
-            Q, a number or a spectrum on the padded grid [ppm^2].
         mask
-            Voxels outside which x and ``chi`` are zero and, without weights, nothing was measured.
-        start
-            First guess of the iteration, by default ``chi``.
-        iterations, tolerance, progress
-            See :meth:`~qsmprep.qsm.posterior.PosteriorPrecision.solve`.
+            Voxels of the map; without weights, those that were measured too.
+        prior
+            Precision of the map before the scan, a spectrum on the padded grid or a number
+            [1/ppm^2].
 
         """
-        stiff = 1 / torch.as_tensor(variance)
-        if self.weight is None and mask is None:
-            kernel = self.dipole.kernel
-            precision = kernel.square() / self.error + stiff
-            pull = kernel * self._residual_closed(chi) / self.error / precision
-            return chi + self.dipole.inverse(pull)
-        within = torch.ones_like(self.field) if mask is None else mask
-        precision = PosteriorPrecision(self.dipole, within, self.precision(), stiff, self.weight)
-        target = precision.pull(self.field) + precision.inside * self.dipole.filter(chi, stiff)
-        return precision.solve(
-            target,
-            start=chi if start is None else start,
-            iterations=iterations,
-            tolerance=tolerance,
-            progress=progress,
-        )
+        return PosteriorPrecision(self.dipole, mask, self.precision(), prior, self.weight)
 
     def precision(self) -> Tensor | float:
         """1 / N(k) [1/ppm^2], as a number where the error is white."""
         lowest, highest = self.error.aminmax()
         return 1 / float(lowest) if lowest == highest else 1 / self.error
-
-    def _residual_closed(self, chi: Tensor) -> Tensor:
-        return self.dipole.transform(self.field) - self.dipole.kernel * self.dipole.transform(chi)
 
     def gain(self) -> Tensor:
         """Share of the power of susceptibility that the field determines, 0 to 1, on the grid."""
@@ -121,7 +85,7 @@ class Likelihood:
         return signal / (signal + self.error)
 
     def posterior_mean(self, mask: Tensor | None = None, *, iterations: int = 0) -> Tensor:
-        """Wiener solution: the prox of zero with the prior S(k), in closed form [ppm].
+        """Wiener solution: the posterior mean under the prior S(k), in closed form [ppm].
 
         The closed form takes the field outside the mask as measured and zero. Each further
         iteration completes it there with the field of the solution, by the share
@@ -141,6 +105,8 @@ class Likelihood:
         measured = self.dipole.transform(self.field)
         spectrum = response * measured
         if iterations:
+            if mask is None:
+                raise ValueError('Completions need the mask of what was measured.')
             outside = self._outside(mask)
         for _ in range(iterations):
             missing = outside * self._to_padded(kernel * spectrum)
@@ -167,19 +133,18 @@ class Likelihood:
         voxel, as if they were constant over the reach of the filter.
         """
         signal = self.dipole.kernel.square() * self.prior
-        if self.weight is None:
-            weights, table = torch.ones(1, device=self.field.device), []
-        else:
-            top = float(self.weight.max())
-            weights, table = torch.linspace(0, top, 17, device=self.field.device), []
         prior = self.prior.clone()
         prior[0, 0, 0] = 0
-        for w in weights:
-            power = prior * self.error / (signal * w**2 + self.error)
-            table.append(self._mean_power(power).sqrt())
-        table = torch.stack(table)
+
+        def spread(weight: Tensor | float) -> Tensor:
+            power = prior * self.error / (signal * weight**2 + self.error)
+            return self._mean_power(power).sqrt()
+
         if self.weight is None:
-            return table.expand(self.field.shape).clone()
+            return spread(1.0).expand(self.field.shape).clone()
+        top = float(self.weight.max())
+        weights = torch.linspace(0, top, 17, device=self.field.device)
+        table = torch.stack([spread(w) for w in weights])
         position = self.weight / top * 16
         index = position.long().clamp(max=15)
         fraction = position - index

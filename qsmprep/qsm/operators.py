@@ -206,7 +206,8 @@ def gradient_power(dipole: Dipole) -> Tensor:
     edge = prod(voxel_size) ** (1 / 3)
     k = frequencies(dipole.padded_shape, voxel_size, device=dipole.device, dtype=dipole.dtype)
     parts = zip(k, voxel_size, strict=True)
-    return sum((2 * edge / v * torch.sin(pi * v * axis)).square() for axis, v in parts)
+    x, y, z = [(2 * edge / v * torch.sin(pi * v * axis)).square() for axis, v in parts]
+    return x + y + z
 
 
 class KSpaceCrop:

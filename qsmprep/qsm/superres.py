@@ -313,8 +313,9 @@ def _refine(
     denoise = windowed_denoiser(loaded.denoiser, view.fine, view.support)
     levels = sigma_levels(*LEVELS, rho=math.inf).tolist()
     generator = torch.Generator().manual_seed(seed)
-    options = {'paired': False, 'fresh': FRESH, 'progress': progress}
-    chi = anneal(denoise, guide, start, levels, generator, **options)
+    chi = anneal(
+        denoise, guide, start, levels, generator, paired=False, fresh=FRESH, progress=progress
+    )
     record = record | {'PriorSHA256': loaded.sha256, 'NoiseLevels': levels}
     support = view.uncropped(view.support) > 0
     return SuperResolution(view.uncropped(chi * view.support), support, view.whole_fine, record)

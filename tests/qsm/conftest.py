@@ -40,3 +40,24 @@ class Scan:
 def make_scan():
     """The phantom: call it with shape, voxel size, B0 direction, noise [ppm] and seed."""
     return Scan
+
+
+def _coloured(shape, power, seed):
+    white = np.random.default_rng(seed).standard_normal(shape)
+    axes = [np.fft.fftfreq(n) for n in shape]
+    k = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing='ij')))
+    k[0, 0, 0] = 1
+    filtered = np.fft.ifftn(np.fft.fftn(white) * np.sqrt(power(k)) * (k < 0.9)).real
+    return (filtered - filtered.mean()).astype(np.float32)
+
+
+@pytest.fixture(scope='session')
+def coloured():
+    """Periodic Gaussian field of a shape, a power spectrum power(|k|) per voxel and a seed."""
+    return _coloured
+
+
+@pytest.fixture(scope='session')
+def brain_spectrum():
+    """Power of susceptibility [ppm^2] at a wavenumber, as in a brain on voxels of 1 mm."""
+    return lambda k: 1.5e-2 * (np.maximum(k, 0.02) / 0.1) ** -3

@@ -13,27 +13,13 @@ from qsmprep.qsm.operators import Dipole
 SHAPE = (64, 72, 60)
 
 
-def coloured(shape, power, seed):
-    """Periodic Gaussian field with the power spectrum power(|k|) per voxel."""
-    white = np.random.default_rng(seed).standard_normal(shape)
-    axes = [np.fft.fftfreq(n) for n in shape]
-    k = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing='ij')))
-    k[0, 0, 0] = 1
-    filtered = np.fft.ifftn(np.fft.fftn(white) * np.sqrt(power(k)) * (k < 0.9)).real
-    return (filtered - filtered.mean()).astype(np.float32)
-
-
-def brain_spectrum(k):
-    return 1.5e-2 * (np.maximum(k, 0.02) / 0.1) ** -3
-
-
 def ball(shape):
     grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing='ij')
     return sum(g**2 for g in grid) < 0.95
 
 
 @pytest.fixture(scope='module')
-def world():
+def world(coloured, brain_spectrum):
     """Textured ball: mask, true map, its field and the operator."""
     mask = ball(SHAPE)
     wide = tuple(2 * n for n in SHAPE)
@@ -63,7 +49,7 @@ def smooth_remnant(sd_mm, seed):
 
 
 @pytest.mark.parametrize('ratio', [0.1, 0.4])
-def test_planted_model_error_is_recovered(world, ratio):
+def test_planted_model_error_is_recovered(world, coloured, brain_spectrum, ratio):
     mask, _, field, dipole = world
     wide = tuple(2 * n for n in SHAPE)
     error = coloured(wide, lambda k: ratio * brain_spectrum(k), 3)
@@ -131,7 +117,7 @@ def test_white_noise_is_measured(world, sd):
     assert np.sqrt(found.noise) == pytest.approx(sd, rel=0.1)
 
 
-def test_spectrum_of_susceptibility_is_recovered(world):
+def test_spectrum_of_susceptibility_is_recovered(world, brain_spectrum):
     mask, _, field, dipole = world
     noise = 5e-4 * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     found = calibrated(field + noise, mask, dipole)

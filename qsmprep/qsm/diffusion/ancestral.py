@@ -41,7 +41,7 @@ Correct = Callable[[Expect, Tensor, float, Tensor], tuple[Tensor, Tensor]]
 BATCH = 4
 FARTHEST = 2.0
 HIGHEST_PPM, LOWEST_PPM = 0.03, 0.002
-TOLERANCE = {'exact': 4.0, 'completed': 2.0}
+EXACT_TOLERANCE, COMPLETED_TOLERANCE = 4.0, 2.0
 
 
 def diffusion_qsm(
@@ -105,12 +105,13 @@ def diffusion_qsm(
     tiles = published or window is not None
     windows = Windows(window or 64, overlap, 'linear') if tiles else WHOLE
     denoise, record = _network(prior, grid, mask, windows)
-    run = {**chosen, 'repeats': repeats, 'seed': seed, 'progress': progress}
+    run: dict[str, Any] = {**chosen, 'repeats': repeats, 'seed': seed, 'progress': progress}
     if published:
         dipole = Dipole(grid, device=field.device)
         chi = papers.diffusion_qsm(denoise, field, mask, dipole, **run)
         return Estimate(chi, {**chosen, **record, 'error_share': 0.0})
-    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, TOLERANCE)
+    tolerances = (EXACT_TOLERANCE, COMPLETED_TOLERANCE)
+    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, tolerances)
     chi = sample(denoise, proximal(guide), start, mask, **run)
     return Estimate(chi, {**chosen, **record, 'error_share': share})
 
@@ -165,13 +166,12 @@ def dm_qsm(
     tiles = published or window is not None
     windows = Windows(window or 48, overlap, 'uniform') if tiles else WHOLE
     denoise, record = _network(prior, grid, mask, windows)
-    run = {**chosen, 'seed': seed, 'progress': progress}
+    run: dict[str, Any] = {**chosen, 'seed': seed, 'progress': progress}
     if published:
         dipole = Dipole(grid, device=field.device)
         chi = papers.dm_qsm(denoise, field, mask, dipole, **run)
         return Estimate(chi, {**chosen, **record, 'error_share': 0.0})
-    tolerance = {'exact': 1.0, 'completed': 1.0}
-    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, tolerance)
+    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, (1.0, 1.0))
 
     def whiten(image: Tensor, sigma: float) -> Tensor:
         return guide.likelihood.dipole.filter(image, stiffness(guide.likelihood, sigma, 1.0))
@@ -197,7 +197,7 @@ def _prepare(
     magnitude: Tensor | None,
     noise: Tensor | None,
     error_share: float | None,
-    tolerance: dict[str, float],
+    tolerances: tuple[float, float],
 ) -> tuple[Mixture, Tensor, float]:
     """Guide by the field, the map to start from [ppm], and the share of the model error."""
     dipole = Dipole(grid, padding=1.1, device=field.device)
@@ -205,7 +205,8 @@ def _prepare(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
     first = wiener(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
-    guide = Mixture.of(field, mask, calibration, **tolerance)
+    exact, completed = tolerances
+    guide = Mixture.of(field, mask, calibration, exact=exact, completed=completed)
     return guide, first.chi, calibration.error_share
 
 

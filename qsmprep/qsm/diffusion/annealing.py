@@ -141,10 +141,11 @@ def diffusion(
     loaded = load_weights(prior, field.device)
     levels = sigma_levels(steps, highest_ppm, lowest_ppm, rho=float('inf')).tolist()
     dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    scan = {'noise': noise, 'magnitude': magnitude}
-    calibration = calibrate(field, mask, dipole, error_share=error_share, **scan)
+    calibration = calibrate(
+        field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
+    )
     with torch.enable_grad():
-        fit = inr(field, mask, grid, calibration=calibration, **scan)
+        fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = fit.chi.detach()
     denoise = windowed_denoiser(loaded.denoiser, grid, mask)
     total = (1 + samples) * steps

@@ -12,7 +12,6 @@ from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.posterior import PosteriorPrecision
 
 SOLVED_TO = 1e-3
 
@@ -77,9 +76,7 @@ class Posterior:
         """See :class:`Guide`."""
         dipole, error = self.likelihood.dipole, self.likelihood.error
         stiff = stiffness(self.likelihood, sigma, self.tolerance)
-        precision = PosteriorPrecision(
-            dipole, self.mask, self.likelihood.precision(), stiff, self.likelihood.weight
-        )
+        precision = self.likelihood.posterior(self.mask, stiff)
         inside, weight = precision.inside, precision.weight
         target = precision.pull(self.likelihood.field)
         target += inside * dipole.filter(inside * expected, stiff)
@@ -163,7 +160,7 @@ class Mixture:
     """
 
     likelihood: Likelihood
-    parts: list[tuple[float, Posterior | CompletedPosterior]]
+    parts: list[tuple[float, Guide]]
 
     @classmethod
     def of(
@@ -193,14 +190,15 @@ class Mixture:
         least = field_roughness(field, mask) / 2 if calibration.known_noise is None else 0.0
         calibration = calibration.seen_through(mask)
         likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
-        share, parts = calibration.error_share, []
-        if share < 1:
-            step = Posterior(likelihood, mask, tolerance=exact, generator=generator)
-            parts.append((1 - share, step))
-        if share > 0:
-            step = CompletedPosterior(likelihood, mask, tolerance=completed, generator=generator)
-            parts.append((share, step))
-        return cls(likelihood, parts)
+        share = calibration.error_share
+        parts = (
+            (1 - share, Posterior(likelihood, mask, tolerance=exact, generator=generator)),
+            (
+                share,
+                CompletedPosterior(likelihood, mask, tolerance=completed, generator=generator),
+            ),
+        )
+        return cls(likelihood, [(part, guide) for part, guide in parts if part > 0])
 
     def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
         """See :class:`Guide`."""

@@ -150,7 +150,7 @@ def dm_qsm(
 
 
 def posterior_sampling(
-    denoise: Callable[[Tensor, Tensor], Tensor],
+    denoise: Denoise,
     measure: Callable[[Tensor], Tensor],
     measured: Tensor,
     support: Tensor,

@@ -116,27 +116,22 @@ def invert(
     whole = inside if tissue is None else inside | _check_mask(tissue, grid)
     whole = binary_fill_holes(whole)
     box = bounding_box(whole)
-    images = {'field': field_ppm, 'magnitude': magnitude, 'noise': noise_ppm}
-    tensors = {
-        name: None if image is None else _cropped(name, image, inside, box).to(target)
-        for name, image in images.items()
-    }
-    if not tensors['field'].any():
+    field = _cropped('field', field_ppm, inside, box).to(target)
+    if not field.any():
         raise ValueError('The field is zero everywhere in the mask; check field and mask.')
-    for name in ('magnitude', 'noise'):
-        if tensors[name] is not None and not (tensors[name] > 0).any():
+    scan: dict[str, Any] = {'progress': progress, 'seed': seed}
+    for name, image in (('magnitude', magnitude), ('noise', noise_ppm)):
+        scan[name] = None if image is None else _cropped(name, image, inside, box).to(target)
+        if image is not None and not (scan[name] > 0).any():
             raise ValueError(f'The {name} is nowhere above zero in the mask; check its file.')
-    scan = {**tensors, 'progress': progress, 'seed': seed}
     measured = torch.from_numpy(inside[box]).to(target)
     region = torch.from_numpy(whole[box]).to(target)
     if noise_ppm is None and magnitude is None and not region.equal(measured):
         scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
-    estimate = chosen.run(tensors['field'], region, cropped, scan=scan, **settings)
+    estimate = chosen.run(field, region, cropped, scan=scan, **settings)
     remnant = estimate.chosen.get('remnant_ppm', 0.0) > 0
-    explained = _check_map(
-        method, estimate.chi.detach(), tensors['field'], measured, cropped, remnant
-    )
+    explained = _check_map(method, estimate.chi.detach(), field, measured, cropped, remnant)
     chi = _uncropped(estimate.chi * region, grid, box)
     sd = None if estimate.sd is None else _uncropped(estimate.sd * region, grid, box)
     function = None

@@ -11,7 +11,7 @@ LARGEST_SAMPLE = 1_000_000
 SMOOTHING_PPM = 1e-4
 
 
-def edges_inside(mask: Tensor, voxel_size: tuple[float, float, float]) -> list[Tensor]:
+def edges_inside(mask: Tensor, voxel_size: tuple[float, ...]) -> list[Tensor]:
     """Weights of the differences between neighbours along each axis.
 
     A weight is the mean voxel edge over the distance of the neighbours, and zero where one of them

@@ -74,12 +74,8 @@ def wiener(
         closed = Likelihood(field, calibration.seen_through(mask), least_noise=least)
         chi += share * closed.posterior_mean(mask, iterations=COMPLETIONS) * mask
     if share < 1:
-        chi += (1 - share) * likelihood.prox(
-            torch.zeros_like(field),
-            likelihood.prior,
-            mask=mask,
-            iterations=iterations,
-            tolerance=tolerance,
-            progress=progress,
+        posterior = likelihood.posterior(mask, 1 / likelihood.prior)
+        chi += (1 - share) * posterior.solve(
+            posterior.pull(field), iterations=iterations, tolerance=tolerance, progress=progress
         )
     return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)

@@ -145,8 +145,9 @@ def draw_windows(
         Edge lengths of the voxels [mm], where they are not to be drawn.
 
     """
+    x, y, z = shape
     windows = [
-        _window(specimens[integer(len(specimens), generator)], tuple(shape), voxel_size, generator)
+        _window(specimens[integer(len(specimens), generator)], (x, y, z), voxel_size, generator)
         for _ in range(number)
     ]
     return Maps(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
@@ -281,7 +282,7 @@ def _cut(
     scale = 2 / (high - low - 1)
     points = points * to_device(scale / spacing, device)
     parts = [max(1, min(4, round(n))) for n in (edges.norm(dim=1) / spacing).tolist()]
-    total = 0.0
+    total = torch.zeros((), device=device)
     for index in itertools.product(*(range(n) for n in parts)):
         share = torch.tensor([(i + 0.5) / n - 0.5 for i, n in zip(index, parts, strict=True)])
         origin = ((centre + share @ edges) / spacing - 0.5 - low) * scale - 1
@@ -296,7 +297,7 @@ def _with_lesion(chi: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
     """Add an ellipsoid, of calcium or of blood, with a soft border."""
     value = math.exp(uniform(math.log(0.05), math.log(3), generator))
     value = -value if uniform(0, 1, generator) < 0.5 else min(value, 1.5)
-    square = 0.0
+    square = torch.zeros((), device=chi.device)
     for axis in range(3):
         radius = math.exp(uniform(math.log(1.0), math.log(8), generator))
         x = axes.coordinates(axis)

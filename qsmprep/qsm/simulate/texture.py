@@ -51,8 +51,8 @@ def draw_texture(
     texture *= gain * contrast * sd
     if uniform(0, 1, generator) < 0.3:
         texture += _vessels(axes, generator, fields) * (sd > 0)
-    noise = 0.0018 * abs(float(torch.randn((), generator=generator)))
-    noise = noise * (1 + max(0.0, uniform(-4, 6, generator)) * torch.exp(-depth.clamp(min=0) / 1.5))
+    level = 0.0018 * abs(float(torch.randn((), generator=generator)))
+    noise = level * (1 + max(0.0, uniform(-4, 6, generator)) * torch.exp(-depth.clamp(min=0) / 1.5))
     return texture + noise * correlated_noise(axes, fields, uniform(0, 2, generator))
 
 
@@ -66,12 +66,12 @@ def resolve(chi: Tensor, axes: Axes, generator: torch.Generator) -> Tensor:
     if uniform(0, 1, generator) < 0.4:
         return chi
     ks = frequencies(axes.shape, axes.voxel_size, device=axes.device)
-    parts = [(k * v) ** 2 for k, v in zip(ks, axes.voxel_size, strict=True)]
+    x, y, z = [(k * v) ** 2 for k, v in zip(ks, axes.voxel_size, strict=True)]
     common = uniform(0, 0.5, generator)
-    sds = [common * uniform(0.6, 1, generator) for _ in parts]
-    logarithm = sum(-2 * (math.pi * sd) ** 2 * part for sd, part in zip(sds, parts, strict=True))
+    a, b, c = [-2 * (math.pi * common * uniform(0.6, 1, generator)) ** 2 for _ in range(3)]
+    logarithm = a * x + b * y + c * z
     if uniform(0, 1, generator) < 0.3:
-        logarithm = logarithm - (sum(parts) / uniform(0.5, 0.9, generator) ** 2) ** 4
+        logarithm = logarithm - ((x + y + z) / uniform(0.5, 0.9, generator) ** 2) ** 4
     return torch.fft.irfftn(torch.fft.rfftn(chi).mul_(torch.exp(logarithm)), s=axes.shape)
 
 
@@ -120,9 +120,10 @@ def _vessels(axes: Axes, generator: torch.Generator, fields: torch.Generator) ->
     radius = _log_uniform(0.2, 1.0, generator)
     seen = max(radius, 0.5 * math.prod(axes.voxel_size) ** (1 / 3))
     form = _form(generator)
-    square = sum(
-        correlated_noise(axes, fields, 6.0, corner=corner, form=form) ** 2 for _ in range(2)
+    first, second = (
+        correlated_noise(axes, fields, 6.0, corner=corner, form=form) for _ in range(2)
     )
+    square = first**2 + second**2
     value = uniform(0.03, 0.25, generator) * (radius / seen) ** 2
     return value * torch.exp(square * (-0.5 / (2 * math.pi * corner * seen) ** 2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 
 import torch
@@ -76,9 +77,14 @@ class FeatureGrid(nn.Module):
         """
         if positions is None:
             levels = zip(self._at_centres[1:], self.values[1:], strict=True)
-            return self.values[0] + sum(_product(*level) for level in levels)
-        matrices = self._matrices(positions)
-        return sum(_product(*level) for level in zip(matrices, self.values, strict=True))
+            return self.values[0] + self._sum(levels)
+        return self._sum(zip(self._matrices(positions), self.values, strict=True))
+
+    def _sum(self, levels: Iterable[tuple[list[Tensor], Tensor]]) -> Tensor:
+        total = torch.zeros((), device=self.values[0].device)
+        for matrices, values in levels:
+            total = total + _product(matrices, values)
+        return total
 
     @torch.no_grad()
     def blend(self, share: float, image: Tensor) -> None:

@@ -186,7 +186,9 @@ def _descend(
     expected = 0.5 * float((objective.weight > 0).sum())
     optimiser = torch.optim.Adam(function.parameters(), lr=rate, betas=(0.9, 0.99))
     last = min(FINAL_ITERATIONS, iterations)
-    falling, discrepancies, losses = None, [], []
+    falling: int | None = None
+    discrepancies: list[float] = []
+    losses: list[float] = []
     for iteration in range(1, iterations + 1):
         if falling is None and (
             iteration > iterations - last or _settled(discrepancies, tolerance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cos, pi, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,7 +104,7 @@ def inr_qsm(
     https://kellerjordan.github.io/posts/muon.
 
     """
-    chosen = {
+    chosen: dict[str, Any] = {
         'regularisation': regularisation,
         'learning_rate': learning_rate or (1e-5 if published else 0.04 / FREQUENCY),
         'width': width or (WIDEST if published else _width(mask)),
@@ -161,10 +162,11 @@ def _least_loss(
     error_share: float | None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Map of the least loss [ppm], zero outside the mask, and what was chosen on the way."""
-    scan = {'magnitude': magnitude, 'noise': noise}
     dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    calibration = calibrate(field, mask, dipole, error_share=error_share, **scan)
-    first = tv(field, mask, grid, calibration=calibration, **scan)
+    calibration = calibrate(
+        field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
+    )
+    first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     share, weight, known = calibration.error_share, calibration.weight, calibration.known_noise
     inside = mask.to(field.dtype)
     power = inside if weight is None else weight.square()

@@ -128,7 +128,8 @@ class _Run:
         optimiser = torch.optim.Adam(self.network.parameters())
         places = mask.nonzero()
         wanted = image[mask] / UNIT_PPM
-        power, losses = wanted.square().mean(), []
+        power = wanted.square().mean()
+        losses: list[float] = []
         for epoch in range(epochs):
             order = torch.randperm(len(places), generator=self.generator, device=places.device)
             errors = []
@@ -147,9 +148,10 @@ class _Run:
     ) -> None:
         """Fit a field, a window a step."""
         edges = loss.operator.dipole.grid.voxel_size
-        size = tuple(max(round(w / v), 1) for w, v in zip(WINDOW_MM, edges, strict=True))
+        size = [max(round(w / v), 1) for w, v in zip(WINDOW_MM, edges, strict=True)]
         optimiser = torch.optim.Adam(self.network.parameters())
-        power, losses = field[mask].square().mean(), []
+        power = field[mask].square().mean()
+        losses: list[float] = []
         for epoch in range(epochs):
             self._set_rate(optimiser, 1.0, epoch / epochs)
             if compensate and epoch % UPDATE_EVERY == 0:

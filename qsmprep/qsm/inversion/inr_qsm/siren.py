@@ -73,8 +73,8 @@ class Siren(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Values (N,) at positions (N, 3) in voxels from the centre of the first one."""
-        hidden = zip(self.frequencies, self.weights, self.biases, strict=False)
-        layers = [(w0 * w, w0 * b) for w0, w, b in hidden]
+        scaled_by = zip(self.frequencies, self.weights, self.biases, strict=False)
+        layers = [(w0 * w, w0 * b) for w0, w, b in scaled_by]
         scaled = (positions - self._centre) * self._scale
         hidden = functional.linear(scaled, *layers[0]).sin()
         hidden = hidden.to(self.hidden_dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ Window = tuple[slice, slice, slice]
 
 
 def draw_windows(
-    mask: Tensor, size: tuple[int, int, int], least_tissue: float, generator: torch.Generator
+    mask: Tensor, size: Sequence[int], least_tissue: float, generator: torch.Generator
 ) -> list[Window]:
     """Windows that tile a volume side by side, from a random corner and in random order.
 
