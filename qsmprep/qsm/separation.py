@@ -215,17 +215,20 @@ def separate(
     whole = inside if tissue is None else inside | (np.asarray(tissue) > 0)
     whole = binary_fill_holes(whole)
     box = bounding_box(whole)
-    known = {'field': field_ppm, 'chi': chi_ppm, 'rate': rate_hz, 'rate_sd': rate_sd_hz}
-    tensors = {
-        name: None if image is None else _cropped(name, image, inside, box, device)
-        for name, image in (known | {'noise': noise_ppm}).items()
-    }
-    if not (tensors['rate'] > 0).any():
+
+    def cropped(name: str, image: np.ndarray) -> Tensor:
+        return _cropped(name, image, inside, box, device)
+
+    rate = cropped('rate', rate_hz)
+    if not (rate > 0).any():
         raise ValueError('The relaxation rate is nowhere above zero in the mask; check its map.')
-    if tensors['rate_sd'] is None:
-        tensors['rate_sd'] = torch.full_like(tensors['rate'], LEAST_SD)
+    even = torch.full_like(rate, LEAST_SD)
     sources = Sources(
-        **tensors,
+        field=cropped('field', field_ppm),
+        chi=cropped('chi', chi_ppm),
+        rate=rate,
+        rate_sd=even if rate_sd_hz is None else cropped('rate_sd', rate_sd_hz),
+        noise=None if noise_ppm is None else cropped('noise', noise_ppm),
         reversible=reversible,
         mask=torch.from_numpy(inside[box]).to(device),
         tissue=torch.from_numpy(whole[box]).to(device),
@@ -235,12 +238,13 @@ def separate(
         progress=progress,
     )
     positive, negative, constants = chosen.run(sources, scan={}, **settings)
-    maps = []
-    for share in (positive, -negative):
+
+    def uncropped(share: Tensor) -> np.ndarray:
         volume = np.zeros(grid.shape, dtype=np.float32)
         volume[box] = (share * sources.tissue).cpu().numpy() + 0.0
-        maps.append(volume)
-    return Separation(*maps, parameters={**settings, **constants})
+        return volume
+
+    return Separation(uncropped(positive), uncropped(-negative), {**settings, **constants})
 
 
 def _cropped(name: str, image: np.ndarray, inside: np.ndarray, box: tuple, device: str) -> Tensor:
@@ -344,12 +348,13 @@ def joint(
     chi = sources.chi * sources.tissue
     dual = torch.zeros_like(chi)
     variance = STEP_PPM**2
+    posterior = likelihood.posterior(sources.tissue, 1 / variance)
+    pull = posterior.pull(likelihood.field)
     positive, negative = shares.solve(chi, variance, 5 * INNER_STEPS)
     for iteration in range(1, iterations + 1):
         net = positive - negative
-        chi = likelihood.prox(
-            net - dual, variance, mask=sources.tissue, start=chi, iterations=8, tolerance=1e-2
-        )
+        target = pull + posterior.inside * (net - dual) / variance
+        chi = posterior.solve(target, start=chi, iterations=8, tolerance=1e-2)
         positive, negative = shares.solve(chi + dual, variance, INNER_STEPS)
         previous, net = net, positive - negative
         dual = dual + chi - net
