@@ -141,9 +141,9 @@ def find_map(
     for echo in range(1, count + 1):
         ending = kind.ending.format(echo=echo, suffix=suffix)
         own = name if name in ('total_field', 'field_noise', 'local_field', 'chi') else None
-        path, uri, notes = find_given(datasets, acquisition, ending, own, kind.datatype)
+        path, uri, reasons = find_given(datasets, acquisition, ending, own, kind.datatype)
         if path is None:
-            return None, notes
+            return None, reasons
         found.append((path, uri, *_check(path, kind, acquisition, echo)))
     paths, uris, scales, units, notes = zip(*found, strict=True)
     if len(set(units)) > 1:
@@ -159,7 +159,7 @@ def _check(
     path = check_path(path)
     sidecar = _sidecar(path)
     unit = sidecar.get('Units')
-    if unit not in kind.scales:
+    if not isinstance(unit, str) or unit not in kind.scales:
         known = ', '.join(kind.scales)
         says = 'tells no Units' if unit is None else f'has the Units {unit!r}'
         raise InputError(
