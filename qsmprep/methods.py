@@ -255,11 +255,11 @@ INVERSIONS = _table(
     ),
     Method(
         'inr',
-        'qsmprep.qsm.inversion.inr.fit:inr',
-        'a continuous function of coordinates fitted to the scan ([inr.md](inr.md)); also '
-        'evaluated at other voxel sizes',
-        'a function of coordinates, a sum of grids of several resolutions that is fitted to the '
-        'field of the subject with edge-weighted total variation [@inrqsm]',
+        'qsmprep.qsm.inversion.inr:inr',
+        'edge-weighted total variation, fitted on from `tv` ([inr.md](inr.md)); linear between '
+        'voxels, so that it can be evaluated at other voxel sizes',
+        'edge-weighted total variation under the physics of the whole volume, as in INR-QSM '
+        '[@inrqsm], but with the voxels of the map in place of a network',
         citation='inrqsm',
         needs=('noise', 'magnitude'),
         gives=('function',),

@@ -15,7 +15,7 @@ from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
-from qsmprep.qsm.inversion.inr.fit import inr
+from qsmprep.qsm.inversion.inr import inr
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import smooth
 from qsmprep.qsm.solvers import Progress
@@ -95,7 +95,7 @@ def diffusion(
 ) -> Estimate:
     r"""Annealed proximal steps between a learned prior and the calibrated likelihood.
 
-    The map of :func:`~qsmprep.qsm.inversion.inr.fit.inr` is taken through a few falling levels of
+    The map of :func:`~qsmprep.qsm.inversion.inr.inr` is taken through a few falling levels of
     noise. At each, noise is added, the network removes it, and the scan corrects the result under
     its own likelihood, the error of the denoised map being taken as
     :func:`~qsmprep.qsm.diffusion.guidance.stiffness` says.

@@ -1,9 +1,10 @@
-"""The whole map as a sum of grids, fitted through the exact dipole operator."""
+"""A map that is linear between voxels, fitted with edges that go free."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import cos, pi
 
 import torch
@@ -13,7 +14,6 @@ from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
-from qsmprep.qsm.inversion.inr.feature_grid import LEVELS, FeatureGrid
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside, total_variation
 from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.noise import field_roughness
@@ -39,23 +39,23 @@ def inr(
     trust: float | None = None,
     lower_percentile: float = 60.0,
     upper_percentile: float = 95.0,
-    levels: int = LEVELS,
     iterations: int = 200,
     learning_rate: float = 0.1,
     tolerance: float = 0.01,
     phase_noise: float = 0.0,
 ) -> Estimate:
-    r"""Coordinate-based representation with the physics of the full volume.
+    r"""Edge-weighted total variation with the physics of the full volume; a continuous map.
 
-    The map is a :class:`~qsmprep.qsm.inversion.inr.feature_grid.FeatureGrid`, zero outside the
-    mask, fitted by Adam to minimise
+    The values at the centres of the voxels are fitted by Adam to minimise
 
     .. math::
         \tfrac12 \|W (D x - f)\|^2 + \lambda\, \mathrm{TV}_\omega(x).
 
     The voxel weights W are those of the calibrated likelihood. The edges of the warm start, a map
     of :func:`~qsmprep.qsm.inversion.tv.tv`, have no weight :math:`\omega` in the total
-    variation. Full-volume physics is exact, and takes two pairs of Fourier transforms.
+    variation. Full-volume physics is exact, and takes two pairs of Fourier transforms. Between the
+    centres the function is linear along each axis; coarser grids added to this one, as in the
+    representations of the literature, changed no figure of a map.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
     error that :func:`~qsmprep.qsm.inversion.tv.tv` reckons with rises to what it is in vivo,
@@ -84,8 +84,6 @@ def inr(
     lower_percentile, upper_percentile
         Of the absolute differences of the warm start, between which the weights fall from 1 to 0.
         The published ones, 50 and 70, leave more streaks of the warm start unpenalised.
-    levels
-        Number of grids.
     iterations
         The most to take. The last 60 lower the learning rate; they begin when the discrepancy
         between field and model falls no further, measured in its expectation under the noise.
@@ -126,23 +124,42 @@ def inr(
             dipole, field, weight, mask, edges, level, regularisation, phase_noise
         )
 
-    def fit(rate: float) -> tuple[FeatureGrid, int]:
-        function = FeatureGrid(grid, levels, start=start / UNIT_PPM)
-        return function, _descend(function, objective, rate, iterations, tolerance, progress)
+    def fit(rate: float) -> tuple[Tensor, int]:
+        values = (start / UNIT_PPM).requires_grad_()
+        taken = _descend(values, objective, rate, iterations, tolerance, progress)
+        return UNIT_PPM * values.detach(), taken
 
-    if trust > 0:
-        function, iterations = with_retries(fit, learning_rate)
-    else:
-        function, iterations = FeatureGrid(grid, levels, start=torch.zeros_like(field)), 0
-    if trust < 1:
-        function.blend(trust, (1 - trust) / UNIT_PPM * start)
+    chi, taken = with_retries(fit, learning_rate) if trust > 0 else (start, 0)
+    chi = trust * chi + (1 - trust) * start
+    chosen = {'regularisation': regularisation, 'trust': trust, 'iterations': taken}
+    return Estimate(chi * mask, chosen, function=partial(interpolated, chi))
 
-    @torch.no_grad()
-    def evaluate(positions: list[Tensor] | None = None) -> Tensor:
-        return UNIT_PPM * function(positions)
 
-    chosen = {'regularisation': regularisation, 'trust': trust, 'iterations': iterations}
-    return Estimate(evaluate() * mask, chosen, function=evaluate)
+def interpolated(image: Tensor, positions: Sequence[Tensor]) -> Tensor:
+    """Image between the centres of its voxels, linear along each axis.
+
+    Parameters
+    ----------
+    image
+        Values at the centres (X, Y, Z).
+    positions
+        One vector for each axis, in voxels: 0 is the centre of the first voxel. Beyond the
+        outermost centres the value there goes on.
+
+    Examples
+    --------
+    >>> ramp = torch.arange(3.0).reshape(3, 1, 1)
+    >>> interpolated(ramp, [torch.tensor([-1, 0.25, 1.5]), torch.zeros(1), torch.zeros(1)])[:, 0, 0]
+    tensor([0.0000, 0.2500, 1.5000])
+
+    """
+    for axis, position in enumerate(positions):
+        inside = position.clamp(0, image.shape[axis] - 1)
+        low = inside.floor().long().clamp(max=max(image.shape[axis] - 2, 0))
+        high = (low + 1).clamp(max=image.shape[axis] - 1)
+        share = (inside - low).reshape([-1 if a == axis else 1 for a in range(3)])
+        image = torch.lerp(image.index_select(axis, low), image.index_select(axis, high), share)
+    return image
 
 
 @dataclass(frozen=True)
@@ -175,16 +192,16 @@ class _Objective:
 
 
 def _descend(
-    function: FeatureGrid,
+    values: Tensor,
     objective: _Objective,
     rate: float,
     iterations: int,
     tolerance: float,
     progress: Callable[[int, int, float], None] | None,
 ) -> int:
-    """Fit a function; return the number of iterations taken."""
+    """Fit the values, in units of UNIT_PPM; return the number of iterations taken."""
     expected = 0.5 * float((objective.weight > 0).sum())
-    optimiser = torch.optim.Adam(function.parameters(), lr=rate, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam([values], lr=rate, betas=(0.9, 0.99))
     last = min(FINAL_ITERATIONS, iterations)
     falling: int | None = None
     discrepancies: list[float] = []
@@ -197,10 +214,8 @@ def _descend(
         if falling is not None:
             part = (iteration - falling) / last
             optimiser.param_groups[0]['lr'] = rate * 0.5 * (1 + cos(pi * part))
-        chi = UNIT_PPM * function() * objective.mask
-        loss, discrepancy, gradient = objective(chi.detach())
-        optimiser.zero_grad()
-        chi.backward(gradient)
+        loss, discrepancy, gradient = objective(UNIT_PPM * values.detach() * objective.mask)
+        values.grad = UNIT_PPM * gradient * objective.mask
         optimiser.step()
         discrepancies.append(float(discrepancy) / expected)
         losses.append(float(loss) / expected)

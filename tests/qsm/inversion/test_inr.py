@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.inversion import invert
-from qsmprep.qsm.inversion.inr import fit
-from qsmprep.qsm.inversion.inr.feature_grid import FeatureGrid
+from qsmprep.qsm.inversion import inr, invert
 from qsmprep.qsm.inversion.penalty import edges_inside
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.operators import Dipole
@@ -72,7 +70,7 @@ def test_complex_fidelity_forgives_wraps(scan):
     for phase in (phase_noise, 0.0):
         for image in (field, field + wraps * mask):
             tensor = torch.from_numpy(image.astype(np.float32))
-            objective = fit._Objective(
+            objective = inr._Objective(
                 Dipole(grid), tensor, inside.float(), inside, edges, NOISE_PPM, 1e-5, phase
             )
             gradients.append(objective(torch.from_numpy(chi))[2])
@@ -140,50 +138,40 @@ def test_gradient_of_the_loss(grid):
     edges = [e.double() for e in edges_inside(mask, grid.voxel_size)]
     dipole = Dipole(grid, dtype=torch.float64)
     for phase_noise in (0.0, 0.3):
-        objective = fit._Objective(dipole, field, 1.0 * mask, mask, edges, 0.5, 0.1, phase_noise)
+        objective = inr._Objective(dipole, field, 1.0 * mask, mask, edges, 0.5, 0.1, phase_noise)
         step = 1e-5
         values = [float(objective(chi + s * step * turn)[0]) for s in (-1, 1)]
         slope = (values[1] - values[0]) / (2 * step)
         assert slope == pytest.approx(float((objective(chi)[2] * turn).sum()), rel=1e-4)
 
 
-def test_levels_of_unequal_voxels_meet_in_millimetres():
-    function = FeatureGrid(Grid((33, 33, 9), (1, 1, 4)), levels=4)
-    shapes = [tuple(values.shape) for values in function.values]
-    assert shapes == [(33, 33, 9), (17, 17, 9), (9, 9, 9), (5, 5, 5)]
-
-
-def test_every_level_reproduces_linear_functions():
-    grid = Grid((13, 10, 7), (1, 1.5, 2))
+def test_between_voxels_the_function_is_linear_and_beyond_them_it_goes_on():
+    x, y, z = torch.meshgrid(*[torch.arange(float(n)) for n in (13, 10, 7)], indexing='ij')
     positions = [
-        torch.tensor([0.0, 3.3, 12.0]),
+        torch.tensor([-2.0, 0.0, 3.3, 12.0, 12.6]),
         torch.tensor([1.25, 8.5]),
         torch.tensor([0.1, 5.9]),
     ]
-    for level in range(4):
-        function = FeatureGrid(grid, levels=4)
-        nodes = torch.meshgrid(*function.nodes[level], indexing='ij')
-        function.values[level].data = nodes[0] - 2 * nodes[1] + 0.5 * nodes[2]
-        points = torch.meshgrid(*positions, indexing='ij')
-        expected = points[0] - 2 * points[1] + 0.5 * points[2]
-        torch.testing.assert_close(function(positions), expected, atol=1e-4, rtol=0)
+    a, b, c = torch.meshgrid(*positions, indexing='ij')
+    found = inr.interpolated(x - 2 * y + 0.5 * z, positions)
+    torch.testing.assert_close(found, a.clamp(0, 12) - 2 * b + 0.5 * c)
 
 
 def test_a_fit_that_diverges_is_tried_again(scan, monkeypatch):
     grid, mask, _, field, noise = scan
-    rates, descend = [], fit._descend
+    rates, descend = [], inr._descend
 
-    def stumble(function, objective, rate, *rest):
+    def stumble(values, objective, rate, *rest):
         rates.append(rate)
         if len(rates) == 1:
             objective.field[tuple(n // 2 for n in grid.shape)] *= float('nan')
             try:
-                return descend(function, objective, rate, *rest)
+                return descend(values, objective, rate, *rest)
             finally:
                 objective.field.nan_to_num_(0.0)
-        return descend(function, objective, rate, *rest)
+        return descend(values, objective, rate, *rest)
 
-    monkeypatch.setattr(fit, '_descend', stumble)
+    monkeypatch.setattr(inr, '_descend', stumble)
     chi = invert(field, mask, grid, 'inr', noise_ppm=noise, trust=1, iterations=10).chi_ppm
     assert rates == pytest.approx([0.1, 0.025])
     assert np.isfinite(chi).all()

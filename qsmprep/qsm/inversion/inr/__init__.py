@@ -1,1 +1,0 @@
-"""A sum of grids as a function of coordinates, fitted to the field of one subject."""
