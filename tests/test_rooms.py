@@ -1,6 +1,8 @@
 """The rooms of the house: which may import which, and what must not be loaded at import."""
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -84,3 +86,15 @@ def _module(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix('').parts
     name = '.'.join(part for part in parts if part != '__init__')
     return f'qsmprep.{name}' if parts[0] == 'workflows' else name
+
+
+def test_a_rehearsal_does_not_load_pytorch(tiny_dataset, tmp_path):
+    """The graph of thousands of participants is built before any of them is computed."""
+    tiny_dataset.add('sub-01')
+    code = (
+        'import sys\nfrom qsmprep.cli.run import main\n'
+        'assert main(sys.argv[1:]) == 0\nassert "torch" not in sys.modules\n'
+    )
+    folders = [tiny_dataset.root, tmp_path / 'out', 'participant', '-w', tmp_path / 'work']
+    flags = ['--dry-run', '--skip-bids-validation', '--device', 'cpu']
+    subprocess.run([sys.executable, '-c', code, *folders, *flags], check=True)

@@ -86,9 +86,6 @@ def init_inversion_wf(
 
     """
     parameters = dict(parameters or {})
-    if 'error_share' in INVERSIONS[method].parameters():
-        # background removal takes low frequencies of the local field along, which no scan shows
-        parameters.setdefault('error_share', 1.0)
     workflow = Workflow(name=name)
     workflow.__desc__ = (
         f'Susceptibility was computed with {INVERSIONS[method].sentence}. In tissue without a '
@@ -130,6 +127,7 @@ def init_inversion_wf(
         InvertDipole(
             field_strength_t=field_strength_t,
             method=method,
+            after_background=True,
             method_parameters=parameters,
             random_seed=random_seed,
             device=device,

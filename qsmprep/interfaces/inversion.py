@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.grid import hz_to_ppm
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
     method = traits.Str('tv', usedefault=True, desc='key of qsmprep.methods.INVERSIONS')
     method_parameters = traits.Dict(desc='parameters that differ from their defaults')
+    after_background = traits.Bool(
+        False, usedefault=True, desc='background removal took part of the local field along'
+    )
     random_seed = traits.Int(0, usedefault=True, desc='seed of methods that draw numbers')
     device = traits.Str('cpu', usedefault=True, desc='torch device')
     use_gpu = traits.Bool(False, usedefault=True, desc='takes one of the GPU slots')
@@ -59,6 +63,10 @@ class InvertDipole(SimpleInterface):
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)
         given = {key: getattr(inputs, key) for key in ('tissue', 'magnitude', 'noise')}
+        parameters = dict(inputs.method_parameters if isdefined(inputs.method_parameters) else {})
+        if inputs.after_background and 'error_share' in INVERSIONS[inputs.method].parameters():
+            # background removal takes low frequencies of the local field along, which no scan shows
+            parameters.setdefault('error_share', 1.0)
         inversion = invert_image(
             inputs.field,
             inputs.mask,
@@ -67,7 +75,7 @@ class InvertDipole(SimpleInterface):
             **{key: path for key, path in given.items() if isdefined(path)},
             seed=inputs.random_seed,
             device=inputs.device,
-            parameters=inputs.method_parameters if isdefined(inputs.method_parameters) else None,
+            parameters=parameters,
         )
         written = {
             'chi': inversion.chi_ppm,
