@@ -75,6 +75,8 @@ class Processing:
     contrasts: tuple[str, ...] = ()
     separation: str = 'joint'
     start_from: str = 'echoes'
+    cosmos: bool = False
+    average_runs: bool = False
     reference: str = 'brain'
     ignore: tuple[str, ...] = ()
     force: tuple[str, ...] = ()

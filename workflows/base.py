@@ -17,6 +17,7 @@ from qsmprep.bids.anatomy import Anatomy
 from qsmprep.bids.derivatives import node_name, resolution_label
 from qsmprep.bids.maps import GivenMap
 from qsmprep.bids.masks import GivenMask
+from qsmprep.bids.runs import group_runs
 from qsmprep.interfaces.given import TakeGiven
 from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.methods import INVERSIONS, sampling_parameters
@@ -29,6 +30,7 @@ from qsmprep.workflows.outputs import init_anatomy_outputs_wf, init_outputs_wf
 from qsmprep.workflows.qsm import OUTPUTS, init_qsm_wf
 from qsmprep.workflows.regions import TITLES
 from qsmprep.workflows.reports import init_reports_wf
+from qsmprep.workflows.session import add_session_maps
 from qsmprep.workflows.start import outputs_from
 from qsmprep.workflows.superres import init_superres_wf
 
@@ -102,9 +104,24 @@ def init_subject_wf(*, subject: str, jobs: list[Job], settings: Settings, device
     workflow.__desc__ = (
         f'Results were made with qsmprep {qsmprep.__version__}, which builds on Nipype [@nipype]. '
     )
-    workflow.add_nodes([
-        init_acquisition_wf(job=job, settings=settings, device=device) for job in jobs
-    ])  # fmt:skip
+    graphs = {
+        job.acquisition.stem: init_acquisition_wf(job=job, settings=settings, device=device)
+        for job in jobs
+    }
+    workflow.add_nodes(list(graphs.values()))
+    by_stem = {job.acquisition.stem: job for job in jobs}
+    for runs in group_runs(job.acquisition for job in jobs):
+        members = [by_stem[run.stem] for run in runs]
+        add_session_maps(
+            workflow,
+            runs,
+            [graphs[run.stem] for run in runs],
+            [job.metadata for job in members],
+            settings=settings,
+            noise_known=settings.processing.start_from in ('echoes', 'unwrapped')
+            or all('field_noise' in job.given for job in members),
+            device=device,
+        )
     return workflow
 
 

@@ -35,6 +35,7 @@ def init_outputs_wf(
     resolution: tuple[str, str] | None = None,
     echo_times_s: tuple[float, ...] = (),
     panels: tuple[str, ...] = (),
+    figures: dict[str, str] | None = None,
     name: str = 'outputs_wf',
 ) -> Workflow:
     """
@@ -58,6 +59,8 @@ def init_outputs_wf(
         Echo times of the unwrapped phase [s]; none where it is not asked for.
     panels
         Panels of the report that come in as figures.
+    figures
+        Entities of the acquisition in whose report they stand, if they are others.
     name
         Name of the workflow.
 
@@ -118,7 +121,7 @@ def init_outputs_wf(
         ])  # fmt:skip
 
     for panel in panels:
-        node = sink(f'figure_{panel}', figure_entities(panel, entities), '.png')
+        node = sink(f'figure_{panel}', figure_entities(panel, figures or entities), '.png')
         workflow.connect(inputnode, f'figure_{panel}', node, 'in_file')
     return workflow
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.files import check_path
+from qsmprep.bids.files import check_path, read_json_object
 from qsmprep.bids.headers import MAX_VOXELS, check_geometry, read_header
 
 HALF = 0.5
@@ -72,6 +72,7 @@ def inspect_mask(
         If it cannot be read, is empty, holds other values than a mask, or lies elsewhere.
 
     """
+    origin = _origin(path, acquisition)
     data, affine, told = read_volume(path, 'mask')
     threshold, warnings = _threshold(data, path)
     mask = data > threshold
@@ -84,7 +85,7 @@ def inspect_mask(
                 f'{path.name} has a volume of {size_ml:.3g} ml; a human brain has '
                 f'{volume_ml[0]:g} to {volume_ml[1]:g} ml: check that it is the mask of the brain.'
             )
-    return GivenMask(path, uri, by_voxels, threshold, (*warnings, *notes))
+    return GivenMask(path, uri, by_voxels, threshold, (*warnings, *origin, *notes))
 
 
 def place_mask(
@@ -169,6 +170,42 @@ def placement(
         return math.inf
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]], (1,))).reshape(4, -1)
     return float(np.abs(change @ corners)[:3].max())
+
+
+def _origin(path: Path, acquisition: Acquisition) -> list[str]:
+    """Warnings on what a mask was made from, as its sidecar tells it.
+
+    Raises
+    ------
+    InputError
+        If that is another session of the participant.
+
+    """
+    sidecar = path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
+    if not sidecar.is_file():
+        return []
+    content = read_json_object(sidecar)
+    told = [content.get(key) for key in ('Sources', 'RawSources')]
+    names = [
+        source.rpartition('/')[2].partition('.')[0]
+        for sources in told
+        for source in ([sources] if isinstance(sources, str) else sources or [])
+        if isinstance(source, str)
+    ]
+    sessions = {part for name in names for part in name.split('_') if part.startswith('ses-')}
+    mine = f'ses-{acquisition.session}'
+    if acquisition.session is not None and sessions and mine not in sessions:
+        raise InputError(
+            f'{path} was made from {", ".join(sorted(sessions))}, as its sidecar tells, but '
+            f'{acquisition.stem} is of {mine}; give a mask of this session.'
+        )
+    suffixes = {name.rpartition('_')[2] for name in names if '_' in name}
+    if not suffixes or suffixes & {acquisition.entities['suffix'], 'mask'}:
+        return []
+    return [
+        f'{path.name} was made from {", ".join(sorted(suffixes))}, as its sidecar tells; that '
+        'the head lay where it lay for the echoes is taken for granted.'
+    ]
 
 
 def _threshold(data: np.ndarray, path: Path) -> tuple[float, list[str]]:

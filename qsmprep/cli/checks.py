@@ -78,6 +78,10 @@ def _check_processing(processing: Processing) -> None:
             except ValueError as error:
                 raise SettingsError(str(error)) from error
     if processing.start_from == 'chi':
+        if processing.cosmos:
+            raise SettingsError(
+                '--start-from chi: --cosmos needs local fields; start from local-field, or drop it.'
+            )
         if {'swi', 'chisep'} & set(processing.contrasts):
             raise SettingsError(
                 '--start-from chi: there is no local field, which the contrasts swi and chisep '

@@ -233,6 +233,17 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         help=f'how chisep is done (default: {Settings().processing.separation})',
     )
     group.add_argument(
+        '--cosmos',
+        action='store_true',
+        help='one more map of all orientations of a session: three or more runs between which the '
+        'head was turned',
+    )
+    group.add_argument(
+        '--average-runs',
+        action='store_true',
+        help='the mean of the susceptibility maps of the runs of a session too',
+    )
+    group.add_argument(
         '--reference',
         metavar='REGION',
         help="what has zero susceptibility: brain, none, or LABEL for a region's mask "

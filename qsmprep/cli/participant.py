@@ -37,6 +37,7 @@ from qsmprep.bids.given import check_truth, find_given
 from qsmprep.bids.layout import Dataset
 from qsmprep.bids.maps import MAPS, find_map
 from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, inspect_mask
+from qsmprep.bids.runs import group_runs
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
@@ -187,7 +188,25 @@ def _collect_jobs(
         record['acquisitions'].append(rejected_record(item))
     if not record['acquisitions']:
         _note_error(record, explain_missing(dataset, participant))
+    elif settings.processing.cosmos or settings.processing.average_runs:
+        _check_runs(jobs, record, settings)
     return jobs
+
+
+def _check_runs(jobs: list, record: dict, settings: Settings) -> None:
+    """Tell where no session has the runs that a map of several runs takes."""
+    counts = [len(runs) for runs in group_runs(job.acquisition for job in jobs)]
+    asked = (
+        ('--cosmos', settings.processing.cosmos, 3),
+        ('--average-runs', settings.processing.average_runs, 2),
+    )
+    for flag, yes, least in asked:
+        if yes and max(counts, default=1) < least:
+            _note_error(
+                record,
+                f'{flag} takes {least} runs of one session, which differ in run- alone; '
+                f'sub-{record["participant"]} has {max(counts, default=1)} that can be processed.',
+            )
 
 
 def _note_error(record: dict, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
         '--b0-direction',
         type=float,
         nargs=3,
-        default=[0.0, 0.0, 1.0],
+        action='append',
         metavar=('X', 'Y', 'Z'),
-        help='direction of B0 in the frame of the image; the affine is turned to match',
+        help='direction of B0 in the frame of the image, 0 0 1 by default; the affine is turned to '
+        'match. Given several times, each is a run of one session, for COSMOS',
     )
     add(
         '--tes',
@@ -127,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f'--voxel takes one edge length or three, not {len(args.voxel)}')
     if min(args.voxel) <= 0 or min(args.tes) <= 0 or args.b0 <= 0 or args.snr <= 0:
         parser.error('--voxel, --tes, --b0 and --snr are positive numbers')
-    if not any(args.b0_direction):
+    args.b0_direction = args.b0_direction or [[0.0, 0.0, 1.0]]
+    if not all(any(direction) for direction in args.b0_direction):
         parser.error('--b0-direction needs a length above zero')
     if args.subjects < 1:
         parser.error('--subjects is at least 1')
@@ -169,19 +172,22 @@ def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
         head = read_head(heads[number % len(heads)], args.nuclei) if heads else None
         seed = args.seed + number
         scans = {}
-        for visit in range(args.sessions):
+        visits = product(range(args.sessions), args.b0_direction)
+        for repeat, (visit, b0_direction) in enumerate(visits):
             name = f'sub-{label}' if args.sessions == 1 else f'sub-{label}_ses-{visit + 1}'
+            if len(args.b0_direction) > 1:
+                name += f'_run-{repeat % len(args.b0_direction) + 1}'
             turn = rigid_transform(TURN_DEG[visit % len(TURN_DEG)])[:3, :3]
             scan = simulate_head(
                 head,
                 voxel_size=args.voxel * 3 if len(args.voxel) == 1 else args.voxel,
                 field_strength_t=args.b0,
-                b0_direction=(turn @ args.b0_direction).tolist(),
+                b0_direction=(turn @ b0_direction).tolist(),
                 echo_times_s=[te / 1000 for te in args.tes],
                 snr=args.snr,
                 lesions=args.lesions,
                 seed=seed,
-                repeat=visit,
+                repeat=repeat,
                 device=args.device,
                 bipolar_rad=args.bipolar,
                 alternate_slices=args.alternate_slices,
@@ -264,7 +270,7 @@ def write_scan(scan: Scan, folder: Path, name: str, seed: int) -> None:
     folder
         Root of the dataset.
     name
-        ``sub-<label>`` or ``sub-<label>_ses-<label>``.
+        ``sub-<label>[_ses-<label>][_run-<index>]``.
     seed
         Recorded in the sidecars.
 
@@ -272,7 +278,7 @@ def write_scan(scan: Scan, folder: Path, name: str, seed: int) -> None:
     from qsmprep.qsm.grid import ppm_to_hz
 
     anat = folder / subject_folder(name) / 'anat'
-    anat.mkdir(parents=True)
+    anat.mkdir(parents=True, exist_ok=True)
     common = {
         'Manufacturer': 'qsmprep',
         'MagneticFieldStrength': scan.field_strength_t,

@@ -14,11 +14,12 @@ def subject_folder(name: str) -> Path:
 
     Examples
     --------
-    >>> subject_folder('sub-01_ses-2').as_posix()
+    >>> subject_folder('sub-01_ses-2_run-1').as_posix()
     'sub-01/ses-2'
 
     """
-    return Path(*name.split('_'))
+    parts = name.split('_')
+    return Path(*(part for part in parts if part.startswith(('sub-', 'ses-'))))
 
 
 def write_image(data: np.ndarray, affine: np.ndarray, path: Path) -> None:

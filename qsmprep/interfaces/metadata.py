@@ -21,6 +21,9 @@ STAGES = {
     'weighting': 'SusceptibilityWeighting',
     'reversible': 'ReversibleRelaxation',
     'separation': 'SourceSeparation',
+    'runs': 'RunRegistration',
+    'orientations': 'MultipleOrientations',
+    'average': 'RunAverage',
     'quality': 'QualityMeasures',
     't1w_registration': 'RegistrationToT1w',
     'template_registration': 'RegistrationToTemplate',
@@ -41,6 +44,9 @@ class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     weighting = traits.Dict(desc='record of susceptibility weighting')
     reversible = traits.Dict(desc="record of R2'")
     separation = traits.Dict(desc='record of the separation of sources')
+    runs = traits.Dict(desc='record of the registration of runs')
+    orientations = traits.Dict(desc='record of the inversion of several orientations')
+    average = traits.Dict(desc='record of the average over runs')
     quality = traits.Dict(desc='quality measures')
     t1w_registration = traits.Dict(desc='record of the registration to a T1-weighted image')
     template_registration = traits.Dict(desc='record of the registration to the template')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -181,10 +182,14 @@ def load_atlas() -> tuple[np.ndarray, np.ndarray]:
 
 
 def register_rigidly(
-    moving: Brain, fixed: Brain, folder: Path, threads: int = 1
+    moving: Brain,
+    fixed: Brain,
+    folder: Path,
+    threads: int = 1,
+    starts: Sequence[np.ndarray] = (),
 ) -> tuple[np.ndarray, dict]:
     """
-    Rigid registration by normalised mutual information, twice, from two starts.
+    Rigid registration by normalised mutual information, twice, from the best of some starts.
 
     Parameters
     ----------
@@ -194,6 +199,8 @@ def register_rigidly(
         Where files pass to greedy.
     threads
         Threads of greedy.
+    starts
+        Matrices to start from, besides none and the shift of the centres.
 
     Returns
     -------
@@ -206,7 +213,7 @@ def register_rigidly(
     points = moving.points()
     shift = np.eye(4)
     shift[:3, 3] = fixed.points().mean(axis=0) - points.mean(axis=0)
-    starts = [np.eye(4), shift]
+    starts = [np.eye(4), shift, *starts]
     started = [
         _greedy_affine(moving, fixed, start, 6, '100x40x0', folder, threads) for start in starts
     ]

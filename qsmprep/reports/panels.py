@@ -208,6 +208,22 @@ PANELS = {
         expected=False,
         module='regions',
     ),
+    'cosmos': Panel(
+        'Susceptibility of all orientations (COSMOS)',
+        'In the frame of this run. Free of streaks and shadows where the orientations differ '
+        'enough. Doubled edges mean runs that do not lie on one another.',
+        'plot_chi',
+        {'cosmos': 'chi', 'cosmos_mask': 'mask'},
+        expected=False,
+    ),
+    'mean': Panel(
+        'Mean susceptibility of the runs',
+        'In the frame of this run. Doubled or blurred edges mean runs that do not lie on one '
+        'another.',
+        'plot_chi',
+        {'mean': 'chi', 'mean_mask': 'mask'},
+        expected=False,
+    ),
     'truth': Panel(
         'Truth and result',
         'Simulated data: the difference shows noise only where the result is right; structures '

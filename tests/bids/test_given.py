@@ -1,6 +1,7 @@
 """Masks from elsewhere: fMRIPrep, FSL, SynthStrip, HD-BET, AFNI, SPM, and by hand."""
 
 import os
+from dataclasses import replace
 
 import nibabel as nb
 import numpy as np
@@ -265,3 +266,22 @@ def test_of_two_masks_that_fit_the_one_that_is_used_is_told(head):
 def test_names_of_datasets_with_spaces_are_links(head):
     head.give_mask(brain_of(head))
     assert find(head, name='my masks')[1].startswith('bids:mymasks:sub-01/anat/')
+
+
+def test_a_mask_tells_what_it_was_made_from(head):
+    path = head.give_mask(brain_of(head))
+    sidecar = path.with_name(path.name.partition('.')[0] + '.json')
+    sidecar.write_text('{"RawSources": ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]}')
+    _, warned = use(head, path)
+    assert 'made from T1w' in warned
+    sidecar.write_text('{"Sources": ["bids:raw:sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz"]}')
+    assert use(head, path) == (1.0, '')
+
+
+def test_a_mask_of_another_session_is_refused_by_its_sources(head):
+    path = head.give_mask(brain_of(head))
+    sidecar = path.with_name(path.name.partition('.')[0] + '.json')
+    sidecar.write_text('{"Sources": ["bids::sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz"]}')
+    acquisition = replace(acquisition_of(head), session='a')
+    with pytest.raises(InputError, match='made from ses-b, as its sidecar tells'):
+        inspect_mask(path, 'bids:masks:x', acquisition)
