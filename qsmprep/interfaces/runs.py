@@ -138,7 +138,7 @@ class InvertOrientations(SimpleInterface):
     def _run_interface(self, runtime):
         import torch
 
-        from qsmprep.qsm.cosmos import cosmos
+        from qsmprep.qsm.cosmos import invert_orientations
 
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)
@@ -156,7 +156,7 @@ class InvertOrientations(SimpleInterface):
         noises = None
         if isdefined(inputs.noises) and len(inputs.noises) == len(inputs.fields):
             noises = [hz_to_ppm(noise, strength) for noise in in_frame(inputs.noises, 1)]
-        found = cosmos(
+        found = invert_orientations(
             [hz_to_ppm(field, strength) for field in in_frame(inputs.fields, 3)],
             masks,
             b0,

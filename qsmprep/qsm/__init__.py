@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qsmprep.qsm.background import BackgroundRemoval, remove_background
     from qsmprep.qsm.coils import coil_difference, combine_coils
+    from qsmprep.qsm.cosmos import Cosmos, invert_orientations
     from qsmprep.qsm.fieldmap import FieldMap, align_echoes, combine_echoes
     from qsmprep.qsm.grid import Grid, hz_to_ppm, ppm_to_hz
     from qsmprep.qsm.inversion import Inversion, invert
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from qsmprep.qsm.readout import correct_readout, find_bipolar_ramp
     from qsmprep.qsm.reference import reference_chi
     from qsmprep.qsm.relaxometry import Relaxometry, fit_r2star
+    from qsmprep.qsm.separation import Separation, separate
     from qsmprep.qsm.simulate import simulate_head, simulate_local_field
     from qsmprep.qsm.superres import SuperResolution, super_resolve, super_resolve_field
+    from qsmprep.qsm.swi import SusceptibilityWeighted, susceptibility_weighted
 
 _ROOMS = {
     'grid': ('Grid', 'hz_to_ppm', 'ppm_to_hz'),
@@ -41,6 +44,9 @@ _ROOMS = {
     'background': ('BackgroundRemoval', 'remove_background'),
     'relaxometry': ('Relaxometry', 'fit_r2star'),
     'inversion': ('Inversion', 'invert'),
+    'separation': ('Separation', 'separate'),
+    'cosmos': ('Cosmos', 'invert_orientations'),
+    'swi': ('SusceptibilityWeighted', 'susceptibility_weighted'),
     'superres': ('SuperResolution', 'super_resolve', 'super_resolve_field'),
     'reference': ('reference_chi',),
     'metrics': ('nrmse', 'hfen', 'xsim'),
@@ -50,11 +56,14 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     'BackgroundRemoval',
+    'Cosmos',
     'FieldMap',
     'Grid',
     'Inversion',
     'Relaxometry',
+    'Separation',
     'SuperResolution',
+    'SusceptibilityWeighted',
     'align_echoes',
     'coil_difference',
     'combine_coils',
@@ -65,6 +74,7 @@ __all__ = [
     'hfen',
     'hz_to_ppm',
     'invert',
+    'invert_orientations',
     'laplacian_unwrap',
     'nrmse',
     'phase_offset',
@@ -74,11 +84,13 @@ __all__ = [
     'remove_background',
     'remove_offset',
     'scale_phase',
+    'separate',
     'signal_mask',
     'simulate_head',
     'simulate_local_field',
     'super_resolve',
     'super_resolve_field',
+    'susceptibility_weighted',
     'xsim',
 ]
 

@@ -88,7 +88,7 @@ def angles_between(b0_directions: Sequence[Sequence[float]]) -> list[float]:
     return [degrees(acos(min(1.0, abs(float(a @ b))))) for a, b in combinations(unit, 2)]
 
 
-def cosmos(
+def invert_orientations(
     fields_ppm: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     b0_directions: Sequence[Sequence[float]],

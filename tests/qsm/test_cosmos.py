@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm.cosmos import angles_between, condition_number, cosmos, describe
+from qsmprep.qsm.cosmos import angles_between, condition_number, describe, invert_orientations
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.operators import Dipole
@@ -34,8 +34,8 @@ def test_three_orientations_are_far_ahead_of_one(make_scan):
     scan = make_scan(shape=(40, 36, 32))
     mask = scan.mask.numpy()
     fields = turned(scan, TILTED)
-    closed = cosmos(fields, [mask] * 4, TILTED, scan.grid, iterations=0)
-    solved = cosmos(fields, [mask] * 4, TILTED, scan.grid)
+    closed = invert_orientations(fields, [mask] * 4, TILTED, scan.grid, iterations=0)
+    solved = invert_orientations(fields, [mask] * 4, TILTED, scan.grid)
     single = invert(fields[0], mask, scan.grid, 'tv', noise_ppm=np.full(mask.shape, NOISE))
     assert error(scan, solved) < 0.6 * error(scan, closed)
     assert error(scan, solved) < 0.6 * error(scan, single)
@@ -54,8 +54,8 @@ def test_noise_maps_count_orientations_by_what_they_know(make_scan):
     bad[:20] = True
     fields[1] = fields[1] + np.where(bad & mask, rng.normal(0, 0.05, mask.shape), 0)
     noises[1] = np.where(bad, 0.05, NOISE)
-    blind = cosmos(fields, [mask] * 4, TILTED, scan.grid)
-    knowing = cosmos(fields, [mask] * 4, TILTED, scan.grid, noises_ppm=noises)
+    blind = invert_orientations(fields, [mask] * 4, TILTED, scan.grid)
+    knowing = invert_orientations(fields, [mask] * 4, TILTED, scan.grid, noises_ppm=noises)
     assert error(scan, knowing) < 0.5 * error(scan, blind)
 
 
@@ -65,7 +65,7 @@ def test_an_orientation_may_miss_a_part(make_scan):
     fields, masks = turned(scan, TILTED), [mask.copy() for _ in TILTED]
     masks[2][:, :12] = False
     fields[2] = fields[2] * masks[2]
-    found = cosmos(fields, masks, TILTED, scan.grid)
+    found = invert_orientations(fields, masks, TILTED, scan.grid)
     assert error(scan, found) < 10
 
 
@@ -96,8 +96,8 @@ def test_what_cannot_be_solved_is_refused(make_scan):
     mask = scan.mask.numpy()
     field = scan.field.numpy()
     with pytest.raises(ValueError, match='three orientations or more, not 2'):
-        cosmos([field] * 2, [mask] * 2, TILTED[:2], scan.grid)
+        invert_orientations([field] * 2, [mask] * 2, TILTED[:2], scan.grid)
     with pytest.raises(ValueError, match='mask of an orientation is empty'):
-        cosmos([field] * 3, [mask, mask, 0 * mask], TILTED[:3], scan.grid)
+        invert_orientations([field] * 3, [mask, mask, 0 * mask], TILTED[:3], scan.grid)
     with pytest.raises(ValueError, match='has the shape'):
-        cosmos([field, field, field[1:]], [mask] * 3, TILTED[:3], scan.grid)
+        invert_orientations([field, field, field[1:]], [mask] * 3, TILTED[:3], scan.grid)
