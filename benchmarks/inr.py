@@ -64,7 +64,7 @@ def reconstruct(case: Case, method: str, parameters: dict, seed: int = 0) -> tup
 
 
 def compare_losses(table: Table, case: Case) -> None:
-    """Add rows for weights, percentiles, levels, fidelity and early stopping of inr."""
+    """Add rows for weights, percentiles, fidelity and early stopping of inr."""
     (chi, _), cost = measure(reconstruct, case, 'tv', {})
     table.add('warm start', 'tv', *scores(chi, case), cost.cpu_s, cost.peak_gb)
     (chi, used), cost = measure(reconstruct, case, 'inr', {})
@@ -77,7 +77,6 @@ def compare_losses(table: Table, case: Case) -> None:
     settings += [
         ('edges', 'percentiles 50-70, as published', {'percentiles': (50, 70)}),
         ('edges', 'no edge is spared', {'percentiles': (99.99, 100)}),
-        *(('levels', str(n), {'levels': n}) for n in (1, 3)),
         ('fidelity', 'complex, phase noise 0.02 rad', {'phase_noise': 0.02}),
         ('end', '400 iterations, no early end', {'iterations': 400, 'tolerance': -1e9}),
         ('end', '70 iterations', {'iterations': 70}),

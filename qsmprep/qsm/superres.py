@@ -87,7 +87,7 @@ def super_resolve(
     resolution_mm
         Longest edge of a voxel [mm], or ``'iso'``.
     noise_ppm
-        Standard deviation of the noise of the map [ppm]: how closely the measured band is held.
+        Standard deviation of the noise of the map [ppm]: how closely the measured band is followed.
     prior
         File with the weights of the prior; those that come with the package by default.
     seed

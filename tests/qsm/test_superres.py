@@ -90,7 +90,7 @@ def test_a_field_says_nothing_beyond_its_band(scan):
     change = likelihood.dipole.transform(x - expected).abs()
     assert change[~band].square().mean() < 0.02 * change[band].square().mean()
     correlation = np.corrcoef(start[scan['support']], scan['truth'][scan['support']])[0, 1]
-    assert correlation > 0.6
+    assert correlation > 0.68
 
 
 def test_spectra_are_carried_with_the_ratio_of_the_voxels(scan):
@@ -129,7 +129,7 @@ def test_the_field_of_the_result_is_what_was_measured(scan, prior):
     residual = (scan['operator'].forward(field) - scan['field'])[scan['mask']]
     assert residual.square().mean().sqrt() < 1.4 * NOISE_PPM
     inside = result.mask & scan['support'].numpy()
-    assert np.corrcoef(result.chi_ppm[inside], scan['truth'].numpy()[inside])[0, 1] > 0.3
+    assert np.corrcoef(result.chi_ppm[inside], scan['truth'].numpy()[inside])[0, 1] > 0.63
 
 
 def test_a_seed_tells_the_map(scan, prior):

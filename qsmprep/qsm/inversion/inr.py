@@ -58,7 +58,7 @@ def inr(
     representations of the literature, changed no figure of a map.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
-    error that :func:`~qsmprep.qsm.inversion.tv.tv` reckons with rises to what it is in vivo,
+    error that :func:`~qsmprep.qsm.inversion.tv.tv` assumes rises to what it is in vivo,
     the trust t in this loss falls from 1 to 0 and the function becomes t times the fit and 1 - t
     times the warm start: in vivo the weighted total variation of this loss, from any start, raised
     the error against COSMOS in any dose.

@@ -5,6 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
+from qsmprep.qsm.simulate import stream
 from qsmprep.qsm.simulate.stream import (
     Specimen,
     draw_windows,
@@ -40,18 +41,20 @@ def test_a_specimen_holds_susceptibility_texture_and_depth(specimen):
     ]
 
 
-@pytest.mark.parametrize('voxel_size', [(1.0, 1.0, 1.0), (2.5, 0.7, 0.7), (3.0, 3.0, 3.0)])
-def test_the_volume_of_a_ball_survives_turning_and_resampling(voxel_size):
-    generator = torch.Generator().manual_seed(1)
-    shape = [int(72 / v) for v in voxel_size]
-    volumes = []
-    for _ in range(6):
-        chi = draw_windows([ball()], shape, 1, generator, voxel_size).chi
-        if chi.abs().max() < 0.5:
-            inside = (chi > 0.02).float().sum() * torch.tensor(voxel_size).prod()
-            volumes.append(float(inside))
-    # eroded by up to 6 mm, shifted so that a part may be cut off, and stretched by a tenth or so
-    assert max(volumes) == pytest.approx(4 / 3 * torch.pi * 20**3, rel=0.6)
+def test_the_volume_of_a_ball_survives_turning_and_resampling():
+    """It is eroded by up to 6 mm, cut off where it leaves the window, and stretched by a tenth."""
+    shares = []
+    for voxel_size in [(1.0, 1.0, 1.0), (2.5, 0.7, 0.7), (3.0, 3.0, 3.0)]:
+        generator = torch.Generator().manual_seed(1)
+        shape = [int(72 / v) for v in voxel_size]
+        shares.append([])
+        for _ in range(6):
+            chi = draw_windows([ball()], shape, 1, generator, voxel_size).chi
+            volume = float((chi > 0.02).sum()) * torch.tensor(voxel_size).prod()
+            shares[-1].append(float(volume / (4 / 3 * torch.pi * 20**3)))
+    assert shares[1] == pytest.approx(shares[0], rel=0.02)
+    assert shares[2] == pytest.approx(shares[0], rel=0.02)
+    assert 0.5 < min(shares[0]) < 1 < max(shares[0]) < 1.1**3 * 1.1
 
 
 def test_windows_are_zero_outside_the_brain_and_vary_in_voxel_size(specimen):
@@ -66,7 +69,11 @@ def test_windows_are_zero_outside_the_brain_and_vary_in_voxel_size(specimen):
     assert windows.chi.abs().max() < 4
 
 
-def test_the_stream_goes_on_where_it_stopped():
+def test_the_stream_goes_on_where_it_stopped(monkeypatch):
+    def specimen_of_a_number(head, generator, device):
+        return ball(value=float(torch.rand((), generator=generator)))
+
+    monkeypatch.setattr(stream, 'make_specimen', specimen_of_a_number)
     keywords = {'batches': ((16, 1), (24, 2)), 'seed': 3, 'pool': 2, 'renewal': 2}
     whole = list(islice(window_stream([None], **keywords), 5))
     rest = list(islice(window_stream([None], first=3, **keywords), 2))

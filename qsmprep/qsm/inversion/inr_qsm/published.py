@@ -172,7 +172,7 @@ class _Run:
     ) -> Tensor:
         """Loss of a window; its gradient goes into the network.
 
-        The network is evaluated twice, so that no more than a chunk is held.
+        The network is evaluated twice, so that only a chunk is in memory at a time.
         """
         inside = mask[window]
         corner = torch.tensor([side.start for side in window], device=mask.device)
