@@ -54,7 +54,8 @@ def find_given(
     own = own_name and Path(output_path(own_name, dict(entities))).name
     unfit: dict[str, str] = {}
     for name, root in datasets.items():
-        best, best_score, equal = None, (-1, -1), []
+        best, best_score = None, (-1, -1)
+        equal: list[str] = []
         for path in _candidates(root, acquisition, ending, datatype):
             labels = dict(part.split('-', 1) for part in path.name.split('_') if '-' in part)
             contrary = [] if path.name == own else _contradictions(labels, entities, ending)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations
 from math import acos, degrees
 from typing import Any
@@ -204,8 +205,9 @@ def _weight(noise: Tensor, mask: Tensor) -> Tensor:
 
 def _closed_form(fields: Sequence[Tensor], dipoles: Sequence[Dipole]) -> Tensor:
     """Least squares in k-space: sum D_i f_i over sum D_i^2."""
-    pull = sum(d.kernel * d.transform(f) for d, f in zip(dipoles, fields, strict=True))
-    power = sum(d.kernel.square() for d in dipoles)
+    pairs = zip(dipoles, fields, strict=True)
+    pull = reduce(torch.add, (d.kernel * d.transform(f) for d, f in pairs))
+    power = reduce(torch.add, (d.kernel.square() for d in dipoles))
     return dipoles[0].inverse(pull / (power + RIDGE * len(dipoles)))
 
 
@@ -221,7 +223,7 @@ def _weighted(
 ) -> Tensor:
     """Least squares in image space, preconditioned by the response in k-space."""
     ridge = RIDGE * len(dipoles)
-    power = sum(d.kernel.square() for d in dipoles) + 10 * ridge
+    power = reduce(torch.add, (d.kernel.square() for d in dipoles)) + 10 * ridge
     first = dipoles[0]
 
     def normal(x: Tensor) -> Tensor:

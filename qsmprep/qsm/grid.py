@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +106,7 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in corners)
 
 
-def depth_mm(mask: np.ndarray, voxel_size: tuple[float, ...]) -> np.ndarray:
+def depth_mm(mask: np.ndarray, voxel_size: Sequence[float]) -> np.ndarray:
     """Distance to the nearest voxel outside a mask [mm]; beyond the image is outside.
 
     Examples

@@ -150,10 +150,10 @@ def measure_regions(
                     'coverage_percent': 100 * count / part.sum() if part.any() else math.nan,
                 }
                 rows.append(row | _describe(chosen.data[box][used]))
-                told = estimated is not None and count
-                rows[-1]['estimated_percent'] = (
-                    100 * float(estimated[box][used].mean()) if told else math.nan
-                )
+                share = math.nan
+                if estimated is not None and count:
+                    share = float(estimated[box][used].mean())
+                rows[-1]['estimated_percent'] = 100 * share
                 rows[-1]['reference'] = chosen.reference
     return rows
 
