@@ -346,3 +346,35 @@ def test_many_sessions_get_a_page_each(tmp_path):
     assert [page.name for page in pages] == [f'sub-01_ses-{s}.html' for s in ('a', 'b', 'c')]
     assert stems[1] in pages[1].read_text()
     assert stems[0] not in pages[1].read_text()
+
+
+def test_the_cohort_is_sorted_and_filtered(tmp_path, browser):
+    rows = [row | {'site': 'x'} if i == 2 else row for i, row in enumerate(group_rows())]
+    browser.open(write_group_page(tmp_path, rows))
+    names = (
+        '[...document.querySelectorAll("#rows tbody tr:not([hidden]) th")].map(c => c.textContent)'
+    )
+    change = '.dispatchEvent(new Event("change"))'
+    measure = 'document.getElementById("measure")'
+    browser.evaluate(f'{measure}.value = "chi_sd_ppb"; {measure}{change}')
+    press = '[...document.querySelectorAll("#rows th button")].at(-1).click()'
+    browser.evaluate(press)
+    browser.evaluate(press)
+    assert browser.evaluate(names)[:2] == ['sub-03', 'sub-07']
+    site = 'document.querySelector("select[data-column=site]")'
+    browser.evaluate(f'{site}.value = "x"; {site}{change}')
+    assert browser.evaluate(names) == ['sub-02']
+    assert browser.evaluate('document.getElementById("count").textContent').startswith('1 of 8')
+
+
+def test_spectra_are_drawn_and_odd_ones_left_out(tmp_path):
+    power = [0.1, 0.01, 0.001]
+    sides = [f'{kind}_{side}_cone' for kind in ('measured', 'expected') for side in ('on', 'off')]
+    spectra = {'wavenumber': [0.02, 0.1, 0.3]} | dict.fromkeys(sides, power)
+    put_figures(tmp_path / 'sub-01' / 'figures', 'sub-01_run-1', ['localfield'])
+    put_record(tmp_path, acquisition={'spectra': spectra, 'reference': 'brain'})
+    parsed = Parsed(write_participant_page(tmp_path, '01'))
+    assert len(parsed.having('circle')) == 6
+    for odd in ([1], {'wavenumber': [1]}, spectra | {'wavenumber': [0.1, -1, 2]}):
+        put_record(tmp_path, acquisition={'spectra': odd})
+        assert not Parsed(write_participant_page(tmp_path, '01')).having('circle')

@@ -1,0 +1,152 @@
+"""The report in a browser: load times, accessibility, screenshots. No network is used.
+
+    python benchmarks/report_pages.py --axe axe.min.js --out docs/figures [--results FOLDER ...]
+
+A cohort of 1,000 simulated rows is loaded, sorted and filtered. The pages of finished runs are
+opened at three widths, pictures of them are taken, and axe-core (npm, MPL-2.0) looks for what
+readers with a disability would stumble over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from measure import Table
+from PIL import Image
+
+from qsmprep.reports.cohort import write_group_page
+from qsmprep.reports.measures import MEASURES
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests' / 'reports'))
+from browser import Browser
+
+WIDTHS = {'wide': 1400, 'tablet': 768, 'phone': 320}
+SERIOUS = ('serious', 'critical')
+AXE = (
+    'axe.run(document, {resultTypes: ["violations"]}).then(r => '
+    'r.violations.map(v => v.impact + ": " + v.id + " (" + v.nodes.length + ")"))'
+)
+
+
+def cohort(count: int, seed: int = 0) -> list[dict]:
+    """Rows of a cohort of several sites, scanners and field strengths, with a few outliers."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        site = number % 5
+        label = f'sub-{number:04d}'
+        session = f'_ses-{number % 2 + 1}' if number % 3 else ''
+        rows.append(
+            {
+                'participant_id': label,
+                'acquisition': f'{label}{session}_MEGRE',
+                'status': 'failed' if rng.random() < 0.02 else 'completed',
+                'site': f'Site {site + 1}',
+                'scanner': ('Siemens Prisma', 'GE Premier', 'Philips Ingenia')[site % 3],
+                'field_strength_t': (3, 7)[site == 4],
+                'warnings': int(rng.poisson(0.3)),
+            }
+        )
+        for measure in MEASURES:
+            low = 0.0 if measure.low is None else measure.low
+            high = 2 * abs(low) + 1 if measure.high is None else measure.high
+            typical = low + (0.35 + 0.05 * site) * (high - low)
+            far = 8 if rng.random() < 0.004 else 1
+            rows[-1][measure.key] = float(typical + far * 0.08 * (high - low) * rng.normal())
+    return rows
+
+
+def check(browser: Browser, page: Path, axe: str, table: Table, out: Path, name: str) -> None:
+    """Load a page at all widths; look for faults, and take pictures."""
+    for width, pixels in WIDTHS.items():
+        start = time.monotonic()
+        browser.open(page, width=pixels)
+        if 'viewer' in page.name:
+            browser.until('document.body.dataset.ready')
+        seconds = time.monotonic() - start
+        over = browser.evaluate('document.documentElement.scrollWidth') - pixels
+        violations = ''
+        if width == 'wide':
+            browser.evaluate(axe)
+            found = browser.ask(
+                'Runtime.evaluate', expression=AXE, awaitPromise=True, returnByValue=True
+            )['result']['value']
+            violations = '; '.join(text for text in found if text.startswith(SERIOUS)) or 'none'
+        table.add(name, width, seconds, max(over, 0), violations)
+        with Image.open(io.BytesIO(browser.picture())) as picture:
+            picture.convert('P', palette=Image.Palette.ADAPTIVE, colors=96).save(
+                out / f'page_{name}_{width}.png', optimize=True
+            )
+
+
+def time_cohort(browser: Browser, count: int, table: Table, folder: Path) -> Path:
+    """Load, sort and filter the page of a cohort."""
+    rows = cohort(count)
+    for row in rows:
+        (folder / f'{row["participant_id"]}.html').touch()
+    page = write_group_page(folder, rows)
+    start = time.monotonic()
+    browser.open(page, width=1400)
+    table.add(f'{count} acquisitions: load [s]', time.monotonic() - start)
+    drawn = browser.evaluate('performance.getEntriesByType("navigation")[0].loadEventEnd / 1000')
+    table.add('the same by the clock of the page [s]', float(drawn))
+    for what, code in (
+        ('sort by a column [s]', 'document.querySelectorAll("#rows th button")[3].click()'),
+        (
+            'filter by site [s]',
+            'var s = document.querySelector("select[data-column=site]"); s.value = "Site 2"; '
+            's.dispatchEvent(new Event("change"))',
+        ),
+    ):
+        start = time.monotonic()
+        browser.evaluate(code + '; document.body.offsetHeight')
+        table.add(what, time.monotonic() - start)
+    table.add(
+        'rows shown',
+        browser.evaluate('document.querySelectorAll("#rows tbody tr:not([hidden])").length'),
+    )
+    table.add('size of the page [MB]', page.stat().st_size / 1e6)
+    return page
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--axe', type=Path, required=True, help='axe.min.js of axe-core')
+    parser.add_argument('--out', type=Path, required=True, help='folder for pictures')
+    parser.add_argument(
+        '--results', type=Path, nargs='*', default=[], help='output folders of runs'
+    )
+    parser.add_argument('--rows', type=int, default=1000, help='acquisitions of the cohort')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    axe = args.axe.read_text(encoding='utf-8')
+    times = Table('A cohort in the browser', ['what', 'value'], [])
+    pages = Table(
+        'Pages in the browser', ['page', 'width', 'load [s]', 'too wide [px]', 'serious'], []
+    )
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        browser = Browser(Path(folder) / 'profile')
+        big, small = Path(folder) / 'big', Path(folder) / 'small'
+        for place in (big, small):
+            place.mkdir()
+        time_cohort(browser, args.rows, times, big)
+        check(browser, write_group_page(small, cohort(30)), axe, pages, args.out, 'cohort')
+        for results in args.results:
+            for page in sorted(results.glob('sub-*.html')):
+                kind = 'viewer' if page.name.endswith('_viewer.html') else 'participant'
+                check(browser, page, axe, pages, args.out, kind)
+        browser.close()
+    print(times.markdown(), pages.markdown(), sep='\n\n')
+
+
+if __name__ == '__main__':
+    main()
