@@ -23,8 +23,8 @@ from PIL import Image
 from qsmprep.reports.cohort import write_group_page
 from qsmprep.reports.measures import MEASURES
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests' / 'reports'))
-from browser import Browser
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.reports.browser import Browser
 
 WIDTHS = {'wide': 1400, 'tablet': 768, 'phone': 320}
 SERIOUS = ('serious', 'critical')
@@ -85,28 +85,38 @@ def check(browser: Browser, page: Path, axe: str, table: Table, out: Path, name:
             )
 
 
+def cpu_s(browser: Browser) -> float:
+    """CPU time of all tasks of the page since it was opened [s]."""
+    metrics = browser.ask('Performance.getMetrics')['metrics']
+    return next(m['value'] for m in metrics if m['name'] == 'TaskDuration')
+
+
 def time_cohort(browser: Browser, count: int, table: Table, folder: Path) -> Path:
     """Load, sort and filter the page of a cohort."""
     rows = cohort(count)
     for row in rows:
         (folder / f'{row["participant_id"]}.html').touch()
     page = write_group_page(folder, rows)
+    # tasks are then timed by the clock of their thread, whatever else the machine does
+    browser.ask('Performance.enable', timeDomain='threadTicks')
     start = time.monotonic()
     browser.open(page, width=1400)
     table.add(f'{count} acquisitions: load [s]', time.monotonic() - start)
-    drawn = browser.evaluate('performance.getEntriesByType("navigation")[0].loadEventEnd / 1000')
-    table.add('the same by the clock of the page [s]', float(drawn))
+    table.add('CPU time of the page [s]', cpu_s(browser))
     for what, code in (
-        ('sort by a column [s]', 'document.querySelectorAll("#rows th button")[3].click()'),
         (
-            'filter by site [s]',
+            'sort by a column: CPU time [s]',
+            'document.querySelectorAll("#rows th button")[3].click()',
+        ),
+        (
+            'filter by site: CPU time [s]',
             'var s = document.querySelector("select[data-column=site]"); s.value = "Site 2"; '
             's.dispatchEvent(new Event("change"))',
         ),
     ):
-        start = time.monotonic()
+        before = cpu_s(browser)
         browser.evaluate(code + '; document.body.offsetHeight')
-        table.add(what, time.monotonic() - start)
+        table.add(what, cpu_s(browser) - before)
     table.add(
         'rows shown',
         browser.evaluate('document.querySelectorAll("#rows tbody tr:not([hidden])").length'),

@@ -3,7 +3,8 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from browser import Browser
+
+from tests.reports.browser import Browser
 
 
 @pytest.fixture(scope='session')
