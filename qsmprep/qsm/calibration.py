@@ -259,12 +259,13 @@ def calibrate(
     if not periodogram.earns_its_parameters(free, plain):
         free = plain
     left, unexplained = _left_by_sources(field, mask, dipole, periodogram, free, relative, known)
-    if left < LEAST_LEFT:
+    if left < LEAST_LEFT / 3:
         free = plain
+    remnants = free is not plain
     if error_share is None:
-        error_share = round(left**2 / (left**2 + LEAST_LEFT**2), 1)
+        error_share = 1.0 if remnants else round(left**2 / (left**2 + LEAST_LEFT**2), 1)
     ratio = OFF_CONE * error_share * free.ratio
-    fitted = periodogram.fit(ratio, remnants=free is not plain and error_share > 0)
+    fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     # half of what eight steps leave is taken for noise where the spectra show less
     spectra = Calibration(
         dipole,
