@@ -248,7 +248,7 @@ def test_simulated_heads_are_compared_with_their_truth(tmp_path):
     chi = nb.load(out / anat / 'sub-01_Chimap.nii.gz').get_fdata()
     mask = nb.load(out / anat / 'sub-01_desc-chi_mask.nii.gz').get_fdata() > 0
     truth = nb.load(truth_set / anat / 'sub-01_Chimap.nii.gz').get_fdata()
-    assert np.corrcoef(chi[mask], truth[mask])[0, 1] > 0.6
+    assert np.corrcoef(chi[mask], truth[mask])[0, 1] > 0.65
     brain = json.loads((out / anat / 'sub-01_desc-brain_mask.json').read_text())
     assert brain['Masking']['BrainExtraction']['Method'] == 'given'
 

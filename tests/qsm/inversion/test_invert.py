@@ -234,5 +234,5 @@ def test_a_strong_source_without_a_field_of_its_own_stays_in_the_map(head, metho
     field = Dipole(head.grid).forward(torch.from_numpy(chi)).numpy()
     found = invert(field, measured, head.grid, method, noise_ppm=head.noise_ppm, tissue=head.mask)
     np.testing.assert_array_equal(found.estimated, binary_fill_holes(head.mask) & ~measured)
-    assert found.chi_ppm[ball].mean() == pytest.approx(-1, rel=0.3)
+    assert found.chi_ppm[ball].mean() == pytest.approx(-1, rel=0.1)
     assert nrmse(found.chi_ppm, chi, measured) < 65
