@@ -43,7 +43,6 @@ def build(folder: Path) -> Workflow:
     host.connect([
         (qsm_wf, count, [('outputnode.chi', 'chi'), ('outputnode.chi_mask', 'mask')]),
         (qsm_wf, keep, [('outputnode.chi', 'maps.@chi'), ('outputnode.chi_mask', 'maps.@mask')]),
-        (count, keep, [('share', 'share')]),
     ])  # fmt:skip
     return host
 
