@@ -44,6 +44,7 @@ function show() {
   const current = maps[chosen]
   for (const layer of maps) {
     volume(layer).opacity = layer === current ? 1 : 0
+    volume(layer).colorbarVisible = layer === current
     layer.input.checked = layer === current
     cells.get(layer).line.setAttribute('aria-current', String(layer === current))
   }
