@@ -2,7 +2,8 @@
 
 1. The field by the weighted mean of the echoes (shipped), by a nonlinear fit of the complex signal
    that starts there, and by one whose phase at TE = 0 is free too.
-2. The error of the field in units of its noise map, in the core and at the rim of the brain.
+2. The error of the field in units of its noise map, in the core and at the rim of the brain, and
+   how likely it is, by how far the signal is taken to lie off a voxel's middle.
 3. R2* at low signal, with and without the noise floor in its model.
 4. The phase ramp of a bipolar readout, found and planted.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from measure import Table
 from scipy.ndimage import distance_transform_edt
 
-from qsmprep.qsm.fieldmap import combine_echoes
+from qsmprep.qsm.fieldmap import SIGNAL_SHIFT, combine_echoes
 from qsmprep.qsm.phase import TWO_PI, phase_difference, phase_offset, remove_offset
 from qsmprep.qsm.readout import find_bipolar_ramp
 from qsmprep.qsm.relaxometry import fit_r2star
@@ -24,6 +25,11 @@ from qsmprep.qsm.simulate import Scan, simulate_head
 
 SCANS = {
     '3 T, SNR 100': {'field_strength_t': 3.0, 'snr': 100.0},
+    '3 T, SNR 100, lesions': {
+        'field_strength_t': 3.0,
+        'snr': 100.0,
+        'lesions': ('calcification', 'haemorrhage'),
+    },
     '3 T, SNR 10': {'field_strength_t': 3.0, 'snr': 10.0},
     '7 T, SNR 30': {
         'field_strength_t': 7.0,
@@ -32,6 +38,7 @@ SCANS = {
     },
 }
 RIM_MM, CORE_MM = 4.0, 8.0
+SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.3)
 STEPS = 8
 
 
@@ -87,7 +94,9 @@ def compare_fields(args: argparse.Namespace) -> tuple[Table, Table]:
     """Tables 1 and 2."""
     fields = Table('Field error, RMS [Hz]', ('scan', 'seed', 'fit', 'core', 'rim'), [])
     noises = Table(
-        'Field error over noise map, SD', ('scan', 'seed', 'noise map', 'core', 'rim'), []
+        'Field error over noise map, SD; mean log-likelihood under a Student t of 3 degrees',
+        ('scan', 'seed', 'noise map', 'core', 'rim', 'log-likelihood'),
+        [],
     )
     for name, keywords in SCANS.items():
         for seed in args.seeds:
@@ -110,9 +119,17 @@ def compare_fields(args: argparse.Namespace) -> tuple[Table, Table]:
                 fields.add(name, seed, label, *(rms(error[region]) for region in regions))
             power = np.sum((scan.magnitude * times) ** 2, axis=-1)
             thermal = shipped.noise_sd / (TWO_PI * np.sqrt(power))
+            unshifted = thermal * np.maximum(shipped.misfit, 1)
+            shift = np.maximum(shipped.noise_hz**2 - unshifted**2, 0) / SIGNAL_SHIFT**2
+            maps = {'thermal': thermal} | {
+                f'signal shift {s:g}': np.sqrt(unshifted**2 + s**2 * shift) for s in SHIFTS
+            }
             error = error_of(shipped.field_hz)
-            for label, noise in (('thermal', thermal), ('shipped', shipped.noise_hz)):
-                noises.add(name, seed, label, *(rms((error / noise)[r]) for r in regions))
+            for label, noise in maps.items():
+                z = error / noise
+                likelihood = -np.log(noise) - 2 * np.log1p(z**2 / 3)
+                spread = (rms(z[region]) for region in regions)
+                noises.add(name, seed, label, *spread, float(likelihood[scan.brain].mean()))
     return fields, noises
 
 
