@@ -436,7 +436,10 @@ def _contrasts(job: Job, contrasts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _merge_records(brain, reliable):
-    return {'BrainExtraction': brain, 'PhaseQuality': reliable}
+    record = {'BrainExtraction': brain, 'PhaseQuality': reliable}
+    if 'Warnings' in brain:
+        record['Warnings'] = brain.pop('Warnings')
+    return record
 
 
 def _add_readout(fieldmap, readout):

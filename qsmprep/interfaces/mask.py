@@ -21,6 +21,9 @@ from qsmprep.qsm.mask import RELATIVE_QUALITY, mask_steps, reliable_mask, signal
 SMALLEST_HEAD_MM = 110.0
 """Field of view below which an image cannot hold a whole head."""
 PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
+DOUBTFUL_SHARE = 0.05
+"""Share of a brain mask without signal from which mask and image disagree. The mask of a real scan
+(the Philips scan of the tests) has none."""
 
 
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
@@ -94,9 +97,12 @@ def deepbet(magnitude: np.ndarray, *, affine: np.ndarray, device: str = 'cpu') -
 
 def deepbet_or_signal(
     magnitude: np.ndarray, *, affine: np.ndarray, device: str = 'cpu'
-) -> tuple[np.ndarray, dict[str, str]]:
+) -> tuple[np.ndarray, dict]:
     """
-    Brain mask by deepbet where it can be one, else all voxels with signal; and the reason.
+    Brain mask by deepbet where it can be one, else all voxels with signal; and the record of it.
+
+    Of deepbet's mask, voxels at the rim that have no signal (bone, air) are taken off; those
+    that it encloses stay. Where that is much of it, a warning says so.
 
     Parameters
     ----------
@@ -112,8 +118,19 @@ def deepbet_or_signal(
         volume_ml = float(mask.sum()) * grid.voxel_volume_ml
         low, high = PLAUSIBLE_BRAIN_ML
         if low <= volume_ml <= high:
-            reason = 'the field of view holds a whole head'
-            return mask, {'Method': 'deepbet', 'Reason': reason}
+            brain = signal_mask(np.where(mask, magnitude, 0))
+            share = 1 - np.count_nonzero(brain) / np.count_nonzero(mask)
+            record = {
+                'Method': 'deepbet',
+                'Reason': 'the field of view holds a whole head',
+                'ShareWithoutSignal': round(share, 4),
+            }
+            if share > DOUBTFUL_SHARE:
+                record['Warnings'] = [
+                    f'{100 * share:.0f} % of the brain mask found by deepbet had no signal and '
+                    'were taken off; look at the mask, or give one by --derivatives.'
+                ]
+            return brain, record
         reason = f'deepbet found {volume_ml:.0f} ml, which is not a brain'
     return signal_mask(magnitude), {'Method': 'signal', 'Reason': reason}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qsmprep.interfaces import images
-from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
+from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase, deepbet_or_signal
 
 
 def test_a_small_field_of_view_is_masked_by_its_signal_and_says_so(save, echoes):
@@ -48,3 +48,19 @@ def test_no_reliable_voxel_is_an_error(save, echoes):
     )
     with pytest.raises(ValueError, match='mask is empty'):
         node.run()
+
+
+def test_what_has_no_signal_leaves_the_network_s_mask(monkeypatch):
+    """A mask 4 mm too wide, over bone without signal; a dark lesion that it encloses stays."""
+    x, y, z = np.indices((60, 60, 60)) - 29.5
+    radius = 2.0 * np.sqrt(x**2 + y**2 + z**2)
+    brain, wide = radius < 46, radius < 50
+    magnitude = np.where(brain, 100.0, 3.0).astype(np.float32)
+    magnitude[28:32, 28:32, 28:32] = 3.0
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    for network, share in ((wide, 1 - brain.sum() / wide.sum()), (brain, 0.0)):
+        monkeypatch.setattr('qsmprep.interfaces.mask.deepbet', lambda *_, n=network, **__: n)
+        found, record = deepbet_or_signal(magnitude, affine=affine)
+        np.testing.assert_array_equal(found, brain)
+        assert record['ShareWithoutSignal'] == pytest.approx(share, abs=1e-4)
+        assert ('Warnings' in record) == (share > 0)
