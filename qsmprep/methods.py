@@ -128,7 +128,7 @@ UNWRAPPINGS = _table(
     ),
     Method(
         'laplacian',
-        'qsmprep.qsm.phase:laplacian_unwrap',
+        'qsmprep.qsm.unwrapping:laplacian_unwrap',
         'smooth, and wrong around open-ended fringe lines; for phase that ROMEO cannot unwrap',
         'a Laplacian method [@laplacian]',
         citation='laplacian',

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qsmprep.qsm.inversion import Inversion, invert
     from qsmprep.qsm.mask import reliable_mask, signal_mask
     from qsmprep.qsm.metrics import hfen, nrmse, xsim
-    from qsmprep.qsm.phase import laplacian_unwrap, phase_offset, remove_offset, scale_phase
+    from qsmprep.qsm.phase import phase_offset, remove_offset, scale_phase
     from qsmprep.qsm.readout import correct_readout, find_bipolar_ramp
     from qsmprep.qsm.reference import reference_chi
     from qsmprep.qsm.relaxometry import Relaxometry, fit_r2star
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from qsmprep.qsm.simulate import simulate_head, simulate_local_field
     from qsmprep.qsm.superres import SuperResolution, super_resolve, super_resolve_field
     from qsmprep.qsm.swi import SusceptibilityWeighted, susceptibility_weighted
+    from qsmprep.qsm.unwrapping import laplacian_unwrap
 
 _ROOMS = {
     'grid': ('Grid', 'hz_to_ppm', 'ppm_to_hz'),
-    'phase': ('scale_phase', 'phase_offset', 'remove_offset', 'laplacian_unwrap'),
+    'phase': ('scale_phase', 'phase_offset', 'remove_offset'),
+    'unwrapping': ('laplacian_unwrap',),
     'coils': ('coil_difference', 'combine_coils'),
     'readout': ('correct_readout', 'find_bipolar_ramp'),
     'fieldmap': ('FieldMap', 'align_echoes', 'combine_echoes'),

@@ -10,13 +10,13 @@ from qsmprep.qsm.fieldmap import align_echoes, combine_echoes, magnitude_noise
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import (
     correct_alternate_slices,
-    laplacian_unwrap,
     phase_difference,
     phase_offset,
     remove_offset,
     scale_phase,
     wrap,
 )
+from qsmprep.qsm.unwrapping import laplacian_unwrap
 
 GRID = Grid((64, 64, 32), (1.5, 1.5, 3.0))
 TIMES = (0.004, 0.010, 0.016, 0.022)
