@@ -107,6 +107,13 @@ def test_sphere_mean_of_harmonic_polynomials_is_their_centre(voxel_size, radius)
     assert np.sum(kernel) == pytest.approx(1, abs=1e-4)
 
 
+def test_the_smallest_sphere_is_a_mean_too():
+    """Of a voxel and its neighbours: it was the voxel itself, and left a field of zero."""
+    kernel = np.fft.irfftn(sphere_spectrum((8, 8, 8), (2.5, 2.5, 2.5), 3.0), (8, 8, 8))
+    assert kernel[0, 0, 0] == pytest.approx(1 / 7, abs=1e-6)
+    assert kernel[0, 1, 0] == pytest.approx(1 / 7, abs=1e-6)
+
+
 def test_unreliable_voxels_count_for_less_in_pdf(head):
     grid, mask, local, background = head
     rng = np.random.default_rng(3)
