@@ -27,9 +27,9 @@ from scipy import ndimage
 from qsmprep.cli.run import main as run
 from qsmprep.cli.simulate import main as simulate
 from qsmprep.qsm.grid import Grid
-from qsmprep.reports.measures import MEASURES
+from qsmprep.reports.catalogue import MEASURES
+from qsmprep.reports.measures import quality_warnings
 from qsmprep.reports.quality import measure_quality
-from qsmprep.reports.verdict import quality_warnings
 from qsmprep.training.heads import find_heads
 from qsmprep.workflows import base
 

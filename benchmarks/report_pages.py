@@ -20,8 +20,8 @@ import numpy as np
 from measure import Table
 from PIL import Image
 
+from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.cohort import write_group_page
-from qsmprep.reports.measures import MEASURES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.reports.browser import Browser

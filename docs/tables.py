@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from qsmprep.methods import KINDS
-from qsmprep.reports.measures import MEASURES
+from qsmprep.reports.catalogue import MEASURES
 from qsmprep.settings import Settings
 from qsmprep.workflows.fields import INPUT_FIELDS, OUTPUT_FIELDS, Field
 

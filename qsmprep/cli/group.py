@@ -13,7 +13,7 @@ from qsmprep.bids.files import write_whole
 from qsmprep.cli import exit_codes
 from qsmprep.cli.group_regions import gather_regions
 from qsmprep.cli.records import read_record
-from qsmprep.reports.verdict import problems
+from qsmprep.reports.measures import problems
 
 LOGGER = logging.getLogger('qsmprep')
 COLUMNS = {
@@ -43,8 +43,8 @@ def run_group(output_dir: Path) -> int:
         ``OK``, or ``FAILURE`` when there is nothing to gather.
 
     """
+    from qsmprep.reports.catalogue import MEASURES
     from qsmprep.reports.cohort import write_group_page
-    from qsmprep.reports.measures import MEASURES
 
     rows = collect_quality(output_dir)
     if not rows:

@@ -55,7 +55,7 @@ from qsmprep.cli.records import (
     write_record,
 )
 from qsmprep.cli.work_folder import drop_damaged, lock, participant_folder
-from qsmprep.reports.verdict import quality_warnings
+from qsmprep.reports.measures import quality_warnings
 from qsmprep.settings import Settings
 
 LOGGER = logging.getLogger('qsmprep')

@@ -14,7 +14,7 @@ from qsmprep.bids.derivatives import bids_uri, node_name, output_path, write_jso
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path, read_json_object
 from qsmprep.qsm.grid import Grid
-from qsmprep.reports.verdict import implausible
+from qsmprep.reports.measures import implausible
 from qsmprep.reports.viewer import LAYERS
 
 if TYPE_CHECKING:

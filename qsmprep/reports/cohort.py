@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.distribution import Distribution, distributions, format_value
 from qsmprep.reports.measure import Measure
-from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.render import write_page
 from qsmprep.reports.text import plain_text
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.distribution import format_value
-from qsmprep.reports.measures import MEASURES
+from qsmprep.reports.measures import problems
 from qsmprep.reports.panels import PANELS, Panel
 from qsmprep.reports.render import write_page
 from qsmprep.reports.spectra import spectra_plot
 from qsmprep.reports.text import dicts, pairs, plain_text, read_methods, read_text
-from qsmprep.reports.verdict import problems
 from qsmprep.reports.viewer import viewer_name
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'

@@ -9,7 +9,7 @@ import numpy as np
 from qsmprep.qsm.grid import Grid, depth_mm, hz_to_ppm
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.reports import consistency
-from qsmprep.reports.measures import MEASURES, RIM_MM
+from qsmprep.reports.catalogue import MEASURES, RIM_MM
 
 
 def measure_quality(

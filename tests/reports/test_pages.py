@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.cohort import write_group_page
-from qsmprep.reports.measures import MEASURES
 from qsmprep.reports.pages import (
     PANELS,
     write_participant_page,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from qsmprep.qsm.grid import Grid
+from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.distribution import modified_z_scores
-from qsmprep.reports.measures import MEASURES
+from qsmprep.reports.measures import quality_warnings
 from qsmprep.reports.quality import (
     cone_power_ratio,
     measure_quality,
     rim_to_core_sd,
 )
-from qsmprep.reports.verdict import quality_warnings
 
 RNG = np.random.default_rng(3)
 
