@@ -50,7 +50,9 @@ def test_the_archives_are_fit_for_the_index(packages):
 
 def test_the_wheel_holds_code_graphs_and_data(packages):
     names = set(zipfile.ZipFile(packages[1]).namelist())
-    kept = [p for p in (ROOT / 'qsmprep').rglob('*') if p.is_file() and p.suffix != '.pyc']
+    kept = [
+        p for p in (ROOT / 'qsmprep').rglob('*') if p.is_file() and '__pycache__' not in p.parts
+    ]
     expected = {p.relative_to(ROOT).as_posix() for p in kept}
     expected |= {f'qsmprep/workflows/{p.name}' for p in (ROOT / 'workflows').glob('*.py')}
     assert expected <= names

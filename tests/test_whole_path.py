@@ -61,9 +61,12 @@ def test_a_real_scan_is_processed(philips):
         f'{fmap}_desc-local_fieldmap', f'{fmap}_magnitude',
     }  # fmt:skip
     expected = {f'{image}.nii.gz' for image in images} | {f'{image}.json' for image in images}
-    panels = ('echoes', 'unwrapped', 'totalfield', 'mask', 'localfield', 'chi', 'r2star')
+    panels = (
+        'echoes', 'unwrapping', 'unwrapped', 'totalfield', 'mask', 'background', 'localfield',
+        'chi', 'kspace', 'residual', 'r2star',
+    )  # fmt:skip
     expected |= {f'sub-01/figures/sub-01_desc-{panel}_MEGRE.png' for panel in panels}
-    expected |= {'sub-01.html', 'logs/sub-01.json'}
+    expected |= {'sub-01.html', 'sub-01_viewer.html', 'logs/sub-01.json'}
     assert written == expected
 
 

@@ -451,7 +451,7 @@ class _Periodogram:
             return value, gradient
 
         bounds = [(x - 40, x + 20) for x in start]
-        options = {'maxiter': 3000, 'maxfun': 4000}
+        options = {'maxiter': 3000, 'maxfun': 4000, 'ftol': 1e-13, 'gtol': 1e-7}
         best = minimize(
             objective, start, jac=True, method='L-BFGS-B', bounds=bounds, options=options
         )

@@ -77,4 +77,5 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
     """
     size = np.count_nonzero(first) + np.count_nonzero(second)
-    return 2 * np.count_nonzero(np.logical_and(first, second)) / size if size else 0.0
+    both = np.count_nonzero(np.logical_and(first, second))
+    return float(2 * both / size) if size else 0.0

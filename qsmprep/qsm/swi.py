@@ -70,7 +70,7 @@ def susceptibility_weighted(
     echo_times_s
         Echo times [s].
     strength
-        s; larger values darken veins more.
+        Exponent s; larger values darken veins more.
     slab_mm
         Thickness of the minimum intensity projection [mm], an odd number of slices and at
         least three, along the array axis nearest to B0.
