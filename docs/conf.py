@@ -1,7 +1,6 @@
 """The documentation as a site: ``make docs`` builds it in ``build/site`` (no network needed)."""
 
 import logging
-import re
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -77,18 +76,9 @@ def _add_traits(app, what, name, obj, options, lines):
             lines += [f'``{field}``{needed}', f'    {trait.desc}', '']
 
 
-def _leave_out_missing(app, docname, source):
-    """Leave out of the contents what is not written yet."""
-    if docname == 'index':
-        names = re.findall(r'^([a-z]+)$', source[0], flags=re.MULTILINE)
-        for name in (name for name in names if not (DOCS / f'{name}.md').is_file()):
-            source[0] = source[0].replace(f'\n{name}\n', '\n')
-
-
 def setup(app):
     """Equations as MathML, which browsers draw without script or network; traits of nodes."""
     app.add_html_math_renderer('mathml', (_inline_math, None), (_block_math, None))
-    app.connect('source-read', _leave_out_missing)
     app.connect('autodoc-process-docstring', _add_traits, priority=900)
 
 
