@@ -60,7 +60,9 @@ def test_a_process_outlives_its_streams(tmp_path, redirection):
 def test_a_signal_ends_the_program_with_its_code_and_one_line(tmp_path, tiny_dataset, number, code):
     tiny_dataset.add()
     program = (
-        'import sys, time\n'
+        'import signal, sys, time\n'
+        # tests that run in the background inherit that an interrupt is ignored
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'from qsmprep.cli import run, participant\n'
         'def wait(*_): print("ready", flush=True); time.sleep(60)\n'
         'participant.run_participants = wait\n'
