@@ -163,6 +163,7 @@ def resources(dataset: Dataset, participants: Sequence[str]) -> tuple[int, int]:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``qsmprep-slurm``."""
     parser = Parser(
         prog='qsmprep-slurm',
         usage='%(prog)s BIDS_DIR OUTPUT_DIR SCRIPT [options] [-- flags of qsmprep]',

@@ -23,6 +23,14 @@ class Estimate(NamedTuple):
 
 
 def check_range(name: str, value: float, low: float, high: float = float('inf')) -> None:
+    """Complain of a parameter that does not lie between two numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is not above the lower and below the higher one.
+
+    """
     if not low < value < high:
         limits = f'between {low:g} and {high:.3g}' if high < float('inf') else f'above {low:g}'
         raise ValueError(f'The parameter {name} lies {limits}, unlike {value}.')
