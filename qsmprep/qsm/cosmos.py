@@ -19,7 +19,7 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from qsmprep.qsm.grid import Grid, bounding_box
-from qsmprep.qsm.noise import typical_noise
+from qsmprep.qsm.noise import even_weights
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.solvers import conjugate_gradients
 
@@ -196,11 +196,7 @@ def describe(b0_directions: Sequence[Sequence[float]], solver: str) -> dict[str,
 
 def _weight(noise: Tensor, mask: Tensor) -> Tensor:
     """Median noise over noise, at most one; zero where nothing was measured."""
-    measured = (mask > 0) & (noise > 0)
-    if not measured.any():
-        return mask
-    typical = typical_noise(noise, mask > 0)
-    return torch.where(measured, (typical / noise.clamp(min=1e-12)).clamp(max=1), 0.0)
+    return even_weights(noise, mask > 0) if ((mask > 0) & (noise > 0)).any() else mask
 
 
 def _closed_form(fields: Sequence[Tensor], dipoles: Sequence[Dipole]) -> Tensor:

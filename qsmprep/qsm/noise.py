@@ -7,8 +7,6 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import typical_noise
-
 LEAST_ROUGHNESS = 1e-9
 
 
@@ -68,3 +66,14 @@ def data_weight(
         middle = magnitude[mask].median().clamp(min=1e-12)
         return inside * (magnitude / middle).clamp(0, 1)
     return inside
+
+
+def typical_noise(noise: Tensor, mask: Tensor) -> float:
+    """Median of a noise map [ppm] over the voxels of a mask that were measured."""
+    return float(noise[mask & (noise > 0)].median())
+
+
+def even_weights(noise: Tensor, mask: Tensor) -> Tensor:
+    """Weights of at most one that even out noise above its median; zero where none is known."""
+    even = (typical_noise(noise, mask) / noise.clamp(min=1e-30)).clamp(max=1)
+    return torch.where(mask & (noise > 0), even, 0.0)

@@ -9,12 +9,13 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from qsmprep.qsm.calibration import LOWEST, calibrate
+from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate, check_range
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import data_weight, field_roughness
 from qsmprep.qsm.operators import Dipole, gradient_power
+from qsmprep.qsm.periodogram import LOWEST
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 WEIGHTS = (log(1e-5), log(10.0))

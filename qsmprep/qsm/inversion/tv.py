@@ -9,12 +9,13 @@ from math import pi, prod
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import LOWEST, Calibration, calibrate
+from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid, depth_mm
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import data_weight, field_roughness
 from qsmprep.qsm.operators import AXES, Dipole, gradient_power
+from qsmprep.qsm.periodogram import LOWEST
 
 STEP_PPM = 0.02
 GAUSSIAN_PART = 0.5
