@@ -32,10 +32,11 @@ import nibabel as nb
 import numpy as np
 
 from qsmprep.bids import acquisitions
-from qsmprep.bids.acquisitions import find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, load_filters, matches
 from qsmprep.bids.headers import inspect_image
+from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.masks import inspect_mask
 from qsmprep.cli.group import run_group
 from qsmprep.cli.parser import parse_args

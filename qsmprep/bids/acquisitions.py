@@ -12,18 +12,10 @@ import numpy as np
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts
 from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.filters import check_query, load_filters, matches
+from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
-from qsmprep.bids.layout import (
-    LONG_NAMES,
-    Dataset,
-    ImageFile,
-    explain_missing,
-    normalise_label,
-    open_dataset,
-    select_participants,
-    select_sessions,
-)
+from qsmprep.bids.layout import Dataset, ImageFile
+from qsmprep.bids.names import LONG_NAMES, normalise_label
 from qsmprep.bids.phase_scale import (
     InputOverrides,
     PhaseScale,
@@ -38,20 +30,6 @@ from qsmprep.bids.sidecars import (
     scan_warnings,
     shared_metadata,
 )
-
-__all__ = [
-    'Acquisition',
-    'InputError',
-    'InputOverrides',
-    'PhaseScale',
-    'RejectedAcquisition',
-    'explain_missing',
-    'find_acquisitions',
-    'load_filters',
-    'open_dataset',
-    'select_participants',
-    'select_sessions',
-]
 
 OBLIQUE_DEGREES = 5.0
 SUFFIXES = ('MEGRE', 'T2starw')
@@ -164,7 +142,7 @@ def find_acquisitions(
     sessions
         Labels of the sessions to use, with or without ``ses-``; none means all.
     filters
-        Queries from :func:`qsmprep.bids.layout.load_filters`; ``megre`` is used.
+        Queries from :func:`qsmprep.bids.filters.load_filters`; ``megre`` is used.
     overrides
         Phase range, sign and slice correction as set by the user.
 

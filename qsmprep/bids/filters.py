@@ -8,7 +8,8 @@ from pathlib import Path
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import read_json
-from qsmprep.bids.layout import LONG_NAMES, ImageFile
+from qsmprep.bids.layout import ImageFile
+from qsmprep.bids.names import LONG_NAMES
 
 LOGGER = logging.getLogger('qsmprep')
 

@@ -10,7 +10,7 @@ from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import bids_uri, dataset_link, output_path
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import inspect_image
-from qsmprep.bids.layout import LONG_NAMES
+from qsmprep.bids.names import LONG_NAMES
 
 
 def find_given(

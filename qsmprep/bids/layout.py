@@ -15,33 +15,11 @@ from pathlib import Path
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import read_json_object
+from qsmprep.bids.names import IMAGE, LABEL, parse_name
 
 LOGGER = logging.getLogger('qsmprep')
 LOOKED_AT = 50
 """Files of a folder that are looked at to tell what it is, if no BIDS dataset."""
-LABEL = re.compile(r'[0-9A-Za-z+]+')
-LONG_NAMES = {
-    'sub': 'subject',
-    'ses': 'session',
-    'task': 'task',
-    'acq': 'acquisition',
-    'ce': 'ceagent',
-    'trc': 'tracer',
-    'rec': 'reconstruction',
-    'dir': 'direction',
-    'run': 'run',
-    'mod': 'modality',
-    'echo': 'echo',
-    'coil': 'coil',
-    'flip': 'flip',
-    'inv': 'inv',
-    'mt': 'mt',
-    'part': 'part',
-    'chunk': 'chunk',
-}
-"""Entities of raw images: short name in a file's name -> long name in queries and records."""
-NAME = re.compile(r'(?P<entities>(?:[A-Za-z]+-[0-9A-Za-z+]+_)*)(?P<suffix>[0-9A-Za-z]+)')
-IMAGE = re.compile(r'(?P<stem>.+?)(?P<extension>\.nii(?:\.gz)?)')
 
 
 @dataclass(frozen=True)
@@ -133,7 +111,7 @@ class Dataset:
         return found
 
     def _image(self, path: Path, match: re.Match, prefix: str, datatype: str) -> ImageFile | None:
-        parsed = _parse(match['stem'])
+        parsed = parse_name(match['stem'])
         in_place = path.name.startswith(prefix) and (
             '_ses-' in prefix or parsed is None or 'session' not in parsed[0]
         )
@@ -177,7 +155,7 @@ class Dataset:
         if folder not in self._sidecars:
             found = []
             for path in _files(folder):
-                parsed = _parse(path.name.removesuffix('.json'))
+                parsed = parse_name(path.name.removesuffix('.json'))
                 if path.name.endswith('.json') and parsed:
                     found.append((*parsed, path))
             self._sidecars[folder] = found
@@ -239,109 +217,6 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]:
-    """
-    Labels of the participants to process, without ``sub-``, in order.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    requested
-        Labels with or without ``sub-``; none means everybody.
-
-    Raises
-    ------
-    InputError
-        If a label is not valid, or none of the labels exists. When only some are unknown,
-        a warning is logged.
-
-    """
-    return _select(dataset, 'participant', 'sub-', dataset.participants(), requested)
-
-
-def select_sessions(
-    dataset: Dataset, requested: Iterable[str], participants: Iterable[str]
-) -> list[str]:
-    """Labels of the requested sessions, without ``ses-``; as :func:`select_participants`.
-
-    Without a request the list is empty, which stands for all sessions and for none.
-    """
-    if not requested:
-        return []
-    return _select(dataset, 'session', 'ses-', dataset.sessions(participants), requested)
-
-
-def normalise_label(label: str, prefix: str) -> str:
-    """
-    Label without its prefix.
-
-    Raises
-    ------
-    InputError
-        If the label holds anything but letters, digits and ``+``.
-
-    Examples
-    --------
-    >>> normalise_label('sub-01', 'sub-')
-    '01'
-
-    """
-    bare = str(label).removeprefix(prefix)
-    if not LABEL.fullmatch(bare):
-        raise InputError(
-            f'{label!r} is no valid label for {prefix}; labels hold letters, digits and + alone.'
-        )
-    return bare
-
-
-def explain_missing(dataset: Dataset, participant: str) -> str:
-    """
-    Say why a participant has no gradient echoes that can be used.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    participant
-        Label without ``sub-``.
-
-    """
-    needed = (
-        'qsmprep needs the phase of each echo (MEGRE or T2starw with part-phase and part-mag, '
-        'or part-real and part-imag, in anat/)'
-    )
-    reasons = {
-        'phasediff': (
-            'fmap/ holds a phase difference ({})',
-            'because a difference of two echoes, made for distortion correction, no longer '
-            'holds the phase and the noise of its echoes; export the phase of each echo',
-        ),
-        'fieldmap': (
-            'fmap/ holds a field map ({})',
-            'because a field map made on the scanner is already unwrapped and filtered in an '
-            'unknown way; export the phase, or the real and imaginary parts, of each echo',
-        ),
-        'phase1': (
-            'fmap/ holds the phase of two echoes ({})',
-            'and looks for it in anat/; if these are full-resolution gradient echoes, name '
-            'them sub-..._echo-1_part-phase_MEGRE and so on',
-        ),
-    }
-    for suffix, (found, why) in reasons.items():
-        files = dataset.images(participant, 'fmap', (suffix,))
-        if files:
-            return f'sub-{participant}: {found.format(files[0].name)}; {needed}, {why}.'
-    files = dataset.images(participant, 'anat', ('MEGRE', 'T2starw'))
-    if files:
-        return (
-            f'sub-{participant}: none of its {len(files)} gradient-echo images can be used, the '
-            f'first being {files[0].name}; {needed}. Check --session-label and '
-            '--bids-filter-file, and that the phase was exported.'
-        )
-    return f'sub-{participant}: there is no MEGRE or T2starw image in anat/; {needed}.'
-
-
 def _labels(folder: Path, prefix: str) -> list[str]:
     """Labels of the folders that begin with a prefix."""
     labels = []
@@ -372,37 +247,3 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         raise InputError(f'{folder} cannot be read: {error.strerror}; check its rights.') from error
-
-
-def _parse(stem: str) -> tuple[dict[str, str], str] | None:
-    """Entities by long names and suffix of a name without extension; None where it breaks BIDS."""
-    match = NAME.fullmatch(stem)
-    if match is None:
-        return None
-    parts = [part.split('-') for part in match['entities'].rstrip('_').split('_') if part]
-    entities = {LONG_NAMES.get(key, key): label for key, label in parts}
-    return (entities, match['suffix']) if len(entities) == len(parts) else None
-
-
-def _select(dataset: Dataset, kind: str, prefix: str, known: list[str], requested) -> list[str]:
-    flag = f'--{kind}-label'
-    if not known:
-        raise InputError(
-            f'{dataset.root} has no {kind} ({prefix}<label> folders with images); check bids_dir'
-            f'{f", or drop {flag}" if requested else ""}.'
-        )
-    wanted = dict.fromkeys(normalise_label(label, prefix) for label in requested)
-    unknown = [label for label in wanted if label not in known]
-    if wanted and len(unknown) == len(wanted):
-        raise InputError(
-            f'No {kind} {", ".join(prefix + label for label in unknown)} in the dataset; '
-            f'it has {", ".join(prefix + label for label in known[:10])}'
-            f'{" and more" if len(known) > 10 else ""}: correct {flag}.'
-        )
-    if unknown:
-        LOGGER.warning(
-            'No %s %s in the dataset; going on without.',
-            kind,
-            ', '.join(prefix + label for label in unknown),
-        )
-    return [label for label in known if not wanted or label in wanted]

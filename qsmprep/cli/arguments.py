@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from qsmprep.bids.layout import LABEL
+from qsmprep.bids.names import LABEL
 from qsmprep.cli import exit_codes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qsmprep.bids.layout import LABEL
+from qsmprep.bids.names import LABEL
 from qsmprep.methods import choose, sampling_parameters
 from qsmprep.settings import Inputs, Processing, Settings, SettingsError
 

@@ -14,18 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from qsmprep.bids.acquisitions import (
-    Acquisition,
-    InputError,
-    InputOverrides,
-    RejectedAcquisition,
-    explain_missing,
-    find_acquisitions,
-    load_filters,
-    open_dataset,
-    select_participants,
-    select_sessions,
-)
+from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition, find_acquisitions
 from qsmprep.bids.anatomy import Anatomy, find_anatomy
 from qsmprep.bids.derivatives import (
     bids_uri,
@@ -33,11 +22,15 @@ from qsmprep.bids.derivatives import (
     software_versions,
     write_dataset_description,
 )
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.filters import load_filters
 from qsmprep.bids.given import check_truth, find_given
-from qsmprep.bids.layout import Dataset
+from qsmprep.bids.layout import Dataset, open_dataset
 from qsmprep.bids.maps import MAPS, find_map
 from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, inspect_mask
+from qsmprep.bids.phase_scale import InputOverrides
 from qsmprep.bids.runs import group_runs
+from qsmprep.bids.selection import explain_missing, select_participants, select_sessions
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device

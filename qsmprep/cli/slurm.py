@@ -11,7 +11,8 @@ from pathlib import Path
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import read_header
-from qsmprep.bids.layout import Dataset, open_dataset, select_participants
+from qsmprep.bids.layout import Dataset, open_dataset
+from qsmprep.bids.selection import select_participants
 from qsmprep.cli import exit_codes
 from qsmprep.cli.arguments import Parser, label, positive
 from qsmprep.settings import SettingsError

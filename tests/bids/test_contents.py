@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
+from qsmprep.bids.layout import open_dataset
+from qsmprep.bids.phase_scale import InputOverrides
 
 PI = np.pi
 

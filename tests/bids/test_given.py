@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from qsmprep.bids.acquisitions import find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.given import find_given
+from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.masks import inspect_mask, place_mask
 
 from .conftest import save

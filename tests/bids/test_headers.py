@@ -11,6 +11,8 @@ import pytest
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import check_same_grid, inspect_image
+from qsmprep.interfaces import images
+from tests.bids.scans import the_error, the_one
 
 PIXDIM_BYTE, DIM_BYTE, SROW_X_BYTE, SLOPE_BYTE, OFFSET_BYTE = 76, 40, 280, 112, 108
 
@@ -293,3 +295,57 @@ def test_grids_must_agree(path, tmp_path):
     nb.Nifti1Image(np.ones((6, 5, 4), np.float32), affine).to_filename(tmp_path / 'moved.nii')
     with pytest.raises(InputError, match=r'differ in their affines by up to 0\.01'):
         check_same_grid(inspect_image(tmp_path / 'moved.nii'), reference)
+
+
+def test_magnitude_and_phase_of_different_size(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_image('echo-1_part-phase_MEGRE', change=lambda data: data[:, :, :-1])
+    assert '12 x 10 x 7 voxels but sub-01_echo-1_part-mag_MEGRE' in the_error(tiny_dataset)
+
+
+def test_echoes_on_different_grids(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_image('echo-3_part-mag_MEGRE', affine=np.diag([2.0, 2.0, 2.1, 1.0]))
+    assert 'differ in their affines' in the_error(tiny_dataset)
+
+
+def test_four_dimensional_file(tiny_dataset):
+    tiny_dataset.add(echo_times_s=(0.01,))
+    for part in ('mag', 'phase'):
+        tiny_dataset.edit_image(f'part-{part}_MEGRE', change=lambda x: np.stack([x, x], axis=-1))
+    assert 'BIDS keeps each echo in a 3-D file of its own' in the_error(tiny_dataset)
+
+
+def test_nan_in_the_phase(tiny_dataset):
+    def spoil(data):
+        data[:2, 0, 0] = np.nan
+        return data
+
+    tiny_dataset.add()
+    tiny_dataset.edit_image('echo-2_part-phase_MEGRE', change=spoil)
+    assert 'holds 2 values that are not finite' in the_error(tiny_dataset)
+
+
+def test_empty_magnitude(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_image('echo-2_part-mag_MEGRE', change=np.zeros_like)
+    assert 'echo-2_part-mag_MEGRE.nii.gz holds one value alone, 0' in the_error(tiny_dataset)
+
+
+def test_empty_real_part(tiny_dataset):
+    tiny_dataset.add(parts=('real', 'imag'))
+    tiny_dataset.edit_image('echo-2_part-real_MEGRE', change=np.zeros_like)
+    assert 'holds one value alone' in the_error(tiny_dataset)
+
+
+@pytest.mark.parametrize('axes', [1, 2])
+def test_axes_of_length_one_are_dropped(tiny_dataset, axes):
+    """As some converters write them."""
+    tiny_dataset.add('sub-01')
+    for path in sorted(tiny_dataset.root.rglob('*.nii.gz')):
+        data = np.asarray(nb.load(path).dataobj)
+        tiny_dataset.write_image(path, data.reshape(data.shape + (1,) * axes))
+    scan = the_one(tiny_dataset)
+    assert scan.shape == (12, 10, 8)
+    assert scan.coils == 1
+    assert images.read(scan.phase[0]).shape == (12, 10, 8)

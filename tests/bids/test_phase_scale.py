@@ -5,17 +5,21 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
 
+from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import ImageSummary
+from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.phase_scale import (
     InputOverrides,
     choose_phase_scale,
     complex_phase_scale,
     manufacturer_of,
 )
+from tests.bids.scans import the_error, the_one
 
 NONE = InputOverrides()
 
@@ -191,3 +195,62 @@ def test_manufacturers_are_recognised():
     names = ['GE MEDICAL SYSTEMS', 'General Electric', 'GEMS', 'Philips Healthcare', 'Bridge', '']
     found = [manufacturer_of({'Manufacturer': name}) for name in names]
     assert found == ['GE', 'GE', 'GE', 'Philips', 'Bridge', None]
+
+
+def test_units_of_the_magnitude_say_nothing_of_the_phase(tiny_dataset):
+    tiny_dataset.add(stored='siemens-raw', units=None, echo_times_s=(0.02,))
+    tiny_dataset.edit_sidecar('part-mag_MEGRE', Units='rad')
+    assert 'no Units, from an unknown manufacturer' in the_error(tiny_dataset)
+
+
+@pytest.mark.parametrize(
+    ('stored', 'maker', 'expected'),
+    [
+        ('siemens', 'Siemens', (-4096, 4096)),
+        ('siemens-raw', 'Siemens', (0, 4096)),
+        ('milliradians', 'Philips', (-1000 * math.pi, 1000 * math.pi)),
+        ('milliradians', 'GE', (-1000 * math.pi, 1000 * math.pi)),
+        ('radians', None, (-math.pi, math.pi)),
+    ],
+)
+def test_stored_phase_comes_back(tiny_dataset, stored, maker, expected):
+    tiny_dataset.add(stored=stored, units=None, Manufacturer=maker)
+    scan = the_one(tiny_dataset)
+    scale = scan.phase_scale
+    assert (scale.low, scale.high) == pytest.approx(expected)
+    values = nb.load(scan.phase[1]).get_fdata()
+    phase = (values - scale.low) / (scale.high - scale.low) * 2 * np.pi - np.pi
+    truth = 2 * np.pi * tiny_dataset.field_hz * scan.echo_times_s[1] + 0.5
+    error = np.angle(np.exp(1j * (phase - truth)))
+    assert np.abs(error).max() < 2 * np.pi / 4096
+
+
+def test_integers_without_units_or_maker_need_a_range(tiny_dataset):
+    tiny_dataset.add(stored='siemens-raw', units=None)
+    error = the_error(tiny_dataset)
+    assert 'part-phase_MEGRE.nii.gz: phase values from' in error
+    assert '--phase-range LOW HIGH' in error
+    overrides = InputOverrides(phase_range=(0, 4096))
+    assert the_one(tiny_dataset, overrides=overrides).phase_scale.high == 4096
+
+
+def test_wrong_header_scaling_needs_a_range(romeo_dataset):
+    for path in romeo_dataset.rglob('*part-phase*.nii.gz'):
+        image = nb.load(path)
+        data = np.asanyarray(image.dataobj) * 0.00116959
+        nb.Nifti1Image(data.astype(np.float32), image.affine).to_filename(path)
+    layout = open_dataset(romeo_dataset)
+    _, (rejected,) = find_acquisitions(layout, '01')
+    assert 'next to nothing of 2 pi' in rejected.error
+    overrides = InputOverrides(phase_range=(-0.0036744, 0.0036744))
+    (scan,), _ = find_acquisitions(layout, '01', overrides=overrides)
+    assert scan.phase_scale.high == 0.0036744
+
+
+def test_units_of_degrees_are_refused_and_the_advice_works(tiny_dataset):
+    tiny_dataset.add(units='degrees')
+    for echo in (1, 2, 3):
+        tiny_dataset.edit_image(f'echo-{echo}_part-phase_MEGRE', change=np.rad2deg)
+    assert '--phase-range LOW HIGH (-180 180 for degrees)' in the_error(tiny_dataset)
+    scan = the_one(tiny_dataset, overrides=InputOverrides(phase_range=(-180, 180)))
+    assert (scan.phase_scale.low, scan.phase_scale.high) == (-180, 180)

@@ -9,8 +9,9 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from qsmprep.bids.acquisitions import find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.maps import find_map
 from qsmprep.cli.run import main
 

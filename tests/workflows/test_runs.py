@@ -7,7 +7,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from qsmprep.bids.acquisitions import find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
+from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.runs import group_runs
 from qsmprep.cli.run import main
 from qsmprep.cli.simulate import write_scan

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
+from qsmprep.bids.layout import open_dataset
+from qsmprep.bids.phase_scale import InputOverrides
 from qsmprep.cli.parser import parse_args
 from qsmprep.cli.run import main
 from qsmprep.interfaces.superres import SuperResolve

@@ -11,7 +11,9 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from qsmprep.bids.acquisitions import InputOverrides, find_acquisitions, open_dataset
+from qsmprep.bids.acquisitions import find_acquisitions
+from qsmprep.bids.layout import open_dataset
+from qsmprep.bids.phase_scale import InputOverrides
 from qsmprep.cli.invert import main as invert_main
 from qsmprep.cli.parser import parse_args
 from qsmprep.interfaces.inversion import InvertDipole

@@ -1,0 +1,113 @@
+"""Files are paired by echo and part, and echoes and coils put in order."""
+
+import nibabel as nb
+import numpy as np
+
+from qsmprep.bids.phase_scale import InputOverrides
+from tests.bids.scans import the_error, the_one
+
+
+def test_echoes_are_sorted_by_their_times(tiny_dataset):
+    tiny_dataset.add(echo_times_s=(0.020, 0.004, 0.0071))
+    scan = the_one(tiny_dataset)
+    assert scan.echo_times_s == (0.004, 0.0071, 0.020)
+    assert [path.name[7:13] for path in scan.phase] == ['echo-2', 'echo-3', 'echo-1']
+    assert [path.name[7:13] for path in scan.magnitude] == ['echo-2', 'echo-3', 'echo-1']
+
+
+def test_real_and_imaginary_parts(tiny_dataset):
+    tiny_dataset.add(parts=('real', 'imag'), units=None)
+    scan = the_one(tiny_dataset, overrides=InputOverrides(phase_sign=-1))
+    assert (scan.magnitude, scan.phase) == ((), ())
+    assert len(scan.real) == len(scan.imaginary) == 3
+    assert 'part-imag' in scan.imaginary[0].name
+    assert scan.phase_scale.sign == -1
+    assert scan.phase_scale.rule.startswith('The phase is the argument')
+
+
+def test_magnitude_and_phase_are_preferred_to_real_and_imaginary(tiny_dataset):
+    tiny_dataset.add(parts=('mag', 'phase', 'real', 'imag'))
+    scan = the_one(tiny_dataset)
+    assert scan.real == ()
+    assert len(scan.sources) == 6
+
+
+def test_magnitude_may_lack_its_part_label(tiny_dataset):
+    tiny_dataset.add(suffix='T2starw', echo_times_s=(0.02,), echo_entity=False)
+    for path in tiny_dataset.folder('sub-01').glob('*part-mag*'):
+        path.rename(path.with_name(path.name.replace('_part-mag', '')))
+    scan = the_one(tiny_dataset)
+    assert scan.magnitude[0].name == 'sub-01_T2starw.nii.gz'
+    assert any('taken for the magnitude' in text for text in scan.warnings)
+
+
+def test_magnitude_alone(tiny_dataset):
+    tiny_dataset.add(parts=('mag',))
+    assert 'sub-01_MEGRE: there is no phase (part-phase, or' in the_error(tiny_dataset)
+
+
+def test_phase_alone(tiny_dataset):
+    tiny_dataset.add(parts=('phase',))
+    assert 'part-phase_MEGRE.nii.gz has no part-mag image beside it' in the_error(tiny_dataset)
+
+
+def test_real_part_alone(tiny_dataset):
+    tiny_dataset.add(parts=('real',))
+    assert 'has no part-imag image beside it' in the_error(tiny_dataset)
+
+
+def test_echo_without_phase_is_left_out(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.image('echo-2_part-phase_MEGRE').unlink()
+    scan = the_one(tiny_dataset)
+    assert scan.echo_times_s == (0.005, 0.015)
+    assert 'echo 2 has no phase and is left out' in scan.warnings[0]
+
+
+def test_echo_without_magnitude_is_an_error(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.image('echo-2_part-mag_MEGRE').unlink()
+    assert 'echo-2_part-phase_MEGRE.nii.gz has no part-mag' in the_error(tiny_dataset)
+
+
+def test_same_image_twice(tiny_dataset):
+    tiny_dataset.add(echo_times_s=(0.02,))
+    path = tiny_dataset.image('part-phase_MEGRE')
+    nb.load(path).to_filename(str(path).removesuffix('.gz'))
+    assert 'are the same image of sub-01_MEGRE by their names' in the_error(tiny_dataset)
+
+
+def test_coils_that_were_not_combined_make_one_acquisition(tiny_dataset):
+    for coil in (1, 2, 10):
+        tiny_dataset.add(f'sub-01_coil-{coil}', echo_times_s=(0.005, 0.010))
+    scan = the_one(tiny_dataset)
+    assert scan.coils == 3
+    assert scan.stem == 'sub-01_MEGRE'
+    assert scan.echo_times_s == (0.005, 0.010)
+    names = [path.name for path in scan.phase]
+    assert names == [
+        f'sub-01_coil-{coil}_echo-{echo}_part-phase_MEGRE.nii.gz'
+        for coil in (1, 2, 10)
+        for echo in (1, 2)
+    ]
+
+
+def test_coils_need_the_same_two_echoes_at_least(tiny_dataset):
+    tiny_dataset.add('sub-01_coil-1', echo_times_s=(0.005, 0.010))
+    tiny_dataset.add('sub-01_coil-2', echo_times_s=(0.005, 0.011))
+    assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)
+
+
+def test_a_fourth_axis_of_coils_is_told_by_the_name(tiny_dataset):
+    tiny_dataset.add('sub-01_coil-all', echo_times_s=(0.005, 0.010))
+    for path in sorted(tiny_dataset.root.rglob('*.nii.gz')):
+        data = np.asarray(nb.load(path).dataobj)
+        tiny_dataset.write_image(path, np.stack([data, 0.9 * data, 0.8 * data], axis=-1))
+    scan = the_one(tiny_dataset)
+    assert scan.coils == 3
+    assert scan.shape == (12, 10, 8)
+    assert len(scan.phase) == 2
+    tiny_dataset.add('sub-02', echo_times_s=(0.005, 0.010))
+    for path in sorted(tiny_dataset.root.rglob('sub-02*.nii.gz')):
+        tiny_dataset.write_image(path, np.zeros((12, 10, 8, 3)))
+    assert 'say coil-all in the name' in the_error(tiny_dataset, subject='02')

@@ -1,0 +1,37 @@
+"""Files are read with care: encodings, sizes, links, devices."""
+
+import pytest
+
+from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import read_json_object
+
+
+@pytest.mark.parametrize(
+    ('raw', 'said'),
+    [
+        ('{"a": "Universität"}'.encode('latin-1'), 'is not UTF-8 (byte 0xe4 at position 16)'),
+        ('{"a": 1}'.encode('utf-16'), 'is not UTF-8 (byte 0xff at position 0)'),
+        (b'{"a": ' + b'[' * 40 + b']' * 40 + b'}', 'nested more than 32 deep'),
+        (b'[' * 100000, 'no readable JSON'),
+        (b'[1, 2]', 'holds a list, but a JSON object'),
+        (b'{"a": 1' + b'0' * 5000 + b'}', 'no readable JSON'),
+        (b'{"a": "' + b'x' * 2**24 + b'"}', 'a JSON file of at most'),
+    ],
+    ids=['latin-1', 'utf-16', 'deep', 'bomb', 'list', 'digits', 'large'],
+)
+def test_sidecars_that_cannot_be_read_are_named(tmp_path, raw, said):
+    path = tmp_path / 'sub-01_MEGRE.json'
+    path.write_bytes(raw)
+    with pytest.raises(InputError) as error:
+        read_json_object(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_sidecars_that_are_no_files_are_named(tmp_path):
+    for target, said in (('/dev/zero', 'no regular file'), ('nowhere', 'target is missing')):
+        path = tmp_path / 'x.json'
+        path.symlink_to(target)
+        with pytest.raises(InputError, match=said):
+            read_json_object(path)
+        path.unlink()

@@ -1,0 +1,149 @@
+"""What sidecars say of echo times, field strength and scanner, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.bids.scans import the_error, the_one
+
+
+def test_sidecars_are_inherited(tiny_dataset):
+    tiny_dataset.add(MagneticFieldStrength=None, units=None)
+    tiny_dataset.write_json('MEGRE.json', {'MagneticFieldStrength': 7, 'RepetitionTime': 0.05})
+    tiny_dataset.write_json('sub-01/sub-01_part-phase_MEGRE.json', {'Units': 'rad'})
+    scan = the_one(tiny_dataset)
+    assert scan.field_strength_t == 7
+    assert scan.metadata['RepetitionTime'] == 0.05
+    assert scan.phase_scale.rule.endswith('as Units says rad.')
+
+
+@pytest.mark.parametrize(
+    ('echo_time', 'message'),
+    [
+        (None, 'EchoTime is missing from the sidecar; add the echo time in seconds'),
+        (0.010, 'echo times of its acquisition are 0.005, 0.01, 0.01 s; they must all differ'),
+        (15, 'EchoTime 15, which looks like milliseconds'),
+        (0, 'EchoTime 0; echo times are positive seconds'),
+        (-0.005, 'EchoTime -0.005; echo times are positive seconds'),
+        ('0.015', "EchoTime in the sidecar is '0.015'; one number is expected"),
+        ([0.015, 0.02], 'one number is expected'),
+    ],
+)
+def test_echo_times(tiny_dataset, echo_time, message):
+    tiny_dataset.add()
+    for part in ('mag', 'phase'):
+        tiny_dataset.edit_sidecar(f'echo-3_part-{part}_MEGRE', EchoTime=echo_time)
+    assert message in the_error(tiny_dataset)
+
+
+def test_echo_time_of_one_part_is_enough_but_both_must_agree(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_sidecar('echo-3_part-phase_MEGRE', EchoTime=None)
+    assert the_one(tiny_dataset).echo_times_s == (0.005, 0.010, 0.015)
+    tiny_dataset.edit_sidecar('echo-3_part-phase_MEGRE', EchoTime=0.016)
+    assert 'has EchoTime 0.016 s but sub-01_echo-3_part-mag' in the_error(tiny_dataset)
+
+
+def test_phase_difference_in_disguise(tiny_dataset):
+    tiny_dataset.add(suffix='T2starw', echo_times_s=(0.007,), echo_entity=False)
+    tiny_dataset.edit_sidecar('part-phase_T2starw', EchoTime1=0.005, EchoTime2=0.007)
+    assert 'is a phase difference' in the_error(tiny_dataset)
+
+
+def test_phase_differences_of_one_echo_are_refused_and_the_advice_works(tiny_dataset):
+    tiny_dataset.add(echo_times_s=(0.007,), EchoTime1=0.005, EchoTime2=0.007)
+    assert 'remove EchoTime1 and EchoTime2 from its sidecar' in the_error(tiny_dataset)
+    tiny_dataset.edit_sidecar('part-phase_MEGRE', EchoTime1=None, EchoTime2=None)
+    assert the_one(tiny_dataset).echo_times_s == (0.007,)
+
+
+@pytest.mark.parametrize(
+    ('sidecar', 'message'),
+    [
+        ({'MagneticFieldStrength': None}, 'add MagneticFieldStrength [T] or ImagingFrequency'),
+        ({'MagneticFieldStrength': 30000}, 'means 3e+04 T, but 0.05 to 21 T'),
+        ({'ImagingFrequency': 127.7e6}, 'give ImagingFrequency in MHz'),
+        ({'MagneticFieldStrength': '3T'}, 'one number is expected'),
+    ],
+)
+def test_field_strength_errors(tiny_dataset, sidecar, message):
+    tiny_dataset.add(**sidecar)
+    assert message in the_error(tiny_dataset)
+
+
+def test_imaging_frequency_comes_before_nominal_strength(tiny_dataset):
+    tiny_dataset.add(ImagingFrequency=123.255762)
+    scan = the_one(tiny_dataset)
+    assert scan.field_strength_t == pytest.approx(2.8948, abs=1e-4)
+    assert scan.warnings == ()
+
+
+def test_field_strengths_far_apart_are_a_warning(tiny_dataset):
+    tiny_dataset.add(ImagingFrequency=63.87)
+    assert 'means 1.500 T, far from MagneticFieldStrength 3 T' in the_one(tiny_dataset).warnings[0]
+
+
+def test_echoes_of_different_makers(tiny_dataset):
+    tiny_dataset.add(Manufacturer='Siemens')
+    tiny_dataset.edit_sidecar('echo-2_part-phase_MEGRE', Manufacturer='GE')
+    assert 'the echoes differ in Manufacturer (Siemens, GE, Siemens)' in the_error(tiny_dataset)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'other'),
+    [('MagneticFieldStrength', 7, '3'), ('ImagingFrequency', 297.2, '123.2')],
+)
+def test_parts_of_different_scanners_are_refused(tiny_dataset, key, value, other):
+    tiny_dataset.add('sub-01', ImagingFrequency=123.2)
+    tiny_dataset.edit_sidecar('echo-2_part-mag_MEGRE', **{key: value})
+    expected = f'echo-2_part-phase_MEGRE.nii.gz has {key} {other} but'
+    assert expected in the_error(tiny_dataset)
+
+
+def test_warnings_on_the_scan(tiny_dataset):
+    tiny_dataset.add(
+        MRAcquisitionType='2D',
+        PartialFourier=0.75,
+        ImageType=['ORIGINAL', 'PRIMARY', 'P', 'SWI'],
+        CoilCombinationMethod='Sum of Squares',
+    )
+    angle = np.deg2rad(10)
+    rotation = [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    affine = np.eye(4)
+    affine[:3, :3] = 2 * np.array(rotation)
+    for echo in (1, 2, 3):
+        for part in ('mag', 'phase'):
+            tiny_dataset.edit_image(f'echo-{echo}_part-{part}_MEGRE', affine=affine)
+    warnings = ' '.join(the_one(tiny_dataset).warnings)
+    assert 'The acquisition is 2D' in warnings
+    assert 'Partial Fourier (0.75)' in warnings
+    assert 'filtered phase, as made for SWI' in warnings
+    assert 'sum of squares' in warnings
+    assert 'oblique by 10.0 degrees' in warnings
+
+
+@pytest.mark.parametrize(
+    'sidecar',
+    [
+        {'IntendedFor': {'a': 1}},
+        {'IntendedFor': 3},
+        {'Manufacturer': ['Siemens', None]},
+        {'ImageType': {'P': 1}},
+        {'ImageType': 'P'},
+        {'PartialFourier': 'yes'},
+        {'RepetitionTime': float('inf')},
+        {'CoilCombinationMethod': 5},
+        {'MRAcquisitionType': [[]]},
+    ],
+)
+def test_keys_of_another_type_are_no_trouble(tiny_dataset, sidecar):
+    scan = the_one(tiny_dataset.add(**sidecar))
+    assert not any(isinstance(value, dict) for value in scan.metadata.values())
+    assert math.inf not in [x for x in scan.metadata.values() if isinstance(x, float)]
+
+
+def test_numbers_beyond_all_bounds_are_refused(tiny_dataset):
+    tiny_dataset.add()
+    tiny_dataset.edit_sidecar('echo-1_part-phase_MEGRE', EchoTime=10**400)
+    assert 'one number is expected' in the_error(tiny_dataset)
