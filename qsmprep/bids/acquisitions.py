@@ -16,6 +16,7 @@ from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
 from qsmprep.bids.layout import Dataset, ImageFile
 from qsmprep.bids.names import LONG_NAMES, normalise_label
+from qsmprep.bids.notes import Note
 from qsmprep.bids.phase_scale import (
     InputOverrides,
     PhaseScale,
@@ -73,7 +74,9 @@ class Acquisition:
     metadata
         Those of ``CONSTANT_METADATA`` that all echoes share.
     warnings
-        Sentences on what a user should know.
+        Sentences on what a user should look at.
+    notes
+        Sentences on plain facts, which ask for nothing.
     coils
         Coils that were not combined (``coil-``); 1 for images that the scanner combined.
 
@@ -96,6 +99,7 @@ class Acquisition:
     sources: tuple[str, ...]
     metadata: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     coils: int = 1
 
 
@@ -261,6 +265,7 @@ def _build(
         warnings += [*_check_magnitude(first), *check_decay(first[: len(times)], times)]
         scale, notes = choose_phase_scale(second, metadata, overrides)
     warnings += notes + scan_warnings(metadata, len(times)) + _oblique(reference)
+    told = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]
     labels = pairs[0].first.entities
@@ -282,7 +287,8 @@ def _build(
         affine=reference.affine,
         sources=tuple(file.relative for pair in pairs for file in pair.files),
         metadata=handed_on(metadata),
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(text for text in told if not isinstance(text, Note)),
+        notes=tuple(text for text in told if isinstance(text, Note)),
         coils=math.prod(reference.shape[3:], start=coils),
     )
 
@@ -305,4 +311,4 @@ def _oblique(image: ImageSummary) -> list[str]:
     degrees = math.degrees(math.acos(min(1.0, float(cosines.max()))))
     if degrees <= OBLIQUE_DEGREES:
         return []
-    return [f'The image is oblique by {degrees:.1f} degrees; the direction of B0 is adapted.']
+    return [Note(f'The image is oblique by {degrees:.1f} degrees; the direction of B0 is adapted.')]

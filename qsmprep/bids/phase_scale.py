@@ -11,6 +11,7 @@ import numpy as np
 from qsmprep.bids.contents import turn
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import ImageSummary
+from qsmprep.bids.notes import Note
 from qsmprep.bids.sidecars import shorten
 
 RADIANS = (-math.pi, math.pi)
@@ -134,7 +135,7 @@ def choose_phase_scale(
     scale
         The scaling.
     warnings
-        Sentences on what was assumed.
+        Sentences on what was assumed: warnings, and notes (:class:`Note`).
 
     Raises
     ------
@@ -253,7 +254,7 @@ def _nominal_range(
 ) -> tuple[tuple[float, float], str, list[str]]:
     maker = manufacturer_of(metadata)
     told = f'Units {units!r}' if units else 'no Units'
-    warnings = [] if units else [f'{images[0].path.name} has no Units in its sidecar.']
+    warnings = [] if units else [Note(f'{images[0].path.name} has no Units in its sidecar.')]
     if maker == 'Siemens' and all((x.slope, x.intercept) == (2, -4096) for x in images):
         limits = (-4096.0, 4096.0)
         if not _contains(limits, images):
@@ -269,10 +270,10 @@ def _nominal_range(
         and _contains(RADIANS, images)
         and _span(images) >= LEAST_COVERAGE * 2 * math.pi
     ):
-        warnings = [
+        note = Note(
             f'{images[0].path.name} has {told}; its values lie within +-pi and are read as radians.'
-        ]
-        return RADIANS, f'as the values lie within +-pi and are no integers ({told})', warnings
+        )
+        return RADIANS, f'as the values lie within +-pi and are no integers ({told})', [note]
     known = ' or '.join(_text(limits) for limits in NOMINAL_RANGES.get(maker or '', ()))
     what = f'and {told}, from {maker or "an unknown manufacturer"}, cannot be scaled to radians'
     raise _no_range(images, f'{what} (known for it: {known})' if known else what)
@@ -288,8 +289,10 @@ def _slices_and_sign(
         warnings.append(f'--fix-ge-slices is not applied to an image from {maker}.')
     if maker == 'GE' and overrides.phase_sign == 1:
         warnings.append(
-            'GE scanners often store phase with the opposite sign: if the pallidum is dark in the '
-            'susceptibility map, run again with --phase-sign -1.'
+            Note(
+                'GE scanners often store phase with the opposite sign: if the pallidum is dark in '
+                'the susceptibility map, run again with --phase-sign -1.'
+            )
         )
     note = ', inverted by --phase-sign -1' if overrides.phase_sign == -1 else ''
     return alternate, note + (', with pi added to every second slice' if alternate else '')

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import Dataset, ImageFile
+from qsmprep.bids.notes import Note
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
@@ -311,27 +312,29 @@ def image_type(metadata: dict) -> list[str]:
 
 
 def scan_warnings(metadata: dict, n_echoes: int) -> list[str]:
-    """Sentences on what in the acquisition itself limits a susceptibility map."""
-    warnings = []
+    """Sentences on what in the acquisition itself limits a susceptibility map: some are notes."""
+    told: list[str] = []
     if n_echoes == 1:
-        warnings.append(
-            'There is one echo: the phase offset of the coils stays in the field, and no R2* map '
-            'can be made.'
+        told.append(
+            Note(
+                'There is one echo: the phase offset of the coils stays in the field, and no R2* '
+                'map can be made.'
+            )
         )
     if metadata.get('MRAcquisitionType') == '2D':
-        warnings.append('The acquisition is 2D; 3D is recommended for susceptibility mapping.')
+        told.append(Note('The acquisition is 2D; 3D is recommended for susceptibility mapping.'))
     partial = metadata.get('PartialFourier')
     if isinstance(partial, (int, float)) and partial < 1:
-        warnings.append(f'Partial Fourier ({partial:g}) was used; it may corrupt the phase.')
+        told.append(Note(f'Partial Fourier ({partial:g}) was used; it may corrupt the phase.'))
     words = image_type(metadata)
     if any(key in word for word in words for key in FILTERED_PHASE):
-        warnings.append(
+        told.append(
             f'ImageType ({", ".join(words)}) tells of a filtered phase, as made for SWI; a filter '
             'removes susceptibility.'
         )
     if str(metadata.get('CoilCombinationMethod')).lower() == 'sum of squares':
-        warnings.append(
+        told.append(
             'The coils were combined by the sum of squares; the phase may hold open-ended fringe '
             'lines.'
         )
-    return warnings
+    return told

@@ -176,6 +176,8 @@ def _collect_jobs(
             record['acquisitions'].append(acquisition_record(job.acquisition))
             for warning in job.acquisition.warnings:
                 LOGGER.warning('%s: %s', acquisition.stem, warning)
+            for note in job.acquisition.notes:
+                LOGGER.info('%s: %s', acquisition.stem, note)
     for item in rejected:
         LOGGER.error('%s', item.error)
         record['acquisitions'].append(rejected_record(item))

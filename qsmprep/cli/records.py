@@ -106,6 +106,7 @@ def acquisition_record(acquisition: Acquisition) -> dict:
             'Scanner': ' '.join(str(x) for x in scanner if x) or 'not given',
         },
         'warnings': list(acquisition.warnings),
+        'notes': list(acquisition.notes),
         'error': None,
         'quality': {},
         'outputs': {key: output_path(key, acquisition.entities) for key in LAYERS},
@@ -121,6 +122,7 @@ def rejected_record(rejected: RejectedAcquisition) -> dict:
         'rules': {},
         'parameters': {},
         'warnings': [],
+        'notes': [],
         'error': rejected.error,
         'quality': {},
         'outputs': {},
@@ -239,8 +241,9 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     for name in (f'{stem}_from-*_xfm.json', f'{stem}_seg-*_regions.json'):
         contents += [read_json_object(path) for path in sorted(chi.parent.glob(name))]
     stages = [x for content in contents for x in content.values() if isinstance(x, dict)]
-    texts = [text for record in stages for text in record.get('Warnings', [])]
-    acquisition['warnings'] += dict.fromkeys(texts)
+    for kind in ('warnings', 'notes'):
+        texts = [text for record in stages for text in record.get(kind.capitalize(), [])]
+        acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
     acquisition['implausible'] = implausible(quality)
 
 

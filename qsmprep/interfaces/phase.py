@@ -115,9 +115,8 @@ def _readout_record(readout) -> dict:
         }
     elif readout.echoes < 3:
         record['BipolarReadout'] = 'unknown: three echoes or more tell'
-    if readout.warnings:
-        record['Warnings'] = readout.warnings
-    return record
+    told = {'Warnings': readout.warnings, 'Notes': readout.notes}
+    return record | {key: texts for key, texts in told.items() if texts}
 
 
 class _EchoesInputSpec(BaseInterfaceInputSpec):

@@ -304,7 +304,7 @@ class Readout:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences on what a user should know."""
+        """Sentences on what was found and should be looked at."""
         found = []
         if self.alternating is not None:
             found.append(
@@ -328,12 +328,17 @@ class Readout:
                 f'{self.ramp.span_rad:.2f} rad across the object along axis {self.ramp.axis + 1}; '
                 'it was corrected.'
             )
-        elif self.echoes == 2:
-            found.append(
-                'There are two echoes: a phase ramp of a bipolar readout could not be told from a '
-                'linear field, and was not corrected.'
-            )
         return found
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what cannot be known, and asks for nothing."""
+        if self.echoes != 2:
+            return []
+        return [
+            'There are two echoes: a phase ramp of a bipolar readout could not be told from a '
+            'linear field, and was not corrected.'
+        ]
 
 
 def correct_readout(

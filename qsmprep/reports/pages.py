@@ -19,7 +19,7 @@ from qsmprep.reports.measures import problems
 from qsmprep.reports.panels import PANELS, Panel
 from qsmprep.reports.render import write_page
 from qsmprep.reports.spectra import spectra_plot
-from qsmprep.reports.text import dicts, pairs, plain_text, read_methods, read_text
+from qsmprep.reports.text import dicts, pairs, plain_text, read_methods, read_text, texts
 from qsmprep.reports.viewer import viewer_name
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -164,7 +164,6 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
             pictures.append(view | {'key': name, 'halves': panel.halves})
         elif status == 'completed' and (panel.expected or _has_measure(name, quality)):
             missing.append(panel.title)
-    warnings, inputs = acquisition.get('warnings'), acquisition.get('inputs')
     viewer = viewer_name(stem.rpartition('_')[0])
     there = '/' not in viewer and (output_dir / viewer).is_file()
     steps = acquisition.get('steps')
@@ -173,10 +172,11 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
         'stem': stem,
         'status': status,
         'error': plain_text(acquisition.get('error')),
-        'inputs': [plain_text(x) for x in (inputs if isinstance(inputs, list) else [])],
+        'inputs': texts(acquisition.get('inputs')),
         'parameters': pairs(acquisition.get('parameters')),
         'rules': pairs(acquisition.get('rules')),
-        'warnings': [plain_text(x) for x in (warnings if isinstance(warnings, list) else [])],
+        'warnings': texts(acquisition.get('warnings')),
+        'notes': texts(acquisition.get('notes')),
         'problems': problems(quality),
         'viewer': quote(viewer) if there else '',
         'spectra': spectra_plot(acquisition.get('spectra')),

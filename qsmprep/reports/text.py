@@ -22,6 +22,11 @@ def pairs(mapping: object) -> list[tuple[str, str]]:
     return [(plain_text(key), plain_text(value)) for key, value in items]
 
 
+def texts(items: object) -> list[str]:
+    """The items of a record's list as text; nothing of what is no list."""
+    return [plain_text(item) for item in items] if isinstance(items, list) else []
+
+
 def dicts(items: object) -> list[dict]:
     """Those items of a record's list that are tables."""
     return [x for x in items if isinstance(x, dict)] if isinstance(items, list) else []

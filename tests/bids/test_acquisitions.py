@@ -76,7 +76,8 @@ def test_single_echo_t2starw_without_echo_label(tiny_dataset):
     scan = the_one(tiny_dataset)
     assert scan.stem == 'sub-01_T2starw'
     assert scan.echo_times_s == (0.02,)
-    assert any('There is one echo' in text for text in scan.warnings)
+    assert scan.warnings == ()
+    assert any('There is one echo' in text for text in scan.notes)
 
 
 def test_ordinary_t2starw_images_are_no_candidates(tiny_dataset):

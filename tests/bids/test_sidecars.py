@@ -101,7 +101,7 @@ def test_parts_of_different_scanners_are_refused(tiny_dataset, key, value, other
     assert expected in the_error(tiny_dataset)
 
 
-def test_warnings_on_the_scan(tiny_dataset):
+def test_warnings_and_notes_on_the_scan(tiny_dataset):
     tiny_dataset.add(
         MRAcquisitionType='2D',
         PartialFourier=0.75,
@@ -115,12 +115,14 @@ def test_warnings_on_the_scan(tiny_dataset):
     for echo in (1, 2, 3):
         for part in ('mag', 'phase'):
             tiny_dataset.edit_image(f'echo-{echo}_part-{part}_MEGRE', affine=affine)
-    warnings = ' '.join(the_one(tiny_dataset).warnings)
-    assert 'The acquisition is 2D' in warnings
-    assert 'Partial Fourier (0.75)' in warnings
-    assert 'filtered phase, as made for SWI' in warnings
-    assert 'sum of squares' in warnings
-    assert 'oblique by 10.0 degrees' in warnings
+    scan = the_one(tiny_dataset)
+    warnings, notes = ' '.join(scan.warnings), ' '.join(scan.notes)
+    for words in ('filtered phase, as made for SWI', 'sum of squares'):
+        assert words in warnings
+        assert words not in notes
+    for words in ('The acquisition is 2D', 'Partial Fourier (0.75)', 'oblique by 10.0 degrees'):
+        assert words in notes
+        assert words not in warnings
 
 
 @pytest.mark.parametrize(

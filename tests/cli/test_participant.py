@@ -139,9 +139,9 @@ def test_a_dataset_below_a_folder_named_as_a_datatype_is_like_others(
 
 
 def test_warnings_of_the_input_are_told_on_the_terminal(tiny_dataset, rehearse):
-    code, said = rehearse(tiny_dataset.add(MRAcquisitionType='2D'))
+    code, said = rehearse(tiny_dataset.add(CoilCombinationMethod='Sum of Squares'))
     assert code == 0
-    assert 'sub-01_MEGRE: The acquisition is 2D' in said
+    assert 'sub-01_MEGRE: The coils were combined by the sum of squares' in said
 
 
 def test_an_error_before_the_first_node_is_told_and_recorded(

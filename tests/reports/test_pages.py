@@ -61,6 +61,7 @@ def put_record(output_dir, **changes):
         'rules': {'Field strength': 'from ImagingFrequency'},
         'parameters': {'Echo times [ms]': '2.3, 4.6'},
         'warnings': ['Something is odd.'],
+        'notes': ['There is one echo.'],
         'error': None,
         'quality': {'chi_sd_ppb': 333.0, 'brain_volume_ml': 1400.0, 'r2star_median_hz': 20.0},
     }
@@ -97,7 +98,9 @@ def test_page_shows_everything_that_there_is(tmp_path):
         'Finished not finished',
         'Echo times [ms] 2.3, 4.6',
         'Field strength from ImagingFrequency',
+        '2 warnings:',
         'Something is odd.',
+        'which ask for nothing: There is one echo.',
         'Spread of susceptibility: 333 ppb, expected 10 to 120 ppb. Susceptibility of other size',
         'What to do: Factors of 6.28',
         '1400 ml 800 to 2000 as expected',
@@ -181,6 +184,7 @@ def test_records_of_unexpected_kinds_do_not_stop_the_page(tmp_path):
         'rules': ['a'],
         'parameters': {'Matrix': [80, 80, 53], 'Nothing': None},
         'warnings': 'no list',
+        'notes': {'no': 'list'},
         'error': {'a': 1},
         'quality': {'chi_sd_ppb': 'n/a', 'other': [1, 2], 'brain_volume_ml': float('nan')},
     }
