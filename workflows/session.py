@@ -34,8 +34,8 @@ def add_session_maps(
     workflow
         The graph of the participant, which holds those of its runs.
     runs, graphs, metadata
-        The runs, the graphs of :func:`~qsmprep.workflows.base.init_acquisition_wf`, and what their
-        sidecars say.
+        The runs, their graphs (:func:`~qsmprep.workflows.acquisition.init_acquisition_wf`), and
+        what their sidecars say.
     settings
         Settings of the run.
     noise_known

@@ -343,7 +343,7 @@ def _validate(bids_dir: Path) -> None:
 
 def _make_job(acquisition: Acquisition, settings: Settings, dataset: Dataset):
     """Acquisition, what its sidecars say, and what the given derivatives hold for it."""
-    from qsmprep.workflows.base import Job
+    from qsmprep.workflows.plan import Job
 
     datasets, processing = settings.inputs.derivatives, settings.processing
     brain, reference, truth, warnings = None, None, None, []

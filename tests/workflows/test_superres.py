@@ -21,7 +21,8 @@ from qsmprep.cli.run import main
 from qsmprep.interfaces.superres import SuperResolve
 from qsmprep.qsm.operators import KSpaceCrop
 from qsmprep.settings import Settings
-from qsmprep.workflows.base import Job, init_acquisition_wf
+from qsmprep.workflows.acquisition import init_acquisition_wf
+from qsmprep.workflows.plan import Job
 from qsmprep.workflows.superres import init_superres_wf
 
 CONFIG = Path(__file__).parents[2] / 'bids_validator_config.json'

@@ -22,7 +22,8 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.settings import Settings
-from qsmprep.workflows.base import Job, init_acquisition_wf
+from qsmprep.workflows.acquisition import init_acquisition_wf
+from qsmprep.workflows.plan import Job
 
 SHAPE = (24, 20, 16)
 
