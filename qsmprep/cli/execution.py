@@ -134,6 +134,7 @@ def run_workflow(workflow, execution: Execution, outcome: Outcome | None = None)
     try:
         plugin, arguments = _plugin(execution, progress)
         outcome.failures = getattr(plugin, 'failures', [])
+        outcome.memory_gb = getattr(plugin, 'peaks_gb', {})
         workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception as problem:
         if execution.debug:

@@ -36,6 +36,8 @@ class Outcome:
         Full names of the nodes that ended well in this run, cached ones among them.
     seconds
         How long each of them took.
+    memory_gb
+        The most memory that the process of each of them held [GB], as far as it is known.
     failures
         Node, message and traceback of each failure that could leave no crash file.
     error
@@ -47,6 +49,7 @@ class Outcome:
 
     finished: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
+    memory_gb: dict[str, float] = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
     error: str | None = None
     ok: bool = False
@@ -179,7 +182,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
         stem = acquisition['stem'].removeprefix(f'sub-{label}_')
         branch = f'{subject_node}{node_name(stem)}_wf.'
         own = [crash for crash in crashes if branch in f'.{crash["node"]}']
-        acquisition['steps'] = _seconds_by_step(outcome.seconds, branch)
+        acquisition['steps'] = _steps(outcome, branch)
         written = any(f'.{name}'.endswith(f'{branch}{CHI_SINK}') for name in outcome.finished)
         if own:
             step = own[0]['node'].rpartition('.')[2]
@@ -197,15 +200,19 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
     write_record(output_dir, record)
 
 
-def _seconds_by_step(seconds: dict[str, float], branch: str) -> dict[str, float]:
-    """Time of the steps of one acquisition [s], in their order; what took no time is left out."""
-    steps: dict[str, float] = {}
-    for name, took in seconds.items():
+def _steps(outcome: Outcome, branch: str) -> dict[str, dict]:
+    """Time [s] and most memory [GB] of the steps of one acquisition, in their order."""
+    steps: dict[str, dict] = {}
+    for name, took in outcome.seconds.items():
         if branch in f'.{name}':
             inner = f'.{name}'.partition(branch)[2].removeprefix('qsm_wf.')
-            step = inner.partition('.')[0].removesuffix('_wf').replace('_', ' ')
-            steps[step] = steps.get(step, 0.0) + took
-    return {step: round(took, 1) for step, took in steps.items() if took >= 0.05}
+            key = inner.partition('.')[0].removesuffix('_wf').replace('_', ' ')
+            step = steps.setdefault(key, {'seconds': 0.0})
+            step['seconds'] = round(step['seconds'] + took, 2)
+            if name in outcome.memory_gb:
+                held = round(outcome.memory_gb[name], 2)
+                step['memory_gb'] = max(step.get('memory_gb', 0.0), held)
+    return {key: step for key, step in steps.items() if step['seconds'] >= 0.05}
 
 
 def _peak_memory_gb() -> float:
@@ -236,8 +243,8 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
         acquisition['spectra'] = inversion['spectra']
     if isinstance(referencing, dict):
         acquisition['reference'] = referencing.get('ReferenceRegion')
-    contents = [content]
     stem = chi.name.removesuffix('_Chimap.nii.gz')
+    contents = [content, *_of_all_runs(chi.parent, stem, acquisition['inputs'])]
     for name in (f'{stem}_from-*_xfm.json', f'{stem}_seg-*_regions.json'):
         contents += [read_json_object(path) for path in sorted(chi.parent.glob(name))]
     stages = [x for content in contents for x in content.values() if isinstance(x, dict)]
@@ -245,6 +252,17 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
         texts = [text for record in stages for text in record.get(kind.capitalize(), [])]
         acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
     acquisition['implausible'] = implausible(quality)
+
+
+def _of_all_runs(folder: Path, stem: str, inputs: list[str]) -> list[dict]:
+    """Sidecars of the maps that all runs of a session make, for the first run alone."""
+    session = re.sub('_run-[^_]+', '', stem)
+    found = [
+        read_json_object(path)
+        for kind in ('cosmos', 'mean')
+        for path in folder.glob(f'{session}_desc-{kind}_Chimap.json')
+    ]
+    return [content for content in found if content.get('Sources', [None])[0] in inputs]
 
 
 def _corrections(phase: dict) -> dict[str, str]:

@@ -16,8 +16,10 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 
 from qsmprep.cli.process import (
     follow_parent,
+    forget_peak_memory,
     guard_streams,
     kill_with_commands,
+    peak_memory_gb,
     processor_time_s,
 )
 from qsmprep.cli.work_folder import seal
@@ -95,7 +97,8 @@ class RobustMultiProcPlugin(MultiProcPlugin):
 
     Nipype's own plugin waits for ever when a worker process is killed (out of memory, crash of
     a library), hangs or cannot write its result. Here every end of a job becomes a result with
-    a traceback, so that the node fails, the others go on, and the exit code tells.
+    a traceback, so that the node fails, the others go on, and the exit code tells. The most memory
+    that the process of each node held is kept in ``peaks_gb``.
     """
 
     def __init__(self, plugin_args=None):
@@ -105,6 +108,7 @@ class RobustMultiProcPlugin(MultiProcPlugin):
         self._workers: dict[int, Worker] = {}
         self._hang_after_s = 60 * self.plugin_args['hang_after_min']
         self.failures: list[dict] = []
+        self.peaks_gb: dict[str, float] = {}
 
     def _submit_job(self, node, updatehash=False):
         self._taskid += 1
@@ -163,6 +167,8 @@ class RobustMultiProcPlugin(MultiProcPlugin):
             result = _failed(taskid, message)
         except (Exception, CancelledError) as error:
             result = _failed(taskid, error)
+        if result.get('memory_gb') is not None:
+            self.peaks_gb[result['node']] = result['memory_gb']
         self._taskresult.setdefault(taskid, result)
 
     def _postrun_check(self):
@@ -212,8 +218,10 @@ def _start_worker(cwd: str, level: int) -> None:
 
 
 def _run_and_seal(node, updatehash: bool, taskid: int) -> dict:
-    """Run a node in a worker, and write down what its folder holds then."""
+    """Run a node in a worker, and write down what its folder and its process held."""
+    forget_peak_memory()
     result = run_node(node, updatehash, taskid)
+    result |= {'node': node.fullname, 'memory_gb': peak_memory_gb()}
     if result['traceback'] is None:
         seal(Path(node.output_dir()))
     return result

@@ -166,8 +166,7 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
             missing.append(panel.title)
     viewer = viewer_name(stem.rpartition('_')[0])
     there = '/' not in viewer and (output_dir / viewer).is_file()
-    steps = acquisition.get('steps')
-    times = [t for t in steps.values() if _is_number(t)] if isinstance(steps, dict) else []
+    steps = _steps(acquisition.get('steps'))
     return {
         'stem': stem,
         'status': status,
@@ -181,13 +180,25 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
         'viewer': quote(viewer) if there else '',
         'spectra': spectra_plot(acquisition.get('spectra')),
         'sentence': _sentence(quality, plain_text(acquisition.get('reference'))),
-        'steps': [(name, f'{t} s') for name, t in pairs(steps)],
-        'total': f'{sum(times):.0f}',
+        'steps': steps,
+        'total': f'{sum(seconds for _, seconds, _ in steps):.0f}',
         'pictures': pictures,
         'missing': missing,
         'quality': _quality_rows(quality),
         'paths': list(found.values()),
     }
+
+
+def _steps(steps: object) -> list[tuple[str, float, str]]:
+    """Name, time [s] and most memory [GB], where it is known, of each step."""
+    rows = []
+    for name, step in steps.items() if isinstance(steps, dict) else ():
+        took, held = (
+            step.get(key) if isinstance(step, dict) else None for key in ('seconds', 'memory_gb')
+        )
+        if _is_number(took):
+            rows.append((plain_text(name), took, f'{held:.2f}' if _is_number(held) else ''))
+    return rows
 
 
 def _is_number(value: object) -> bool:

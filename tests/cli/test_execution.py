@@ -168,3 +168,26 @@ def test_one_process_is_a_way_out_where_workers_cannot_be_started(tmp_path):
     assert [read_crash(path)['node'] for path in (tmp_path / 'crash').glob('crash-*.txt')] == [
         'wf.failing'
     ]
+
+
+def _hold(megabytes):
+    return len(bytes(bytearray(b'x') * (megabytes << 20)))
+
+
+def test_time_and_memory_of_each_node_are_known(tmp_path):
+    execution = Execution(work_dir=tmp_path / 'work', nprocs=1)
+    configure_nipype(execution, tmp_path / 'crash')
+    workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))
+    large, small = (
+        pe.Node(niu.Function(function=_hold, output_names=['held']), name=name)
+        for name in ('large', 'small')
+    )
+    large.inputs.megabytes = 400
+    small.inputs.megabytes = 1
+    workflow.add_nodes([large, small])
+    outcome = run_workflow(workflow, execution)
+    assert outcome.ok
+    assert outcome.seconds.keys() == outcome.memory_gb.keys() == {'wf.large', 'wf.small'}
+    # one process runs both, and what the first held does not count for the second
+    assert outcome.memory_gb['wf.large'] > outcome.memory_gb['wf.small'] + 0.35
+    assert 0.02 < outcome.memory_gb['wf.small'] < 0.4

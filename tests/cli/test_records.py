@@ -43,6 +43,7 @@ def _record(*sessions):
             'status': 'pending',
             'error': None,
             'quality': {},
+            'inputs': [],
             'warnings': ['seen'],
             'outputs': {'chi': f'sub-01/ses-{session}/anat/sub-01_ses-{session}_Chimap.nii.gz'},
         }
@@ -153,3 +154,45 @@ def test_odd_records_are_named_and_stop_nobody_else(tmp_path, content, caplog, c
     rows = (tmp_path / 'group_qsm.tsv').read_text().splitlines()
     assert rows[1].startswith('n/a\tsub-01\tunreadable')
     assert rows[2].startswith('sub-01_ses-a_MEGRE\tsub-02\tpending')
+
+
+def test_warnings_on_the_map_of_all_runs_stand_with_the_first_run(tmp_path):
+    folder = tmp_path / 'sub-01' / 'anat'
+    folder.mkdir(parents=True)
+    record = _record('a', 'a')
+    for run, acquisition in enumerate(record['acquisitions'], start=1):
+        chi = folder / f'sub-01_run-{run}_Chimap.nii.gz'
+        chi.touch()
+        chi.with_name(f'sub-01_run-{run}_Chimap.json').write_text(json.dumps(CONTENT))
+        acquisition['stem'] = f'sub-01_run-{run}_MEGRE'
+        acquisition['inputs'] = [f'bids:raw:sub-01/anat/sub-01_run-{run}_echo-1_MEGRE.nii.gz']
+        acquisition['outputs'] = {'chi': f'sub-01/anat/{chi.name}'}
+    told = {
+        'Sources': [x for acquisition in record['acquisitions'] for x in acquisition['inputs']],
+        'OrientationInversion': {'Warnings': ['The orientations lie close together.']},
+    }
+    (folder / 'sub-01_desc-cosmos_Chimap.json').write_text(json.dumps(told))
+    sinks = {f'qsmprep_wf.sub_01_wf.run_{run}_MEGRE_wf.outputs_wf.sink_chi' for run in (1, 2)}
+    finish_record(tmp_path, record, tmp_path, Outcome(sinks))
+    first, second = record['acquisitions']
+    assert first['warnings'][-1] == 'The orientations lie close together.'
+    assert second['warnings'] == ['seen', 'The readout is bipolar.']
+
+
+def test_steps_add_the_time_and_keep_the_most_memory_of_their_nodes(tmp_path):
+    record = _record('a')
+    branch = 'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.'
+    outcome = Outcome(
+        seconds={
+            f'{branch}qsm_wf.mask_wf.brain': 2.0,
+            f'{branch}qsm_wf.mask_wf.trust_phase': 0.5,
+            f'{branch}reports_wf.quality': 1.0,
+            f'{branch}split_echoes': 0.01,
+        },
+        memory_gb={f'{branch}qsm_wf.mask_wf.brain': 1.5, f'{branch}qsm_wf.mask_wf.trust_phase': 1},
+    )
+    finish_record(tmp_path, record, tmp_path, outcome)
+    assert record['acquisitions'][0]['steps'] == {
+        'mask': {'seconds': 2.5, 'memory_gb': 1.5},
+        'reports': {'seconds': 1.0},
+    }

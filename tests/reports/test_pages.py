@@ -62,6 +62,7 @@ def put_record(output_dir, **changes):
         'parameters': {'Echo times [ms]': '2.3, 4.6'},
         'warnings': ['Something is odd.'],
         'notes': ['There is one echo.'],
+        'steps': {'mask': {'seconds': 2.5, 'memory_gb': 1.5}, 'reports': {'seconds': 1.0}},
         'error': None,
         'quality': {'chi_sd_ppb': 333.0, 'brain_volume_ml': 1400.0, 'r2star_median_hz': 20.0},
     }
@@ -96,6 +97,8 @@ def test_page_shows_everything_that_there_is(tmp_path):
         'qsmprep version 9.8.7',
         'Command qsmprep /in /out participant',
         'Finished not finished',
+        'Time and memory of each step: 4 s in all',
+        'mask 2.5 1.50 reports 1.0',
         'Echo times [ms] 2.3, 4.6',
         'Field strength from ImagingFrequency',
         '2 warnings:',
@@ -185,6 +188,7 @@ def test_records_of_unexpected_kinds_do_not_stop_the_page(tmp_path):
         'parameters': {'Matrix': [80, 80, 53], 'Nothing': None},
         'warnings': 'no list',
         'notes': {'no': 'list'},
+        'steps': {'mask': 'long', 'reports': {'seconds': 'none'}, 'one': [1]},
         'error': {'a': 1},
         'quality': {'chi_sd_ppb': 'n/a', 'other': [1, 2], 'brain_volume_ml': float('nan')},
     }
