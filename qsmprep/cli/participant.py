@@ -9,41 +9,28 @@ import subprocess
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition, find_acquisitions
-from qsmprep.bids.anatomy import Anatomy, find_anatomy
 from qsmprep.bids.derivatives import (
-    bids_uri,
-    output_path,
-    software_versions,
     write_dataset_description,
 )
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import load_filters
-from qsmprep.bids.given import check_truth, find_given
-from qsmprep.bids.layout import Dataset, open_dataset
-from qsmprep.bids.maps import MAPS, find_map
-from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, inspect_mask
-from qsmprep.bids.phase_scale import InputOverrides
-from qsmprep.bids.runs import group_runs
-from qsmprep.bids.selection import explain_missing, select_participants, select_sessions
+from qsmprep.bids.layout import open_dataset
+from qsmprep.bids.selection import select_participants, select_sessions
 from qsmprep.cli import exit_codes
 from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
 from qsmprep.cli.folders import make_folder
+from qsmprep.cli.jobs import collect_jobs, note_error
 from qsmprep.cli.process import Stopped
 from qsmprep.cli.records import (
     Outcome,
-    acquisition_record,
     finish_record,
     keep_earlier,
     participant_record,
     read_record,
-    rejected_record,
     site_of,
     write_record,
 )
@@ -117,9 +104,9 @@ def run_participants(settings: Settings, command: str) -> int:
         record = participant_record(participant, run_uuid, command)
         record['site'] = site_of(settings.inputs.bids_dir, participant)
         try:
-            jobs += _collect_jobs(dataset, record, settings, sessions, filters)
+            jobs += collect_jobs(dataset, record, settings, sessions, filters)
         except InputError as error:
-            _note_error(record, f'sub-{participant}: {error}')
+            note_error(record, f'sub-{participant}: {error}')
         except Exception as error:
             LOGGER.exception('sub-%s cannot be read', participant)
             trace = ''.join(traceback.format_exception(error))
@@ -144,70 +131,6 @@ def _take_work_folder(settings: Settings, participants: list[str]) -> BinaryIO:
             shutil.rmtree(folder, ignore_errors=True)
         drop_damaged(folder)
     return reserved
-
-
-def _collect_jobs(
-    dataset: Dataset, record: dict, settings: Settings, sessions: list[str], filters: dict | None
-) -> list:
-    """Jobs of a participant; what is found, usable or not, goes into the record."""
-    participant, inputs = record['participant'], settings.inputs
-    overrides = InputOverrides(
-        phase_range=inputs.phase_range,
-        phase_sign=inputs.phase_sign,
-        fix_ge_slices=inputs.fix_ge_slices,
-    )
-    found, rejected = find_acquisitions(dataset, participant, sessions, filters, overrides)
-    jobs, names = [], set()
-    for acquisition in found:
-        name = output_path('chi', acquisition.entities)
-        try:
-            if name in names:
-                raise InputError(
-                    f'{acquisition.stem}: another acquisition is already written to {name}; tell '
-                    'them apart by an acq- or run- label, or choose one with --bids-filter-file.'
-                )
-            job = _make_job(acquisition, settings, dataset)
-        except InputError as error:
-            sources = acquisition.sources
-            rejected.append(RejectedAcquisition(acquisition.stem, str(error), sources))
-        else:
-            names.add(name)
-            jobs.append(job)
-            record['acquisitions'].append(acquisition_record(job.acquisition))
-            for warning in job.acquisition.warnings:
-                LOGGER.warning('%s: %s', acquisition.stem, warning)
-            for note in job.acquisition.notes:
-                LOGGER.info('%s: %s', acquisition.stem, note)
-    for item in rejected:
-        LOGGER.error('%s', item.error)
-        record['acquisitions'].append(rejected_record(item))
-    if not record['acquisitions']:
-        _note_error(record, explain_missing(dataset, participant))
-    elif settings.processing.cosmos or settings.processing.average_runs:
-        _check_runs(jobs, record, settings)
-    return jobs
-
-
-def _check_runs(jobs: list, record: dict, settings: Settings) -> None:
-    """Tell where no session has the runs that a map of several runs takes."""
-    counts = [len(runs) for runs in group_runs(job.acquisition for job in jobs)]
-    asked = (
-        ('--cosmos', settings.processing.cosmos, 3),
-        ('--average-runs', settings.processing.average_runs, 2),
-    )
-    for flag, yes, least in asked:
-        if yes and max(counts, default=1) < least:
-            _note_error(
-                record,
-                f'{flag} takes {least} runs of one session, which differ in run- alone; '
-                f'sub-{record["participant"]} has {max(counts, default=1)} that can be processed.',
-            )
-
-
-def _note_error(record: dict, message: str) -> None:
-    """Tell an error of the input, and enter it in the record of a participant."""
-    LOGGER.error('%s', message)
-    record['errors'].append({'node': 'input', 'message': message, 'traceback': ''})
 
 
 def _is_rehearsal(settings: Settings) -> bool:
@@ -339,125 +262,3 @@ def _validate(bids_dir: Path) -> None:
     )
     if done.returncode:
         LOGGER.warning('The BIDS validator finds errors in %s:\n%s', bids_dir, done.stdout.strip())
-
-
-def _make_job(acquisition: Acquisition, settings: Settings, dataset: Dataset):
-    """Acquisition, what its sidecars say, and what the given derivatives hold for it."""
-    from qsmprep.workflows.plan import Job
-
-    datasets, processing = settings.inputs.derivatives, settings.processing
-    brain, reference, truth, warnings = None, None, None, []
-    anatomy, passed_over = _find_anatomy(acquisition, settings, dataset)
-    if 'brain-extraction' not in processing.force:
-        path, uri, warnings = find_given(
-            _without_anatomy(datasets, anatomy), acquisition, 'desc-brain_mask', 'brain_mask'
-        )
-        brain = path and inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML)
-        masks = _without_anatomy(datasets, anatomy)
-        if masks and not path and not warnings and processing.reference in ('brain', 'none'):
-            warnings = [
-                f'There is no sub-{acquisition.subject}..._desc-brain_mask.nii.gz in anat/ of the '
-                '--derivatives; the brain is extracted.'
-            ]
-    if processing.reference not in ('brain', 'none'):
-        ending = f'label-{processing.reference}_mask'
-        path, uri, notes = find_given(datasets, acquisition, ending)
-        if path is None:
-            raise InputError(
-                f'{acquisition.stem}: no mask of the reference region {processing.reference!r} '
-                f'(sub-{acquisition.subject}..._{ending}.nii.gz in anat/) among the --derivatives; '
-                f'add its dataset, or use --reference brain. {" ".join(notes)}'.strip()
-            )
-        reference = inspect_mask(path, uri, acquisition)
-    if 'truth' in datasets:
-        truth, _, _ = find_given({'truth': datasets['truth']}, acquisition, 'Chimap', 'chi')
-    if truth is not None:
-        check_truth(truth, acquisition)
-    r2, notes = _find_r2(acquisition, settings)
-    warnings += [*notes, *passed_over, *(anatomy.warnings if anatomy else ())]
-    maps = _find_start(acquisition, settings)
-    for given in (brain, reference, r2, *maps.values()):
-        warnings += given.warnings if given else ()
-    acquisition = replace(acquisition, warnings=(*acquisition.warnings, *warnings))
-    metadata = {
-        'Software': software_versions(),
-        'Sources': [
-            *(bids_uri(source) for source in acquisition.sources),
-            *(uri for given in maps.values() for uri in given.uris),
-        ],
-        'EchoTime': list(acquisition.echo_times_s),
-        'MagneticFieldStrength': acquisition.field_strength_t,
-        **acquisition.metadata,
-    }
-    return Job(
-        acquisition=acquisition,
-        metadata=metadata,
-        brain_mask=brain,
-        reference_mask=reference,
-        r2=r2,
-        given=maps,
-        truth=truth,
-        anatomy=None if 't1w' in processing.ignore else anatomy,
-    )
-
-
-def _find_start(acquisition: Acquisition, settings: Settings) -> dict:
-    """Maps from which the graph of an acquisition starts, by their names in ``MAPS``."""
-    start, datasets = settings.processing.start_from, settings.inputs.derivatives
-    if start == 'echoes':
-        return {}
-    name = start.replace('-', '_')
-    found, notes = find_map(datasets, acquisition, name)
-    if found is None:
-        kind = MAPS[name]
-        ending = kind.ending.format(echo='*', suffix=acquisition.entities['suffix'])
-        raise InputError(
-            f'{acquisition.stem}: no {kind.words} to start from '
-            f'(sub-{acquisition.subject}..._{ending}.nii.gz in {kind.datatype}/) among the '
-            f'--derivatives; add its dataset, or drop --start-from. {" ".join(notes)}'.strip()
-        )
-    maps = {name: found}
-    if start in ('total-field', 'local-field'):
-        noise, _ = find_map(datasets, acquisition, 'field_noise')
-        maps |= {'field_noise': noise} if noise else {}
-    return maps
-
-
-def _find_anatomy(acquisition: Acquisition, settings: Settings, dataset: Dataset):
-    """T1-weighted image of a participant, if there is one, and why others were passed over."""
-    anatomy, passed_over = find_anatomy(dataset, settings.inputs.derivatives, acquisition)
-    asked = 'T1w' in settings.outputs.output_spaces
-    if asked and (anatomy is None or 't1w' in settings.processing.ignore):
-        raise InputError(
-            f'{acquisition.stem}: --output-spaces T1w needs a T1-weighted image '
-            f'(sub-{acquisition.subject}..._T1w.nii.gz in anat/, or ..._desc-preproc_T1w.nii.gz '
-            f'among the --derivatives), but there is none to use; add it, or drop that space. '
-            f'{" ".join(passed_over)}'.strip()
-        )
-    return anatomy, passed_over
-
-
-def _without_anatomy(datasets: Mapping[str, Path], anatomy: Anatomy | None) -> dict[str, Path]:
-    """Datasets without the one whose brain masks are those of T1-weighted images."""
-    mask = anatomy and anatomy.brain_mask
-    return {name: root for name, root in datasets.items() if not mask or root not in mask.parents}
-
-
-def _find_r2(acquisition: Acquisition, settings: Settings):
-    """R2 map of an acquisition, if a contrast makes use of one, and warnings."""
-    contrasts, datasets = settings.processing.contrasts, settings.inputs.derivatives
-    if not {'r2prime', 'chisep'} & set(contrasts):
-        return None, []
-    if len(acquisition.echo_times_s) < 2 or 'relaxometry' in settings.processing.ignore:
-        raise InputError(
-            f'{acquisition.stem}: r2prime and chisep of --contrasts need R2*, which takes two '
-            'echoes and is left out by --ignore relaxometry; drop them, or that flag.'
-        )
-    r2, notes = find_map(datasets, acquisition, 'r2')
-    if r2 is None and 'r2prime' in contrasts:
-        raise InputError(
-            f"{acquisition.stem}: R2' (--contrasts r2prime) takes a map of R2, but there is no "
-            f'sub-{acquisition.subject}..._R2map.nii.gz in anat/ of the --derivatives. '
-            f'{" ".join(notes)}'.strip()
-        )
-    return r2, notes
