@@ -14,8 +14,8 @@ from qsmprep.bids.derivatives import bids_uri, node_name, output_path, write_jso
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path, read_json_object
 from qsmprep.qsm.grid import Grid
+from qsmprep.reports.layers import LAYERS
 from qsmprep.reports.measures import implausible
-from qsmprep.reports.viewer import LAYERS
 
 if TYPE_CHECKING:
     from qsmprep.bids.acquisitions import Acquisition, RejectedAcquisition
@@ -196,7 +196,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
         else:
             _complete(output_dir, acquisition)
     record['finished'] = _now()
-    record['peak_memory_gb'] = _peak_memory_gb()
+    record['peak_memory_gb'] = round(max([_peak_memory_gb(), *outcome.memory_gb.values()]), 2)
     write_record(output_dir, record)
 
 
@@ -220,7 +220,7 @@ def _peak_memory_gb() -> float:
     import resource
 
     held = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return round(max(resource.getrusage(who).ru_maxrss for who in held) / 1e6, 2)
+    return max(resource.getrusage(who).ru_maxrss for who in held) * 1024 / 1e9
 
 
 def _complete(output_dir: Path, acquisition: dict) -> None:

@@ -6,8 +6,7 @@ from qsmprep.reports.measure import Measure
 
 RIM_MM = 4.0
 """Width of the edge of a map, which is compared with what lies deeper."""
-TRIED = 'bounds: clean and faulty scans of benchmarks/report_faults.py'
-WIDE = 'bounds: wide, against wrong units'
+WIDE = 'wide, against wrong units'
 
 MEASURES = (
     Measure(
@@ -32,7 +31,7 @@ MEASURES = (
         'Look at the outline of the brain mask: it may be shifted, too wide, or that of another '
         'scan.',
         why='Air and bone have no phase: noise from there becomes streaks in the brain.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'brain_beyond_percent',
@@ -44,7 +43,7 @@ MEASURES = (
         75.0,
         'Look at the outline of the brain mask: brain outside it is lost.',
         why='Brain outside the mask has no susceptibility, and its field is taken for background.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'brain_holes_percent',
@@ -55,7 +54,7 @@ MEASURES = (
         1.0,
         'Fill the holes of the brain mask, unless they are meant.',
         why='Sources in a hole are taken for background, and their field is removed.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'lost_to_phase_quality_percent',
@@ -127,7 +126,7 @@ MEASURES = (
         'The scan is too noisy: look at the magnitude; longer echo times, larger voxels or more '
         'averages help.',
         why='Where the field is noise the map shows noise, or what the method expects.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'echo_misfit',
@@ -141,7 +140,8 @@ MEASURES = (
         'Phase offsets, bipolar read-out, motion or wrong echo times make the echoes disagree; '
         'look at the unwrapped phase.',
         why='Phase that is not linear in the echo time is not that of a field.',
-        source='chi-square; bounds: benchmarks/fieldmap.py, benchmarks/report_faults.py',
+        source='chi-square',
+        tried=True,
     ),
     Measure(
         'echo_shift_voxels',
@@ -154,7 +154,7 @@ MEASURES = (
         'Look for edges that move from echo to echo; the participant moved, or the echoes come '
         'from different scans.',
         why='Echoes of different places cannot be combined into one field.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'phase_jumps_percent',
@@ -167,7 +167,8 @@ MEASURES = (
         'Look for sharp steps in the unwrapped phase: wraps that are left, fringes that end '
         'within the brain (failed combination of coils), or voxels too large for the echo time.',
         why='A wrap that is left is an error of the field by a whole turn.',
-        source='Itoh 1982, 10.1364/AO.21.002470; ' + TRIED,
+        source='Itoh 1982, 10.1364/AO.21.002470',
+        tried=True,
     ),
     Measure(
         'total_field_sd_hz',
@@ -205,7 +206,7 @@ MEASURES = (
         'unfiltered.',
         why='A high-pass filter takes the low frequencies of the local field along; susceptibility '
         'is then too low by an unknown factor.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'local_field_sd_ppb',
@@ -218,7 +219,7 @@ MEASURES = (
         'from a wrong scale of the phase.',
         bound=500.0,
         why='Susceptibility is proportional to the local field.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'field_rim_to_core_sd',
@@ -231,7 +232,7 @@ MEASURES = (
         'Background field is left at the edge: look at the outline of the mask there, or try '
         'another background field removal.',
         why='Background field that is left becomes shading and rims of the map.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'b0_angle_deg',
@@ -245,7 +246,7 @@ MEASURES = (
         'Check the affine of the images: it must lead to the scanner, not to a standard space or '
         'a reoriented image.',
         why='With a wrong direction of B0 the dipole kernel is wrong, and so is all of the map.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'spectrum_misfit',
@@ -258,7 +259,8 @@ MEASURES = (
         'Look at the plot of the spectra: the field has structure that is neither tissue, smooth '
         'remnant nor noise.',
         why='The inversion weighs the field by its spectrum.',
-        source='Itakura and Saito 1968; ' + TRIED,
+        source='Itakura and Saito 1968',
+        tried=True,
     ),
     Measure(
         'data_consistency',
@@ -271,7 +273,7 @@ MEASURES = (
         'The map explains little of the field: look at the mask and for background field.',
         bound=1.5,
         why='A map that does not explain its field is not that of the scan.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'chi_sd_ppb',
@@ -284,7 +286,8 @@ MEASURES = (
         'published values (pallidum about 0.12 ppm above white matter).',
         bound=1000.0,
         why='Susceptibility of other size than that of brains is wrong by a scale.',
-        source='regions of brains: Min 2024, 10.1002/nbm.5226; ' + TRIED,
+        source='regions of brains: Min 2024, 10.1002/nbm.5226',
+        tried=True,
     ),
     Measure(
         'chi_tail_asymmetry',
@@ -297,7 +300,8 @@ MEASURES = (
         'If veins and pallidum are dark and white matter is bright, run again with '
         '--phase-sign -1; a large calcification explains it too.',
         why='Phase of the other sign turns iron into calcium.',
-        source='veins and iron are paramagnetic, nothing as large is as diamagnetic; ' + TRIED,
+        source='veins and iron are paramagnetic, nothing as large is as diamagnetic',
+        tried=True,
     ),
     Measure(
         'chi_beyond_1ppm_percent',
@@ -333,7 +337,7 @@ MEASURES = (
         2.5,
         'The mask may be too wide, or background field is left.',
         why='A rim of the map is no tissue.',
-        source=TRIED,
+        tried=True,
     ),
     Measure(
         'chi_cone_power_ratio',
@@ -346,7 +350,8 @@ MEASURES = (
         2.5,
         'Look for streaks (too little regularisation) or for blurred, flat maps (too much).',
         why='The field does not determine this part of the map; the method does.',
-        source='one for tissue without preferred direction; ' + TRIED,
+        source='one for tissue without preferred direction',
+        tried=True,
     ),
     Measure(
         'r2star_median_hz',
@@ -370,7 +375,8 @@ MEASURES = (
         'Check echo times and field strength: both scale R2* and susceptibility.',
         why='Echo times or a field strength that are wrong by a factor make susceptibility wrong '
         'by the same factor.',
-        source='Peters 2007; ' + TRIED,
+        source='Peters 2007',
+        tried=True,
     ),
     Measure(
         'r2star_per_chi',
@@ -384,7 +390,8 @@ MEASURES = (
         'Sign or scale of the phase may be wrong: R2*, from the magnitude, does not agree with '
         'susceptibility, from the phase.',
         why='Iron raises both, in a known proportion.',
-        source='137 1/s/ppm at 3 T: Shin 2021, 10.1016/j.neuroimage.2021.118371; ' + TRIED,
+        source='137 1/s/ppm at 3 T: Shin 2021, 10.1016/j.neuroimage.2021.118371',
+        tried=True,
     ),
 )
 """All measures, in the order of the report."""

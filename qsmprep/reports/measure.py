@@ -30,6 +30,9 @@ class Measure:
         Why that matters, in one sentence.
     source
         Where definition and bounds come from.
+    tried
+        Whether the bounds have no source, but lie between the clean and the faulty scans of
+        ``benchmarks/report_faults.py``.
     bound
         Value beyond which no map can be right, whatever was scanned; the run then counts as
         failed.
@@ -45,6 +48,7 @@ class Measure:
     advice: str = ''
     why: str = ''
     source: str = ''
+    tried: bool = False
     bound: float = math.inf
 
     @property

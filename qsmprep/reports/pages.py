@@ -245,7 +245,7 @@ def _quality_rows(quality: Mapping) -> list[dict]:
                     'label': measure.label,
                     'value': format_value(value),
                     'unit': measure.unit,
-                    'band': measure.band,
+                    'band': measure.band + ' †' * measure.tried,
                     'good': number and measure.accepts(value),
                     'description': measure.description,
                     'source': measure.source,

@@ -2,79 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import io
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 import qsmprep
 from qsmprep.bids.files import write_whole
-from qsmprep.qsm.grid import bounding_box, hz_to_ppm
+from qsmprep.reports.layers import LAYERS, layer_images
 from qsmprep.reports.render import script_hash
 from qsmprep.reports.text import dicts, plain_text
 
 NIIVUE = '0.69.0'
-MARGIN = 4
-"""Voxels that are shown around the brain."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """
-    An image of the viewer.
-
-    Parameters
-    ----------
-    title
-        Name in the viewer.
-    unit
-        Unit that is shown.
-    step
-        Values are stored in multiples of it, as whole numbers; None for a 255th of the largest.
-    limits
-        Window [unit]; None for what 99.5 % of the values stay below.
-    colours
-        Name of a colour map of niivue.
-    mask
-        Drawn over the others.
-
-    """
-
-    title: str
-    unit: str = ''
-    step: float | None = 1.0
-    limits: tuple[float, float] | None = None
-    colours: str = 'gray'
-    mask: bool = False
-
-
-LAYERS = {
-    'fieldmap_magnitude': Layer('Magnitude', step=None),
-    'local_field': Layer('Local field', 'ppm', 2e-4, (-0.05, 0.05)),
-    'chi': Layer('Susceptibility', 'ppm', 1e-3, (-0.1, 0.1)),
-    'uncertainty': Layer('Uncertainty', 'ppm', 5e-4, (0.0, 0.05), 'viridis'),
-    'r2star': Layer('R2*', '1/s', 0.5, (0.0, 50.0)),
-    'brain_mask': Layer('Brain mask', colours='blue', mask=True),
-    'chi_mask': Layer('Mask of the map', colours='green', mask=True),
-    'estimated_mask': Layer('Estimated without a field', colours='red', mask=True),
-}
-"""Output (a key of ``io_spec.json``) -> how it is shown, in the order of the viewer."""
 
 
 def write_viewers(output_dir: Path, label: str) -> list[Path]:
     """
     Write a viewer for each completed acquisition of a participant.
 
-    The images are cropped to the brain and stored in whole steps, so that they compress well; the
-    library that draws them lies once in ``viewer/`` of the output folder.
+    The library that draws the images lies once in ``viewer/`` of the output folder.
 
     Parameters
     ----------
@@ -106,6 +54,10 @@ def _files(output_dir: Path, outputs: object) -> dict[str, Path]:
     named = outputs if isinstance(outputs, dict) else {}
     root = output_dir.resolve()
     paths = {key: root / plain_text(named[key]) for key in LAYERS if key in named}
+    if 'chi' in paths:
+        chi = paths['chi']
+        regions = chi.parent.glob(f'{chi.name.removesuffix("_Chimap.nii.gz")}_seg-*_dseg.nii.gz')
+        paths |= {path.name: path for path in sorted(regions)}
     return {
         key: path
         for key, path in paths.items()
@@ -135,7 +87,7 @@ def write_viewer(output_dir: Path, files: Mapping[str, Path], name: str) -> Path
     output_dir
         Where the page is written.
     files
-        Image of each layer, by the keys of :data:`LAYERS`; ``chi`` is needed.
+        See :func:`~qsmprep.reports.layers.layer_images`.
     name
         Name of the page.
 
@@ -146,28 +98,13 @@ def write_viewer(output_dir: Path, files: Mapping[str, Path], name: str) -> Path
     sidecar = json.loads(
         chi.with_name(chi.name.removesuffix('.nii.gz') + '.json').read_text(encoding='utf-8')
     )
-    ppm_per_hz = float(hz_to_ppm(1.0, float(sidecar['MagneticFieldStrength'])))
-    map_image = nib.load(chi)
-    box = _box(np.asarray(map_image.dataobj) != 0)
-    images = []
-    for key, layer in LAYERS.items():
-        image = nib.load(files[key]) if key in files else None
-        if image is None or image.shape != map_image.shape:
-            continue
-        scale = ppm_per_hz if key == 'local_field' else 1.0
-        values = np.asarray(image.dataobj, dtype=np.float32)[box] * np.float32(scale)
-        if values.any() or not layer.mask:
-            images.append(_entry(key, layer, values, _shifted(image.affine, box)))
+    images = layer_images(files, float(sidecar['MagneticFieldStrength']))
     script = resources.files('qsmprep.data.viewer').joinpath('viewer.js').read_text('utf-8')
     page = _render(
         title=plain_text(name.removesuffix('_viewer.html')),
         page=_page_of(output_dir, name),
-        shape=' x '.join(map(str, map_image.shape)) + ' voxels',
-        steps=', '.join(
-            f'{layer.title} {layer.step:g} {layer.unit}'
-            for layer in LAYERS.values()
-            if layer.step and not layer.mask
-        ),
+        shape=' x '.join(map(str, nib.load(chi).shape)) + ' voxels',
+        steps=', '.join(f'{x["title"]} {x["step"]:g} {x["unit"]}' for x in images if x['unit']),
         images=json.dumps(images).replace('<', '\\u003c'),
         script=script,
         script_hash=script_hash(script),
@@ -182,60 +119,6 @@ def _page_of(output_dir: Path, name: str) -> str:
     parts = name.removesuffix('_viewer.html').split('_')
     session = output_dir / f'{"_".join(parts[:2])}.html'
     return quote(session.name if session.is_file() else f'{parts[0]}.html')
-
-
-def _box(inside: np.ndarray) -> tuple[slice, ...]:
-    if not inside.any():
-        return tuple(slice(None) for _ in inside.shape)
-    return tuple(
-        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, size))
-        for side, size in zip(bounding_box(inside), inside.shape, strict=True)
-    )
-
-
-def _shifted(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
-    """Affine of a box of an image."""
-    start = [side.start or 0 for side in box]
-    moved = np.array(affine)
-    moved[:3, 3] = affine[:3, :3] @ start + affine[:3, 3]
-    return moved
-
-
-def _entry(key: str, layer: Layer, values: np.ndarray, affine: np.ndarray) -> dict:
-    """One image for the page: its compressed NIfTI file and how it is shown."""
-    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-    top = float(np.percentile(values[values > 0], 99.5)) if (values > 0).any() else 1.0
-    step = layer.step or top / 255
-    stored = np.rint(values / step)
-    kind = np.uint8 if layer.mask or layer.step is None else np.int16
-    limits = np.iinfo(kind)
-    low, high = layer.limits or (0.0, top if not layer.mask else 1.0)
-    return {
-        'name': key,
-        'title': layer.title,
-        'unit': layer.unit,
-        'mask': layer.mask,
-        'first': key == 'chi',
-        'low': float(f'{low:.4g}'),
-        'high': float(f'{high:.4g}'),
-        'digits': max(0, math.ceil(-math.log10(step))) if layer.step else 0,
-        'colours': layer.colours,
-        'data': _packed(np.clip(stored, limits.min, limits.max).astype(kind), affine, step),
-    }
-
-
-def _packed(stored: np.ndarray, affine: np.ndarray, step: float) -> str:
-    """A compressed NIfTI file in base 64."""
-    import nibabel as nib
-
-    image = nib.Nifti1Image(stored, affine)
-    image.header.set_slope_inter(step, 0)
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    packed = io.BytesIO()
-    with gzip.GzipFile('', 'wb', compresslevel=9, fileobj=packed, mtime=0) as stream:
-        stream.write(image.to_bytes())
-    return base64.b64encode(packed.getvalue()).decode('ascii')
 
 
 def _render(images: str, script: str, **context: object) -> str:

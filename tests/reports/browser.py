@@ -10,6 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
+KEY_CODES = {'Tab': 9, 'Enter': 13, ' ': 32, 'PageUp': 33, 'PageDown': 34} | {
+    f'Arrow{side}': 37 + number for number, side in enumerate(('Left', 'Up', 'Right', 'Down'))
+}
+
 
 class Browser:
     """Headless Chromium without network, spoken to over a pipe (DevTools protocol)."""
@@ -98,6 +102,20 @@ class Browser:
         loaded = [m for m in self.events if m.get('method') == 'Page.loadEventFired']
         if not loaded:
             self.wait(lambda m: m.get('method') == 'Page.loadEventFired')
+
+    def show_as(self, media: str = '', scheme: str = 'light') -> None:
+        """Show pages as printed (``print``), or in the colours of a scheme."""
+        features = [{'name': 'prefers-color-scheme', 'value': scheme}]
+        self.ask('Emulation.setEmulatedMedia', media=media, features=features)
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after another, by their names."""
+        for key in keys:
+            code = KEY_CODES.get(key, ord(key[0].upper()))
+            named = {'key': key, 'windowsVirtualKeyCode': code}
+            text = {'text': key} if len(key) == 1 else {}
+            self.ask('Input.dispatchKeyEvent', type='keyDown', **named, **text)
+            self.ask('Input.dispatchKeyEvent', type='keyUp', **named)
 
     def evaluate(self, expression: str):
         """Value of an expression in the page, from outside its content security policy."""

@@ -1,7 +1,9 @@
 """Pages show all there is, say what is missing, and let nothing in a record act."""
 
 import json
+import re
 from html.parser import HTMLParser
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -107,7 +109,7 @@ def test_page_shows_everything_that_there_is(tmp_path):
         'Spread of susceptibility: 333 ppb, expected 10 to 120 ppb. Susceptibility of other size',
         'What to do: Factors of 6.28',
         '1400 ml 800 to 2000 as expected',
-        '333 ppb 10 to 120 \u25b2 outside',
+        '333 ppb 10 to 120 \u2020 \u25b2 outside',
         'Phase was unwrapped with ROMEO ( https://doi.org/10.1002/mrm.28563 ).',
         'No errors were recorded.',
         *(panel.title for panel in PANELS.values()),
@@ -284,7 +286,7 @@ def test_hostile_names_and_records_do_nothing(tmp_path, browser):
     assert browser.evaluate('document.title').startswith(f'sub-{label}')
 
 
-@pytest.mark.parametrize('width', [400, 1200])
+@pytest.mark.parametrize('width', [320, 800, 1280])
 def test_pages_fit_their_window(tmp_path, browser, width):
     label, _ = hostile_output(tmp_path)
     rows = [{'participant_id': 'sub-01', 'acquisition': 'sub-01_MEGRE', 'status': 'completed'}]
@@ -293,6 +295,83 @@ def test_pages_fit_their_window(tmp_path, browser, width):
     for page in (write_participant_page(tmp_path, label), write_group_page(tmp_path, rows)):
         browser.open(page, width=width)
         assert browser.evaluate('document.documentElement.scrollWidth') <= width
+
+
+def test_before_and_after_change_by_keyboard(tmp_path, browser):
+    put_record(tmp_path)
+    put_figures(tmp_path / 'sub-01' / 'figures', 'sub-01_run-1', PANELS)
+    browser.open(write_participant_page(tmp_path, '01'))
+    shift = 'getComputedStyle(document.querySelector(".half img")).transform'
+    reached = 'document.activeElement.id.startsWith("after-")'
+    for _ in range(200):
+        if browser.evaluate(reached):
+            break
+        browser.press('Tab')
+    assert browser.evaluate(reached)
+    assert browser.evaluate(shift) != 'none'
+    browser.press('ArrowLeft')
+    assert browser.evaluate('document.activeElement.id').startswith('before-')
+    assert browser.evaluate(shift) == 'none'
+
+
+def test_tab_reaches_all_that_can_be_used(tmp_path, browser):
+    put_record(tmp_path)
+    put_figures(tmp_path / 'sub-01' / 'figures', 'sub-01_run-1', ['chi', 'unwrapping'])
+    for page in (write_participant_page(tmp_path, '01'), write_group_page(tmp_path, group_rows())):
+        browser.open(page)
+        count = browser.evaluate(
+            'var all = [...document.querySelectorAll("a, button, summary, select, [tabindex], '
+            'input:not([type=radio]), input:checked")]; all.length'
+        )
+        assert count > 5
+        for _ in range(count):
+            browser.press('Tab')
+            browser.evaluate('document.activeElement.dataset.reached = "yes"')
+        assert browser.evaluate('all.filter(e => !e.dataset.reached).map(e => e.outerHTML)') == []
+
+
+def test_printed_pages_show_both_halves_dark_on_light(tmp_path, browser):
+    put_record(tmp_path)
+    put_figures(tmp_path / 'sub-01' / 'figures', 'sub-01_run-1', PANELS)
+    page = write_participant_page(tmp_path, '01')
+    browser.show_as('print', 'dark')
+    try:
+        browser.open(page, width=794)  # A4
+        assert browser.evaluate('document.documentElement.scrollWidth') <= 794
+        height = 'document.querySelector(".half").getBoundingClientRect().height'
+        picture = height.replace('.half', '.half img')
+        assert browser.evaluate(height) == pytest.approx(browser.evaluate(picture), abs=1)
+        style = 'getComputedStyle(document.querySelector("{}")).{}'
+        assert browser.evaluate(style.format('.bar', 'display')) == 'none'
+        assert browser.evaluate(style.format('body', 'backgroundColor')) == 'rgb(255, 255, 255)'
+        assert browser.evaluate(style.format('body', 'color')) == 'rgb(0, 0, 0)'
+    finally:
+        browser.show_as()
+
+
+def _luminance(colour):
+    digits = colour if len(colour) == 6 else ''.join(2 * c for c in colour)
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_colours_can_be_read_in_both_schemes():
+    style = resources.files('qsmprep.data.pages').joinpath('style.css').read_text()
+    schemes = [
+        dict(re.findall(r'--([\w-]+): #([0-9a-f]+)', line)) for line in style.splitlines()[:2]
+    ]
+    assert schemes[0].keys() == schemes[1].keys()
+    pairs = [
+        *((text, paper) for text in ('ink', 'soft', 'blue') for paper in ('paper', 'tint')),
+        *(('ink', paper) for paper in ('warn', 'bad-tint', 'good-tint')),
+        *((text, 'paper') for text in ('bad', 'good', 'mark', 'dot', 'far')),
+    ]
+    for scheme in schemes:
+        for text, paper in pairs:
+            light, dark = sorted((_luminance(scheme[x]) for x in (text, paper)), reverse=True)
+            least = 3.0 if text in ('mark', 'dot', 'far') else 4.5  # WCAG 2.1, 1.4.11 and 1.4.3
+            assert (light + 0.05) / (dark + 0.05) >= least, (text, paper)
 
 
 def group_rows():

@@ -1,12 +1,16 @@
 """The viewer holds what was written, and needs nothing but its folder."""
 
+import base64
+import gzip
 import json
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from qsmprep.reports.viewer import LAYERS, NIIVUE, write_viewers
+from qsmprep.bids.derivatives import io_spec
+from qsmprep.reports.layers import LAYERS
+from qsmprep.reports.viewer import NIIVUE, write_viewers
 
 
 @pytest.fixture
@@ -22,12 +26,22 @@ def results(tmp_path, head):
         'estimated_mask': 0 * mask,
     }
     outputs = {}
+    regions = np.where(head[1], 3, 0)
+    regions[:12][head[1][:12]] = 103
     (tmp_path / 'sub-01').mkdir()
     for key, data in images.items():
         outputs[key] = f'sub-01/{key}.nii.gz'
         image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), np.diag([1.5, 1, 2, 1]))
         nib.save(image, tmp_path / outputs[key])
     (tmp_path / 'sub-01' / 'chi.json').write_text('{"MagneticFieldStrength": 3}')
+    outputs['chi'] = 'sub-01/sub-01_Chimap.nii.gz'
+    (tmp_path / 'sub-01' / 'chi.nii.gz').rename(tmp_path / outputs['chi'])
+    (tmp_path / 'sub-01' / 'chi.json').rename(tmp_path / 'sub-01' / 'sub-01_Chimap.json')
+    image = nib.Nifti1Image(regions.astype(np.float32), np.diag([1.5, 1, 2, 1]))
+    nib.save(image, tmp_path / 'sub-01' / 'sub-01_seg-CIT168_dseg.nii.gz')
+    (tmp_path / 'sub-01' / 'sub-01_seg-CIT168_dseg.tsv').write_text(
+        'index\tname\themisphere\n3\tred <nucleus>\tL\n103\tred <nucleus>\tR\n'
+    )
     outputs['r2star'] = '../outside.nii.gz'
     nib.save(image, tmp_path.parent / 'outside.nii.gz')
     record = {'acquisitions': [{'stem': 'sub-01_MEGRE', 'status': 'completed', 'outputs': outputs}]}
@@ -47,7 +61,30 @@ def test_what_is_shown_is_what_was_written(results):
     block = text.split('id="images">')[1].split('</script>')[0]
     layers = {layer['name']: layer for layer in json.loads(block)}
     # no empty mask, and nothing from outside of the folder
-    assert set(layers) == set(LAYERS) - {'uncertainty', 'r2star', 'estimated_mask'}
+    assert list(layers) == [
+        'fieldmap_magnitude', 'local_field', 'chi', 'brain_mask', 'chi_mask', 'regions_CIT168',
+    ]  # fmt: skip
+    names = layers['regions_CIT168']['table']['labels']
+    assert names == ['', 'red <nucleus>, left', 'red <nucleus>, right']
+    stored = {key: _unpack(layer['data']) for key, layer in layers.items()}
+    whole = nib.load(results / 'sub-01' / 'sub-01_Chimap.nii.gz')
+    found = stored['chi']
+    start = np.linalg.inv(whole.affine) @ found.affine[:, 3]
+    box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, found.shape, strict=False))
+    np.testing.assert_allclose(found.get_fdata(), whole.get_fdata()[box], atol=0.00051)
+    assert np.count_nonzero(found.get_fdata()) > 0.9 * np.count_nonzero(whole.get_fdata())
+    local = nib.load(results / 'sub-01' / 'local_field.nii.gz').get_fdata()[box]
+    ppm = stored['local_field'].get_fdata()
+    np.testing.assert_allclose(ppm, local / (3 * 42.577478518), atol=0.000101)
+    assert np.unique(stored['regions_CIT168'].get_fdata()).tolist() == [0, 1, 2]
+
+
+def test_every_layer_is_an_output():
+    assert set(LAYERS) <= set(io_spec()['derivatives'])
+
+
+def _unpack(data):
+    return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(data)))
 
 
 def test_acquisitions_that_failed_have_no_viewer(results):
@@ -64,3 +101,47 @@ def test_it_starts_without_a_network(results, browser):
     assert browser.evaluate('document.getElementById("problem").hidden')
     requests = [r['request']['url'] for r in browser.seen('Network.requestWillBeSent')]
     assert [url for url in requests if not url.startswith(('file:', 'data:', 'blob:'))] == []
+
+
+def test_the_value_under_the_crosshair_is_that_of_the_map(results, browser):
+    (page,) = write_viewers(results, '01')
+    browser.open(page)
+    browser.until('document.body.dataset.ready', limit_s=300)
+    cell = '[...document.querySelectorAll("#values tr")].find(r => r.textContent.startsWith({}))'
+    told = cell + '.querySelector("td").textContent'
+    chi = nib.load(results / 'sub-01' / 'sub-01_Chimap.nii.gz')
+    browser.evaluate('document.getElementById("canvas").focus()')
+    for keys in (['ArrowRight'] * 3, ['ArrowUp', 'PageUp', 'ArrowUp'], ['ArrowLeft', 'PageDown']):
+        browser.press(*keys)
+        place = browser.evaluate(told.format('"Position"')).replace('\u2212', '-')
+        position = [float(x) for x in place.removesuffix(' mm').split(', ')]
+        index = np.linalg.inv(chi.affine) @ [*position, 1]
+        value = chi.get_fdata()[tuple(np.rint(index[:3]).astype(int))]
+        text = browser.evaluate(told.format('"Susceptibility"'))
+        assert text.endswith(' ppm')
+        assert float(text.removesuffix(' ppm').replace('\u2212', '-')) == pytest.approx(
+            value, abs=0.00051
+        )
+        side = 'left' if index[0] > 11.5 else 'right'
+        assert browser.evaluate(told.format('"Regions"')) == f'red <nucleus>, {side}'
+
+
+def test_keys_choose_layer_window_planes_and_masks(results, browser):
+    (page,) = write_viewers(results, '01')
+    browser.open(page)
+    browser.until('document.body.dataset.ready', limit_s=300)
+    browser.evaluate('document.getElementById("canvas").focus()')
+    chosen = '[...document.querySelectorAll("[name=layers]")].findIndex(e => e.checked)'
+    window = '[document.getElementById("low").value, document.getElementById("high").value]'
+    masks = '[...document.querySelectorAll("[name=masks]")].filter(e => e.checked).length'
+    assert browser.evaluate(chosen) == 2
+    assert browser.evaluate(window) == ['-0.1', '0.1']
+    browser.press('+')
+    assert browser.evaluate(window) == ['-0.08', '0.08']
+    browser.press('2')
+    assert browser.evaluate(chosen) == 1
+    assert browser.evaluate(window) == ['-0.05', '0.05']
+    browser.press('m')
+    assert browser.evaluate(masks) == 3
+    browser.press('v')
+    assert browser.evaluate('document.getElementById("view").value') == 'axial'

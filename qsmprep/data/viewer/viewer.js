@@ -78,13 +78,18 @@ function widen(factor) {
   setWindow(middle + (low - middle) * factor, middle + (high - middle) * factor)
 }
 
+function textOf(layer, value) {
+  if (layer.table) return layer.table.labels[Math.round(value)] || '–'
+  if (layer.mask) return value > 0.5 ? 'inside' : '–'
+  return value.toFixed(layer.digits).replace('-', '\u2212') + (layer.unit ? ' ' + layer.unit : '')
+}
+
 function tellValues(location) {
   const place = location.mm
-  cells.get('place').cell.textContent = Array.from(place).slice(0, 3).map((x) => x.toFixed(1)).join(', ') + ' mm'
+  cells.get('place').cell.textContent = Array.from(place).slice(0, 3).map((x) => x.toFixed(1)).join(', ').replaceAll('-', '\u2212') + ' mm'
   location.values.forEach((found, index) => {
     const layer = layers[index]
-    const text = layer.mask ? (found.value > 0.5 ? 'inside' : '–') : found.value.toFixed(layer.digits) + (layer.unit ? ' ' + layer.unit : '')
-    cells.get(layer).cell.textContent = text.replace('-', '\u2212')
+    cells.get(layer).cell.textContent = textOf(layer, found.value)
   })
 }
 
@@ -134,7 +139,7 @@ async function start() {
   for (const layer of masks) option(element('masks'), 'checkbox', layer, false, show)
   layers.forEach(row)
   viewer = new niivue.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [1, 0.7, 0.3, 0.8], crosshairWidth: 0.5, crosshairWidthUnit: 'mm', show3Dcrosshair: false,
+    backColor: [0, 0, 0, 1], fontColor: [1, 0.85, 0.5, 1], showAllOrientationMarkers: true, crosshairColor: [1, 0.7, 0.3, 0.8], crosshairWidth: 0.5, crosshairWidthUnit: 'mm', show3Dcrosshair: false,
     isRadiologicalConvention: false, isColorbar: true, dragAndDropEnabled: false, loadingText: '',
     multiplanarShowRender: niivue.SHOW_RENDER.NEVER, isResizeCanvas: true, clipPlaneHotKey: '', cycleClipPlaneHotKey: '', viewModeHotKey: '', logLevel: 'error',
   })
@@ -144,6 +149,7 @@ async function start() {
   for (const layer of layers) {
     const image = await niivue.NVImage.loadFromBase64({ base64: layer.data, name: layer.name + '.nii.gz', colormap: layer.colours, cal_min: layer.low, cal_max: layer.high, opacity: 0 })
     image.colorbarVisible = !layer.mask
+    if (layer.table) image.setColormapLabel(layer.table)
     viewer.addVolume(image)
     layer.data = ''
   }

@@ -1,0 +1,187 @@
+"""The images of the viewer: which there are, how each is shown, and how it is stored."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qsmprep.qsm.grid import bounding_box, hz_to_ppm
+from qsmprep.reports.text import plain_text, read_text
+
+MARGIN = 4
+"""Voxels that are shown around the brain."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """
+    An image of the viewer.
+
+    Parameters
+    ----------
+    title
+        Name in the viewer.
+    unit
+        Unit that is shown.
+    step
+        Values are stored in multiples of it, as whole numbers; None for a 255th of the largest.
+    limits
+        Window [unit]; None for what 99.5 % of the values stay below.
+    colours
+        Name of a colour map of niivue.
+    mask
+        Drawn over the others.
+
+    """
+
+    title: str
+    unit: str = ''
+    step: float | None = 1.0
+    limits: tuple[float, float] | None = None
+    colours: str = 'gray'
+    mask: bool = False
+
+
+LAYERS = {
+    'fieldmap_magnitude': Layer('Magnitude', step=None),
+    'local_field': Layer('Local field', 'ppm', 2e-4, (-0.05, 0.05)),
+    'chi': Layer('Susceptibility', 'ppm', 1e-3, (-0.1, 0.1)),
+    'uncertainty': Layer('Uncertainty', 'ppm', 5e-4, (0.0, 0.05), 'viridis'),
+    'r2star': Layer('R2*', '1/s', 0.5, (0.0, 50.0)),
+    'r2prime': Layer("R2'", '1/s', 0.5, (0.0, 30.0)),
+    'paramagnetic': Layer('Paramagnetic', 'ppm', 1e-3, (0.0, 0.1)),
+    'diamagnetic': Layer('Diamagnetic', 'ppm', 1e-3, (-0.1, 0.0)),
+    'swi': Layer('Susceptibility-weighted', step=None),
+    'minimum': Layer('Minimum projection', step=None),
+    'brain_mask': Layer('Brain mask', colours='blue', mask=True),
+    'chi_mask': Layer('Mask of the map', colours='green', mask=True),
+    'estimated_mask': Layer('Estimated without a field', colours='red', mask=True),
+}
+"""Output (a key of ``io_spec.json``) -> how it is shown, in the order of the viewer."""
+COLOURS = (
+    (86, 180, 233), (240, 228, 66), (255, 90, 31), (204, 121, 167), (0, 158, 115), (230, 159, 0),
+    (120, 160, 255), (255, 255, 255),
+)  # fmt: skip
+"""Of regions, in turn; labels that differ by 100, left and right of the atlas, share one."""
+
+
+def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dict]:
+    """
+    The images of a susceptibility map as the page holds them.
+
+    They are cropped to the map and a margin, and stored in whole steps, so that they compress well.
+
+    Parameters
+    ----------
+    files
+        Image of each layer, by the keys of :data:`LAYERS`, and segmentations
+        (``..._seg-<name>_dseg.nii.gz``) by any other; ``chi`` is needed. Those on another grid are
+        left out.
+    field_strength_t
+        Field strength [T].
+
+    """
+    import nibabel as nib
+
+    chi = nib.load(files['chi'])
+    box = _box(np.asarray(chi.dataobj) != 0)
+    affine = _shifted(chi.affine, box)
+    ppm_per_hz = float(hz_to_ppm(1.0, field_strength_t))
+    found = []
+    for key in (*LAYERS, *sorted(files.keys() - LAYERS)):
+        image = nib.load(files[key]) if key in files else None
+        if image is None or image.shape != chi.shape:
+            continue
+        scale = ppm_per_hz if key == 'local_field' else 1.0
+        values = np.asarray(image.dataobj, dtype=np.float32)[box] * np.float32(scale)
+        values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+        if key not in LAYERS:
+            found.append(_regions(files[key], values, affine))
+        elif values.any() or not LAYERS[key].mask:
+            found.append(_entry(key, LAYERS[key], values, affine))
+    return found
+
+
+def _box(inside: np.ndarray) -> tuple[slice, ...]:
+    if not inside.any():
+        return tuple(slice(None) for _ in inside.shape)
+    return tuple(
+        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, size))
+        for side, size in zip(bounding_box(inside), inside.shape, strict=True)
+    )
+
+
+def _shifted(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+    """Affine of a box of an image."""
+    start = [side.start or 0 for side in box]
+    moved = np.array(affine)
+    moved[:3, 3] = affine[:3, :3] @ start + affine[:3, 3]
+    return moved
+
+
+def _entry(key: str, layer: Layer, values: np.ndarray, affine: np.ndarray) -> dict:
+    """One image: its compressed NIfTI file and how it is shown."""
+    top = float(np.percentile(values[values > 0], 99.5)) if (values > 0).any() else 1.0
+    step = layer.step or top / 255
+    kind = np.uint8 if layer.mask or layer.step is None else np.int16
+    limits = np.iinfo(kind)
+    stored = np.clip(np.rint(values / step), limits.min, limits.max).astype(kind)
+    low, high = layer.limits or (0.0, top if not layer.mask else 1.0)
+    return {
+        'name': key,
+        'title': layer.title,
+        'unit': layer.unit,
+        'mask': layer.mask,
+        'first': key == 'chi',
+        'low': float(f'{low:.4g}'),
+        'high': float(f'{high:.4g}'),
+        'step': step,
+        'digits': max(0, math.ceil(-math.log10(step))),
+        'colours': layer.colours,
+        'data': _packed(stored, affine, step),
+    }
+
+
+def _regions(path: Path, values: np.ndarray, affine: np.ndarray) -> dict:
+    """A segmentation, its labels numbered anew, with the names of the table beside it."""
+    title = plain_text(path.name.rpartition('_seg-')[2].partition('_')[0])
+    rows = read_text(path.with_name(path.name.replace('.nii.gz', '.tsv'))).splitlines()[1:]
+    named = {cells[0]: cells[1:] for row in rows if len(cells := row.split('\t')) > 1}
+    labels = np.unique(np.rint(values)).astype(int)
+    labels = labels[labels > 0]
+    # as small as can be: niivue blends the colours of long tables
+    stored = np.searchsorted(labels, np.rint(values)) + 1
+    stored[np.rint(values) <= 0] = 0
+    sides = {'L': ', left', 'R': ', right'}
+    names = ['']
+    for label in labels:
+        name, *more = named.get(str(label), [f'label {label}'])
+        names.append(plain_text(name) + sides.get(more[-1] if more else '', ''))
+    colours = [(0, 0, 0), *(COLOURS[label % 100 % len(COLOURS)] for label in labels)]
+    layer = Layer(f'Regions of {title}', mask=True)
+    table = {channel: [c[index] for c in colours] for index, channel in enumerate('RGB')}
+    table |= {'A': [0, *[255] * len(labels)], 'I': list(range(len(names))), 'labels': names}
+    entry = _entry(f'regions_{title}', layer, np.zeros(1, np.float32), affine)
+    kind = np.uint8 if len(labels) < 256 else np.int16
+    return entry | {'table': table, 'data': _packed(stored.astype(kind), affine, 1.0)}
+
+
+def _packed(stored: np.ndarray, affine: np.ndarray, step: float) -> str:
+    """A compressed NIfTI file in base 64."""
+    import nibabel as nib
+
+    image = nib.Nifti1Image(stored, affine)
+    image.header.set_slope_inter(step, 0)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    packed = io.BytesIO()
+    with gzip.GzipFile('', 'wb', compresslevel=9, fileobj=packed, mtime=0) as stream:
+        stream.write(image.to_bytes())
+    return base64.b64encode(packed.getvalue()).decode('ascii')
