@@ -44,7 +44,8 @@ class DrawPanel(SimpleInterface):
 
     def _run_interface(self, runtime):
         inputs, panel = self.inputs, PANELS[self.inputs.panel]
-        draw = getattr(import_module(f'qsmprep.reports.{panel.module}'), panel.draw)
+        module, _, function = panel.draw.partition(':')
+        draw = getattr(import_module(f'qsmprep.reports.{module}'), function)
         scan = {name: getattr(inputs, name) for name in ('echo_times_s', 'field_strength_t')}
         path = draw(
             out_path=Path(runtime.cwd) / f'{inputs.panel}.png',

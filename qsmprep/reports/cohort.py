@@ -88,7 +88,7 @@ def _row(row: Mapping, index: int, plots: Sequence[Distribution], pages: set[str
     page = next((page for page in (f'{name}.html', own) if page in pages), '')
     return {
         'participant': name,
-        'acquisition': acquisition,
+        'acquisition': acquisition.removeprefix(f'{name}_'),
         'page': quote(page),
         'session': session[1] if session else '',
         **{key: _told(row.get(key)) for key in COLUMNS if key != 'session'},

@@ -1,6 +1,6 @@
 """Panels that hold two images of one scan against each other, and the map in k-space.
 
-Arguments as in :mod:`qsmprep.reports.reportlets`. A picture of halves is one image above another of
+Arguments as in :mod:`qsmprep.reports.echoes`. A picture of halves is one image above another of
 the same size, between which the page changes.
 """
 

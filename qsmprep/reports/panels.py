@@ -18,13 +18,11 @@ class Panel:
     caption
         What to look for.
     draw
-        Name of the function that draws it.
+        ``module:function`` of :mod:`qsmprep.reports` that draws it.
     inputs
         Image (an output of the graph) -> argument of the function that takes its path.
     expected
         Whether each acquisition has this picture.
-    module
-        Module of :mod:`qsmprep.reports` in which the function lies.
     halves
         Whether the picture is one image above another, between which the page changes.
 
@@ -35,7 +33,6 @@ class Panel:
     draw: str = ''
     inputs: dict[str, str] = field(default_factory=dict)
     expected: bool = True
-    module: str = 'reportlets'
     halves: bool = False
 
 
@@ -46,23 +43,22 @@ PANELS = {
         'closer with the echo time. A few grey levels only, or late echoes that never reach '
         'black and white, mean a wrong phase range; stripes from slice to slice a fault of '
         'reconstruction; blurred edges or ghosts motion. Outside the head there is only noise.',
-        'plot_echoes',
+        'echoes:plot_echoes',
         {'magnitude': 'magnitude', 'phase': 'phase', 'brain_mask': 'mask'},
     ),
     'unwrapped': Panel(
         'Unwrapped phase',
         'Smooth within the brain, and growing with the echo time. Sharp steps between blue and '
         'red are wraps that are left; an echo with another overall colour has a wrong offset.',
-        'plot_unwrapped',
+        'echoes:plot_unwrapped',
         {'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
     ),
     'unwrapping': Panel(
         'Unwrapping, before and after',
         'Every jump of the phase before is gone after, and nothing has come that was not there.',
-        'plot_unwrapping',
+        'comparisons:plot_unwrapping',
         {'phase': 'phase', 'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
         expected=False,
-        module='comparisons',
         halves=True,
     ),
     'totalfield': Panel(
@@ -70,7 +66,7 @@ PANELS = {
         'Smooth apart from anatomy: strongest above the sinuses and the ear canals. The noise is '
         'low and even inside the brain and high next to air; a bright patch deep inside is a '
         'region in which susceptibility cannot be trusted.',
-        'plot_total_field',
+        'fields:plot_total_field',
         {'total_field': 'field', 'field_noise': 'noise', 'brain_mask': 'mask'},
     ),
     'mask': Panel(
@@ -79,7 +75,7 @@ PANELS = {
         'lost. Holes near sinuses and large veins are voxels of unreliable phase: there, '
         'susceptibility is estimated from the field around. The final mask lies inside that of '
         'the brain.',
-        'plot_masks',
+        'echoes:plot_masks',
         {
             'combined_magnitude': 'magnitude',
             'brain_mask': 'Brain',
@@ -92,17 +88,16 @@ PANELS = {
         'Background field removal, before and after',
         'The broad shading goes, veins and nuclei stay in their places. What is broad and strong '
         'after is background that is left.',
-        'plot_background',
+        'comparisons:plot_background',
         {'total_field': 'total', 'local_field': 'local', 'field_mask': 'mask'},
         expected=False,
-        module='comparisons',
         halves=True,
     ),
     'localfield': Panel(
         'Local field',
         'Veins and deep grey nuclei stand out with dark and bright lobes along B0. Broad shading '
         'towards the edge is background field that is left.',
-        'plot_local_field',
+        'fields:plot_local_field',
         {'local_field': 'field', 'field_mask': 'mask'},
     ),
     'chi': Panel(
@@ -111,7 +106,7 @@ PANELS = {
         'substantia nigra and dentate nucleus are bright, white matter is dark. Look for streaks '
         'that leave veins at about 55\u00b0 to B0, for dark or bright rims at the edge of the '
         'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
-        'plot_chi',
+        'maps:plot_chi',
         {'chi': 'chi', 'chi_mask': 'mask'},
     ),
     'residual': Panel(
@@ -119,27 +114,25 @@ PANELS = {
         'The field of the map minus the local field, in the window of the field: noise, a rim, '
         'and faint shading are usual. Nuclei, veins or lobes in it mean that the map is too flat '
         'or that B0 is elsewhere.',
-        'plot_residual',
+        'comparisons:plot_residual',
         {'local_field': 'field', 'residual': 'residual', 'field_mask': 'mask'},
         expected=False,
-        module='comparisons',
     ),
     'kspace': Panel(
         'The map in k-space',
         'Logarithm of the power over four decades in three planes through the middle. On the cone '
         '(dashed) the field says nothing of the map. A bright cone means streaks; a dark one, '
         'blur along it; what is even across it has been filled in by the method.',
-        'plot_kspace',
+        'comparisons:plot_kspace',
         {'chi': 'chi', 'chi_mask': 'mask'},
         expected=False,
-        module='comparisons',
     ),
     'uncertainty': Panel(
         'Uncertainty of the susceptibility',
         'Standard deviation of the map. It is higher where the field is noisy, near veins and at '
         'the edge of the mask; a contrast of the map that is smaller than this is not to be '
         'trusted. What the model of the field leaves out is not in it.',
-        'plot_uncertainty',
+        'maps:plot_uncertainty',
         {'uncertainty': 'uncertainty', 'chi_mask': 'mask'},
         expected=False,
     ),
@@ -147,7 +140,7 @@ PANELS = {
         'Super-resolution',
         'The map as measured, and the finer one that agrees with it. Edges and thin veins get '
         'sharper; what only the lower row shows was not measured, but is what the prior expects.',
-        'plot_superres',
+        'maps:plot_superres',
         {'chi': 'coarse', 'chi_fine': 'fine'},
         expected=False,
     ),
@@ -155,7 +148,7 @@ PANELS = {
         'R2*',
         'Iron-rich nuclei and veins are bright. Bright regions above the sinuses come from field '
         'gradients through the slice, not from tissue.',
-        'plot_r2star',
+        'contrasts:plot_r2star',
         {'r2star': 'r2star', 'brain_mask': 'mask'},
         expected=False,
     ),
@@ -164,7 +157,7 @@ PANELS = {
         'Veins and iron-rich nuclei are dark, and so are calcifications at their rims. The lower '
         'rows show the minimum over slabs: veins are continuous there. Dark patches above the '
         'sinuses are background field that is left.',
-        'plot_swi',
+        'contrasts:plot_swi',
         {'swi': 'swi', 'minimum': 'minimum', 'chi_mask': 'mask'},
         expected=False,
     ),
@@ -173,7 +166,7 @@ PANELS = {
         'Iron (upper rows): nuclei and veins are bright. Myelin and calcium (lower rows, size): '
         'white matter is brighter than grey, veins and nuclei are dark. Where both look alike, the '
         'relaxation rate has sources other than susceptibility.',
-        'plot_separation',
+        'contrasts:plot_separation',
         {'paramagnetic': 'paramagnetic', 'diamagnetic': 'diamagnetic', 'chi_mask': 'mask'},
         expected=False,
     ),
@@ -182,10 +175,9 @@ PANELS = {
         'The outline is that of the bright tissue of the T1-weighted image: it must follow the '
         'same borders in both images, at ventricles and cortex of both sides. An outline that '
         'cuts across them means that regions and maps in other spaces lie elsewhere.',
-        'plot_registration',
+        'regions:plot_registration',
         {'placed_magnitude': 'magnitude', 't1w': 't1w'},
         expected=False,
-        module='regions',
         halves=True,
     ),
     'regions': Panel(
@@ -193,26 +185,24 @@ PANELS = {
         'Nuclei of the CIT168 atlas, warped to this head, over the susceptibility. Pallidum, red '
         'nucleus and substantia nigra are bright in adults: outlines that miss the bright nuclei '
         'mean that the values below do not belong to them.',
-        'plot_regions',
+        'regions:plot_regions',
         {'chi': 'chi', 'atlas_labels': 'labels'},
         expected=False,
-        module='regions',
     ),
     'regionvalues': Panel(
         'Susceptibility of the regions',
         'Median and 5th to 95th percentile of each nucleus. Grey: published means, which depend '
         'on age, on the inversion and on what has the value zero: compare differences between '
         'nuclei, and the two sides.',
-        'plot_region_values',
+        'regions:plot_region_values',
         {'atlas_table': 'table'},
         expected=False,
-        module='regions',
     ),
     'cosmos': Panel(
         'Susceptibility of all orientations (COSMOS)',
         'In the frame of this run. Free of streaks and shadows where the orientations differ '
         'enough. Doubled edges mean runs that do not lie on one another.',
-        'plot_chi',
+        'maps:plot_chi',
         {'cosmos': 'chi', 'cosmos_mask': 'mask'},
         expected=False,
     ),
@@ -220,7 +210,7 @@ PANELS = {
         'Mean susceptibility of the runs',
         'In the frame of this run. Doubled or blurred edges mean runs that do not lie on one '
         'another.',
-        'plot_chi',
+        'maps:plot_chi',
         {'mean': 'chi', 'mean_mask': 'mask'},
         expected=False,
     ),
@@ -228,7 +218,7 @@ PANELS = {
         'Truth and result',
         'Simulated data: the difference shows noise only where the result is right; structures '
         'that are left show over- or underestimated susceptibility.',
-        'plot_truth',
+        'maps:plot_truth',
         {'truth': 'truth', 'chi': 'result', 'chi_mask': 'mask'},
         expected=False,
     ),

@@ -150,3 +150,10 @@ def test_outliers_are_those_of_their_site():
     assert all(map(math.isnan, modified_z_scores([1, 2, 3, 40], [''] * 4)))
     # half of the values are equal
     assert modified_z_scores([1, 1, 1, 1, 1, 1, 1, 9], [''] * 8)[-1] > 3.5
+
+
+@pytest.mark.parametrize('count', [5, 10, 20, 50])
+def test_normal_values_are_seldom_outliers_also_where_they_are_few(count):
+    draws = np.random.default_rng(0).normal(size=(2000 if count < 20 else 500, count))
+    far = [abs(score) > 3.5 for draw in draws for score in modified_z_scores(draw, [''] * count)]
+    assert np.mean(far) < 0.02 if count == 5 else np.mean(far) < 0.002

@@ -5,18 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qsmprep.reports import reportlets
-from qsmprep.reports.reportlets import (
-    plot_chi,
-    plot_echoes,
-    plot_local_field,
-    plot_masks,
-    plot_r2star,
-    plot_total_field,
-    plot_truth,
-    plot_uncertainty,
-    plot_unwrapped,
-)
+from qsmprep.reports import echoes, fields, maps
+from qsmprep.reports.contrasts import plot_r2star
+from qsmprep.reports.echoes import plot_echoes, plot_masks, plot_unwrapped
+from qsmprep.reports.fields import plot_local_field, plot_total_field
+from qsmprep.reports.maps import plot_chi, plot_truth, plot_uncertainty
 
 
 def pixels(path):
@@ -99,7 +92,7 @@ def test_right_is_on_the_right_and_front_is_up(save, head, tmp_path, monkeypatch
     spot = np.zeros_like(chi)
     spot[18, 26, 10] = 1  # right, front
     strips = []
-    monkeypatch.setattr(reportlets, 'draw_sheet', lambda s, *a: strips.extend(s))
+    monkeypatch.setattr(fields, 'draw_sheet', lambda s, *a: strips.extend(s))
     plot_local_field(save('spot', spot), tmp_path / 'x.png', mask=save('mask', mask))
     axial, others = strips[0].rows
     shown = sum(np.asarray(tile.pixels) for tile in axial if tile.plane == 'axial')
@@ -112,7 +105,7 @@ def test_right_is_on_the_right_and_front_is_up(save, head, tmp_path, monkeypatch
 
 def test_slices_keep_the_shape_of_voxels(save, head, tmp_path, monkeypatch):
     strips = []
-    monkeypatch.setattr(reportlets, 'draw_sheet', lambda s, *a: strips.extend(s))
+    monkeypatch.setattr(maps, 'draw_sheet', lambda s, *a: strips.extend(s))
     angle = np.deg2rad(20)
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -156,7 +149,7 @@ def test_empty_masks_do_not_matter(save, head, tmp_path):
 def test_the_error_of_the_result_is_told(save, head, tmp_path, monkeypatch):
     chi, mask = head
     strips = []
-    monkeypatch.setattr(reportlets, 'draw_sheet', lambda s, *a: strips.extend(s))
+    monkeypatch.setattr(maps, 'draw_sheet', lambda s, *a: strips.extend(s))
     paths = save('truth', chi), save('result', 0.75 * chi + 0.2), save('mask', mask)
     plot_truth(*paths, tmp_path / 'x.png')
     assert 'NRMSE 25.0 %' in strips[2].title
@@ -166,7 +159,7 @@ def test_volumes_of_masks_are_told(save, head, tmp_path, monkeypatch):
     chi, mask = head
     drawn = {}
     monkeypatch.setattr(
-        reportlets, 'draw_sheet', lambda strips, path, legend: drawn.update(legend=legend)
+        echoes, 'draw_sheet', lambda strips, path, legend: drawn.update(legend=legend)
     )
     half = mask.copy()
     half[:12] = False
@@ -190,7 +183,7 @@ def test_echoes_may_be_separate_files_and_many(save, head, tmp_path, monkeypatch
     apart = plot_echoes(paths, paths, tmp_path / 'apart.png')
     assert np.array_equal(pixels(joined), pixels(apart))
     strips = []
-    monkeypatch.setattr(reportlets, 'draw_sheet', lambda s, *a: strips.extend(s))
+    monkeypatch.setattr(echoes, 'draw_sheet', lambda s, *a: strips.extend(s))
     plot_echoes(paths, paths, tmp_path / 'x.png', echo_times_s=[0.004 * e for e in range(1, 13)])
     titles = [tile.title for tile in strips[0].rows[0]]
     assert len(titles) == 8
