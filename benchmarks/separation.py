@@ -19,7 +19,8 @@ import numpy as np
 
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse, xsim
-from qsmprep.qsm.separation import Separation, r2prime, r2star_sd, separate
+from qsmprep.qsm.separation import Separation, separate
+from qsmprep.qsm.separation.rates import r2prime, r2star_sd
 from qsmprep.qsm.simulate import LocalField, Tissue, simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 

@@ -312,7 +312,7 @@ INVERSIONS = _table(
 SEPARATIONS = _table(
     Method(
         'joint',
-        'qsmprep.qsm.separation:joint',
+        'qsmprep.qsm.separation.joint:joint',
         'both shares at once from field and relaxation rate: likelihood of the field as in the '
         'inversions, total variation of each share, neither of the wrong sign',
         'a joint inversion of the local field and the relaxation rate under total variation, '
@@ -321,7 +321,7 @@ SEPARATIONS = _table(
     ),
     Method(
         'closed-form',
-        'qsmprep.qsm.separation:closed_form',
+        'qsmprep.qsm.separation.closed_form:closed_form',
         "voxel by voxel from susceptibility map and rate: chi-separation's formula for R2', "
         'R2*-QSM for R2*',
         "the closed form of both shares, with 137 1/s per ppm at 3 T for R2' [@chisep] and 274 for "

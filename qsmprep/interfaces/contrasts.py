@@ -71,7 +71,7 @@ class SubtractR2(SimpleInterface):
     def _run_interface(self, runtime):
         import numpy as np
 
-        from qsmprep.qsm.separation import r2prime
+        from qsmprep.qsm.separation.rates import r2prime
 
         r2star, r2 = images.read(self.inputs.r2star), images.read(self.inputs.r2)
         found = r2prime(r2star, r2)
@@ -122,7 +122,8 @@ class SeparateSources(SimpleInterface):
     def _run_interface(self, runtime):
         import torch
 
-        from qsmprep.qsm.separation import r2star_sd, separate
+        from qsmprep.qsm.separation import separate
+        from qsmprep.qsm.separation.rates import r2star_sd
 
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)

@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images, itk
-from qsmprep.interfaces.registration import load_atlas
+from qsmprep.interfaces.brains import load_atlas
 from qsmprep.qsm.regions import EROSION_MM, FEWEST, Region, RegionMap, measure_regions, place_labels
 
 ATLAS = 'CIT168'

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.resources import as_file, files
 from pathlib import Path
 
-import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -18,9 +14,11 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
-from scipy.ndimage import binary_dilation, map_coordinates
+from scipy.ndimage import binary_dilation
 
-from qsmprep.interfaces import images, itk
+from qsmprep.interfaces import itk
+from qsmprep.interfaces.brains import Brain, load_atlas, load_template
+from qsmprep.interfaces.greedy import greedy, greedy_affine
 from qsmprep.qsm.registration import dependence, distance_mm, overlap
 
 REPEAT_MM = 1.0
@@ -96,91 +94,6 @@ class TemplateRegistration(SimpleInterface):
         return runtime
 
 
-class Brain:
-    """An image, its brain and its affine; outside of the brain it is zero."""
-
-    def __init__(self, data: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> None:
-        self.mask, self.affine = mask, np.asarray(affine)
-        self.data = np.where(mask, data, 0).astype(np.float32)
-
-    @classmethod
-    def load(cls, image: str, mask: str) -> Brain:
-        """Read an image and a mask; one on another grid is brought to that of the image."""
-        affine, inside = images.affine_of(image), images.read(mask, bool)
-        data = images.read(image)
-        own = images.affine_of(mask)
-        if inside.shape != data.shape or not np.allclose(own, affine, atol=1e-3):
-            stay = itk.affine_transform(np.eye(4))
-            inside = itk.resample(inside, own, stay, data.shape, affine) > 0.5
-        return cls(data, inside, affine)
-
-    def points(self, count: int = 20000) -> np.ndarray:
-        """Some of the voxels of the brain [mm], evenly taken."""
-        found = np.argwhere(self.mask)
-        found = found[:: max(1, len(found) // count)]
-        return found @ self.affine[:3, :3].T + self.affine[:3, 3]
-
-    def values(self, points: np.ndarray) -> np.ndarray:
-        """Image at points [mm], by linear interpolation."""
-        return map_coordinates(self.data, _index(self.affine, points), order=1)
-
-    def holds(self, points: np.ndarray) -> np.ndarray:
-        """Whether points [mm] lie in the brain."""
-        return (
-            map_coordinates(self.mask.astype(np.float32), _index(self.affine, points), order=1)
-            > 0.5
-        )
-
-    def coarser(self, edge_mm: float) -> Brain:
-        """The same on voxels of that edge, or of their own if that is longer, cut to the brain."""
-        edge_mm = max(edge_mm, abs(float(np.linalg.det(self.affine[:3, :3]))) ** (1 / 3))
-        box = np.argwhere(self.mask)
-        low, high = box.min(axis=0) - 2, box.max(axis=0) + 3
-        size = np.linalg.norm(self.affine[:3, :3], axis=0)
-        shape = np.ceil((high - low) * size / edge_mm).astype(int)
-        affine = self.affine.copy()
-        affine[:3, :3] *= edge_mm / size
-        middle = self.affine[:3, :3] @ ((low + high - 1) / 2) + self.affine[:3, 3]
-        affine[:3, 3] = middle - affine[:3, :3] @ ((shape - 1) / 2)
-        stay = itk.affine_transform(np.eye(4))
-        smooth = _smoothed(self.data, size, edge_mm)
-        data = itk.resample(smooth, self.affine, stay, shape, affine)
-        mask = itk.resample(self.mask, self.affine, stay, shape, affine) > 0.5
-        return Brain(data, mask, affine)
-
-    def to_itk(self):
-        """Image of ITK."""
-        return itk.to_itk(self.data, self.affine)
-
-
-def _index(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    back = np.linalg.inv(affine)
-    return (points @ back[:3, :3].T + back[:3, 3]).T
-
-
-def _smoothed(data: np.ndarray, size: np.ndarray, edge_mm: float) -> np.ndarray:
-    """Data without what voxels of an edge cannot hold."""
-    from scipy.ndimage import gaussian_filter
-
-    widths = [0.45 * np.sqrt(max((edge_mm / v) ** 2 - 1, 0)) for v in size]
-    return gaussian_filter(data, widths) if max(widths) > 0 else data
-
-
-def load_template() -> Brain:
-    """The T1-weighted template in the space MNI152NLin2009cAsym, 2 mm, brain alone."""
-    with as_file(files('qsmprep.data') / 'CIT168_T1w.nii.gz') as path:
-        image = nb.load(path)
-        data = np.asanyarray(image.dataobj)
-    return Brain(data, data > 0, image.affine)
-
-
-def load_atlas() -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the CIT168 atlas, 1 mm, and their affine to the template space."""
-    with as_file(files('qsmprep.data') / 'CIT168_dseg.nii.gz') as path:
-        image = nb.load(path)
-        return np.asanyarray(image.dataobj), image.affine
-
-
 def register_rigidly(
     moving: Brain,
     fixed: Brain,
@@ -215,12 +128,12 @@ def register_rigidly(
     shift[:3, 3] = fixed.points().mean(axis=0) - points.mean(axis=0)
     starts = [np.eye(4), shift, *starts]
     started = [
-        _greedy_affine(moving, fixed, start, 6, '100x40x0', folder, threads) for start in starts
+        greedy_affine(moving, fixed, start, 6, '100x40x0', folder, threads) for start in starts
     ]
     ranked = sorted(started, key=lambda moves: -_explained(moving, fixed, moves))
-    moves = _greedy_affine(moving, fixed, ranked[0], 6, '20x50x10', folder, threads)
+    moves = greedy_affine(moving, fixed, ranked[0], 6, '20x50x10', folder, threads)
     away = _about(points.mean(axis=0), 6.0, 5.0)
-    other = _greedy_affine(moving, fixed, moves @ away, 6, '100x50x10', folder, threads)
+    other = greedy_affine(moving, fixed, moves @ away, 6, '100x50x10', folder, threads)
     landed = points @ moves[:3, :3].T + moves[:3, 3]
     within = fixed.holds(landed)
     parameters = {
@@ -280,10 +193,10 @@ def register_to_template(head: Brain, folder: Path, threads: int = 1) -> tuple:
     template = load_template()
     start = np.eye(4)
     start[:3, 3] = head.points().mean(axis=0) - template.points().mean(axis=0)
-    rigid = _greedy_affine(template, head, start, 6, '100x50x0', folder, threads)
-    affine = _greedy_affine(template, head, rigid, 12, '100x50x0', folder, threads)
+    rigid = greedy_affine(template, head, start, 6, '100x50x0', folder, threads)
+    affine = greedy_affine(template, head, rigid, 12, '100x50x0', folder, threads)
     np.savetxt(folder / 'affine.mat', np.linalg.inv(affine))
-    _greedy(
+    greedy(
         '-i fixed.nii moving.nii -it affine.mat -m NCC 2x2x2 -n 100x60x20 -s 2.5vox 0.7vox '
         '-o warp.nii -oinv inverse.nii',
         folder,
@@ -362,51 +275,6 @@ def _doubts_of_template(parameters: dict) -> list[str]:
         f'The registration to the template is doubtful: {" and ".join(doubts)}. Regions of the '
         'atlas may lie elsewhere than their names say; look at their panel.'
     ]
-
-
-def _greedy_affine(
-    moving: Brain,
-    fixed: Brain,
-    start: np.ndarray,
-    freedom: int,
-    iterations: str,
-    folder: Path,
-    threads: int,
-) -> np.ndarray:
-    """Points of the moving image to those of the fixed one, 4 x 4, 6 or 12 degrees of freedom."""
-    np.savetxt(folder / 'start.mat', np.linalg.inv(start))
-    _greedy(
-        f'-a -dof {freedom} -m NMI -i fixed.nii moving.nii -ia start.mat -n {iterations} '
-        '-o matrix.mat',
-        folder,
-        threads,
-        fixed=fixed,
-        moving=moving,
-    )
-    return np.linalg.inv(np.loadtxt(folder / 'matrix.mat'))
-
-
-def _greedy(command: str, folder: Path, threads: int, **brains: Brain) -> None:
-    """Run greedy in a process of its own: should it crash, this one goes on to say so."""
-    import SimpleITK as sitk
-
-    for name, brain in brains.items():
-        sitk.WriteImage(brain.to_itk(), str(folder / f'{name}.nii'))
-    script = Path(__file__).with_name('greedy.py')
-    command = f'-threads {threads} -seed 1 -V 0 {command}'
-    done = subprocess.run(
-        [sys.executable, str(script), command],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise RuntimeError(
-            f'greedy ended with code {done.returncode} on "{command}": {" ".join(reason)}; look at '
-            'the images, or leave the step out with --ignore t1w regions.'
-        )
 
 
 def _explained(moving: Brain, fixed: Brain, moves: np.ndarray) -> float:

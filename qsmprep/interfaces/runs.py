@@ -45,7 +45,8 @@ class RegisterRuns(SimpleInterface):
     output_spec = _RegisterRunsOutputSpec
 
     def _run_interface(self, runtime):
-        from qsmprep.interfaces.registration import Brain, register_rigidly
+        from qsmprep.interfaces.brains import Brain
+        from qsmprep.interfaces.registration import register_rigidly
 
         inputs, folder = self.inputs, Path(runtime.cwd)
         brains = [Brain.load(*pair) for pair in zip(inputs.magnitudes, inputs.masks, strict=True)]

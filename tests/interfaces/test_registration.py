@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from qsmprep.interfaces.registration import Brain, register_rigidly
+from qsmprep.interfaces.brains import Brain
+from qsmprep.interfaces.registration import register_rigidly
 from qsmprep.qsm.registration import distance_mm
 from qsmprep.qsm.simulate import rigid_transform, simulate_head, simulate_t1w
 

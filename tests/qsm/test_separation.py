@@ -8,7 +8,9 @@ import torch
 from scipy.ndimage import binary_fill_holes
 
 from qsmprep.qsm.metrics import nrmse, xsim
-from qsmprep.qsm.separation import R2PRIME_PER_PPM, _Shares, r2prime, r2star_sd, separate
+from qsmprep.qsm.separation import separate
+from qsmprep.qsm.separation.joint import _Shares
+from qsmprep.qsm.separation.rates import R2PRIME_PER_PPM, r2prime, r2star_sd
 from qsmprep.qsm.simulate import simulate_local_field
 
 TIMES = (0.004, 0.012, 0.020, 0.028)

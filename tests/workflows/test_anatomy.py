@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qsmprep.cli.simulate import main as simulate
+from qsmprep.interfaces.brains import load_atlas, load_template
 from qsmprep.interfaces.itk import (
     affine_transform,
     chain,
@@ -19,7 +20,6 @@ from qsmprep.interfaces.itk import (
     resample,
     write_transform,
 )
-from qsmprep.interfaces.registration import load_atlas, load_template
 from qsmprep.qsm.registration import distance_mm
 
 NAME = 'sub-01_ses-2'

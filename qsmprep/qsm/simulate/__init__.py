@@ -15,9 +15,10 @@ import torch
 
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.simulate.acquisition import Scan, r2star, scan, tissue_maps
+from qsmprep.qsm.simulate.acquisition import Scan, scan
 from qsmprep.qsm.simulate.analytic import ANALYTIC_BOUNDS, ANALYTIC_BRAIN_BOUNDS
 from qsmprep.qsm.simulate.anatomy import Axes, LabelledHead, Nuclei, Tissue
+from qsmprep.qsm.simulate.relaxation import r2star, tissue_maps
 from qsmprep.qsm.simulate.susceptibility import Phantom, make_phantom, tissue_table
 from qsmprep.qsm.simulate.t1w import T1wImage, rigid_transform, scan_t1w
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
-from qsmprep.qsm.operators import Dipole, dipole_kernel
-from qsmprep.qsm.separation import R2PRIME_PER_PPM, at_field_strength
-from qsmprep.qsm.simulate.anatomy import Axes, Tissue, smooth
+from qsmprep.qsm.simulate.anatomy import Axes, Tissue
+from qsmprep.qsm.simulate.fields import fields_ppm, shim, solid_harmonics
+from qsmprep.qsm.simulate.relaxation import parts, r2star, tissue_maps
 from qsmprep.qsm.simulate.susceptibility import Phantom, block_mean, tissue_table
-
-__all__ = [
-    'Scan',
-    'fields_ppm',
-    'oblique_affine',
-    'r2',
-    'r2star',
-    'scan',
-    'solid_harmonics',
-    'sources',
-]
-
-_BODY_MM = 60.0
 
 
 @dataclass(frozen=True)
@@ -118,119 +104,6 @@ def oblique_affine(grid: Grid) -> np.ndarray:
     return affine
 
 
-def fields_ppm(
-    phantom: Phantom, b0_direction: Sequence[float], sources: Tensor, extend_below: bool = False
-) -> Tensor:
-    """Field of susceptibility sources at the parts of the voxels [ppm].
-
-    The sources, smoothed over a voxel, are convolved on the image's grid, zero-padded (a linear
-    convolution), and their field is interpolated; what the smoothing left out has no far field and
-    is convolved on the finer grid.
-
-    Parameters
-    ----------
-    phantom
-        Gives the grids.
-    b0_direction
-        Direction of B0 in the frame of the axes.
-    sources
-        Susceptibility on the finer grid [ppm], zero in the surroundings; overwritten.
-    extend_below
-        Whether the lowest slice goes on for 60 mm below the image, as a neck does.
-
-    Returns
-    -------
-    torch.Tensor
-        Field on the finer grid [ppm].
-
-    """
-    axes, factors = phantom.axes, phantom.factors
-    coarse = block_mean(sources, factors)
-    if factors != (1, 1, 1):
-        # what is smooth can be interpolated; the rest has no far field
-        coarse = smooth(coarse, 1.0)
-    below = math.ceil(_BODY_MM / axes.voxel_size[2]) if extend_below else 0
-    grid = Grid((*axes.shape[:2], axes.shape[2] + below), axes.voxel_size, tuple(b0_direction))
-    extended = torch.cat([coarse[:, :, :1].expand(-1, -1, below), coarse], dim=2)
-    field = Dipole(grid, padding=2.0, device=axes.device).forward(extended)[:, :, below:]
-    if factors == (1, 1, 1):
-        return field
-    sources -= _upsample(coarse, factors)
-    kernel = dipole_kernel(
-        tuple(sources.shape),
-        axes.finer(factors).voxel_size,
-        grid.b0_direction,
-        device=axes.device,
-    )
-    spectrum = torch.fft.rfftn(sources).mul_(kernel)
-    del kernel
-    return torch.fft.irfftn(spectrum, s=sources.shape).add_(_upsample(field, factors))
-
-
-def _upsample(volume: Tensor, factors: Sequence[int]) -> Tensor:
-    shape = [n * f for n, f in zip(volume.shape, factors, strict=True)]
-    return functional.interpolate(
-        volume[None, None], size=shape, mode='trilinear', align_corners=False
-    )[0, 0]
-
-
-def solid_harmonics(axes: Axes, order: int = 2) -> list[Tensor]:
-    """Solid harmonics up to second order on a grid (coordinates in units of 100 mm)."""
-    x, y, z = (
-        (axes.coordinates(a) - axes.centre[a]).reshape([-1 if b == a else 1 for b in range(3)])
-        / 100
-        for a in range(3)
-    )
-    terms = [torch.ones(1, 1, 1, device=axes.device)]
-    if order > 0:
-        terms += [x, y, z]
-    if order > 1:
-        terms += [x * y, x * z, y * z, x * x - y * y, 2 * z * z - x * x - y * y]
-    return terms
-
-
-def sources(labels: Tensor, chi: Tensor) -> tuple[Tensor, Tensor]:
-    """Paramagnetic (from 0 up) and diamagnetic (from 0 down) share of susceptibility [ppm].
-
-    The diamagnetic one is that of the tissue, or all of a susceptibility that is lower.
-
-    Parameters
-    ----------
-    labels
-        Tissue codes.
-    chi
-        Susceptibility [ppm], the sum of both.
-
-    """
-    diamagnetic = torch.minimum(tissue_table('diamagnetic', labels.device)[labels.int()], chi)
-    return chi - diamagnetic, diamagnetic
-
-
-def r2(labels: Tensor, field_strength_t: float) -> Tensor:
-    """R2 of the tissues [1/s]; it grows by 40 % of its 3 T value per 3 T."""
-    return tissue_table('r2', labels.device)[labels.int()] * (0.6 + 0.4 * field_strength_t / 3)
-
-
-def r2star(labels: Tensor, chi: Tensor, field_strength_t: float) -> Tensor:
-    """R2* within a voxel [1/s]: R2 of the tissue, plus R2' of its sources of either sign.
-
-    Parameters
-    ----------
-    labels
-        Tissue codes.
-    chi
-        Susceptibility [ppm]; see :func:`sources`.
-    field_strength_t
-        Field strength [T]; R2' grows in proportion.
-
-    """
-    positive, negative = sources(labels, chi)
-    both = torch.where(labels <= int(Tissue.BONE), 0, positive - negative)
-    return (
-        r2(labels, field_strength_t) + at_field_strength(R2PRIME_PER_PPM, field_strength_t) * both
-    )
-
-
 def _smooth_map(axes: Axes, generator: torch.Generator, order: int) -> Tensor:
     """Random solid harmonics, about 1 at the edge of the head."""
     terms = solid_harmonics(axes, order)
@@ -297,16 +170,7 @@ def scan(
         raise ValueError('Echo times, SNR and field strength are positive numbers.')
     axes, larmor = phantom.axes, PROTON_GYROMAGNETIC_RATIO * field_strength_t
     grid = Grid(axes.shape, axes.voxel_size, tuple(b0_direction))
-    inside = phantom.mask
-    for axis, factor in enumerate(phantom.factors):
-        inside = inside.repeat_interleave(factor, axis)
-    field = fields_ppm(phantom, grid.b0_direction, phantom.chi_fine * inside)
-    local = block_mean(field, phantom.factors) * phantom.mask
-    others = torch.where(inside, 0, phantom.chi_fine).sub_(tissue_table('chi')[Tissue.AIR].item())
-    del inside
-    field += fields_ppm(phantom, grid.b0_direction, others, extend_below=True)
-    del others
-    _shim(field, phantom, shim_order)
+    field, local = _fields(phantom, grid.b0_direction, shim_order)
     magnitudes = _sensitivity(axes, generator)
     offset = _receive_phase(axes, generator) if phase_offset else torch.zeros(axes.shape)
     signal = _signal(phantom, field, field_strength_t, echo_times_s)
@@ -341,16 +205,20 @@ def scan(
     )
 
 
-def _shim(field: Tensor, phantom: Phantom, order: int) -> None:
-    """Remove from the field, in place, the harmonics that fit it over the brain."""
-    terms = solid_harmonics(phantom.axes, order)
-    coarse = block_mean(field, phantom.factors)[phantom.mask].double()
-    design = torch.stack([t.expand(phantom.axes.shape)[phantom.mask] for t in terms], 1).double()
-    normal = design.T @ design
-    weights = torch.linalg.solve(normal, design.T @ coarse).tolist()
-    fine = solid_harmonics(phantom.axes.finer(phantom.factors), order)
-    for weight, term in zip(weights, fine, strict=True):
-        field -= weight * term
+def _fields(
+    phantom: Phantom, b0_direction: Sequence[float], shim_order: int
+) -> tuple[Tensor, Tensor]:
+    """Shimmed field at the parts of the voxels, and local field of the brain [ppm]."""
+    inside = phantom.mask
+    for axis, factor in enumerate(phantom.factors):
+        inside = inside.repeat_interleave(factor, axis)
+    field = fields_ppm(phantom, b0_direction, phantom.chi_fine * inside)
+    local = block_mean(field, phantom.factors) * phantom.mask
+    others = torch.where(inside, 0, phantom.chi_fine).sub_(tissue_table('chi')[Tissue.AIR].item())
+    del inside
+    field += fields_ppm(phantom, b0_direction, others, extend_below=True)
+    shim(field, phantom, shim_order)
+    return field, local
 
 
 def _receive_phase(axes: Axes, generator: torch.Generator) -> Tensor:
@@ -364,26 +232,6 @@ def _sensitivity(axes: Axes, generator: torch.Generator) -> Tensor:
     return torch.exp(0.15 * _smooth_map(axes, generator, 2)).expand(axes.shape)
 
 
-def _parts(phantom: Phantom) -> Iterator[tuple[slice, ...]]:
-    """Where the parts of the voxels lie on the finer grid, one after another."""
-    fx, fy, fz = phantom.factors
-    for i, j, k in np.ndindex(fx, fy, fz):
-        yield slice(i, None, fx), slice(j, None, fy), slice(k, None, fz)
-
-
-def tissue_maps(phantom: Phantom, field_strength_t: float) -> dict[str, Tensor]:
-    """Mean over each voxel of the shares of susceptibility [ppm], R2* and R2 [1/s]."""
-    names = ('paramagnetic', 'diamagnetic', 'r2star_hz', 'r2_hz')
-    maps = {name: torch.zeros_like(phantom.chi) for name in names}
-    for part in _parts(phantom):
-        labels, chi = phantom.labels_fine[part], phantom.chi_fine[part]
-        maps['r2star_hz'] += r2star(labels, chi, field_strength_t)
-        maps['r2_hz'] += r2(labels, field_strength_t)
-        for name, share in zip(names, sources(labels, chi), strict=False):
-            maps[name] += share
-    return {name: volume.div_(math.prod(phantom.factors)) for name, volume in maps.items()}
-
-
 def _signal(
     phantom: Phantom, field: Tensor, field_strength_t: float, echo_times_s: Sequence[float]
 ) -> Tensor:
@@ -392,7 +240,7 @@ def _signal(
     shape = (len(echo_times_s), *phantom.axes.shape)
     signal = torch.zeros(shape, dtype=torch.complex64, device=field.device)
     s0_table = tissue_table('s0', field.device)
-    for part in _parts(phantom):
+    for part in parts(phantom):
         labels = phantom.labels_fine[part]
         decay = r2star(labels, phantom.chi_fine[part], field_strength_t)
         s0 = s0_table[labels.int()]

@@ -9,8 +9,9 @@ import torch
 
 from qsmprep.qsm.grid import PROTON_GYROMAGNETIC_RATIO, Grid
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.simulate.acquisition import _signal, fields_ppm, oblique_affine, scan
+from qsmprep.qsm.simulate.acquisition import _signal, oblique_affine, scan
 from qsmprep.qsm.simulate.anatomy import Axes, Tissue
+from qsmprep.qsm.simulate.fields import fields_ppm
 from qsmprep.qsm.simulate.susceptibility import Phantom, block_mean, majority, make_phantom
 
 B0 = (0.0, 0.6, 0.8)
