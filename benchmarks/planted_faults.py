@@ -82,8 +82,26 @@ def write(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     nb.save(image, path)
 
 
-def as_scanner(folder: Folder, manufacturer: str) -> None:
-    """Store a scan as dcm2niix does for a manufacturer: no Units, Siemens in whole numbers."""
+def as_scanner(folder: Folder, manufacturer: str, axes: str) -> None:
+    """
+    Store a scan as dcm2niix does for a manufacturer: no Units, Siemens in whole numbers.
+
+    Parameters
+    ----------
+    folder
+        The scan.
+    manufacturer
+        Siemens, GE or Philips.
+    axes
+        Where the array's axes lead: ``LAS`` for axial slices, ``PSR`` for sagittal ones.
+
+    """
+    target = nb.orientations.axcodes2ornt(axes)
+    for path in (*folder.files('mag'), *folder.files('phase')):
+        image = nb.load(path)
+        turn = nb.orientations.ornt_transform(nb.io_orientation(image.affine), target)
+        turned = image.as_reoriented(turn)
+        write(path, np.array(turned.dataobj, np.float32), turned.affine)
 
     def change(sidecar: dict, echo: int) -> dict:
         kept = {key: value for key, value in sidecar.items() if key != 'Units'}

@@ -29,7 +29,7 @@ from qsmprep.cli.simulate import main as simulate
 from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.measures import quality_warnings
 from qsmprep.training.heads import find_heads
-from qsmprep.workflows import base
+from qsmprep.workflows import plan
 
 REAL = Path(__file__).resolve().parents[1] / 'tests' / 'data' / 'philips'
 SITES = (
@@ -43,8 +43,10 @@ SITES = (
 )
 """Manufacturer, field strength [T] and echo times [ms] of the sites of the clean participants."""
 VOXELS = ((3.0,), (2.5,), (2.0, 2.0, 4.0), (1.6, 1.6, 3.2))
-TILTS = ((0.0, 0.0, 1.0), (0.0, 0.26, 0.97), (0.1, -0.2, 0.97), (0.0, 0.97, 0.24))
-"""Directions of B0 in the image: axial, oblique twice, and coronal slices."""
+TILTS = ((0.0, 0.0, 1.0), (0.0, 0.26, 0.97), (0.1, -0.2, 0.97))
+"""Directions of B0 in the head: straight, and turned by 15 and 13 degrees."""
+AXES = ('LAS', 'RPI', 'PSR', 'RSP')
+"""Axial slices, also from the top, sagittal and coronal ones."""
 READOUT_RULES = ('Alternating slices', 'Steps between slices', 'Bipolar readout')
 """What is corrected, and told under these names among the rules."""
 
@@ -126,31 +128,68 @@ def short(sentence: str) -> str:
     return label if label in known else 'input: ' + ' '.join(sentence.split()[:9])
 
 
-def simulate_participant(folder: Path, number: int, labels: Path | None) -> tuple[Path, Path, str]:
-    """Dataset of a clean participant, its brain mask, and what it is in words."""
-    rng = np.random.default_rng(number)
-    maker, b0, times = SITES[number % len(SITES)]
-    voxel = VOXELS[rng.integers(len(VOXELS))]
-    tilt = TILTS[rng.integers(len(TILTS))]
-    snr = round(rng.uniform(40, 140))
-    flags = {
-        '--b0': (b0,),
-        '--tes': times,
-        '--voxel': voxel,
-        '--b0-direction': tilt,
-        '--snr': (snr,),
-        '--seed': (1000 + number,),
-    }
-    arguments = [str(x) for key, values in flags.items() for x in (key, *values)]
-    heads = find_heads(labels)
-    if heads:
-        arguments += ['--labels', str(heads[number % len(heads)])]
-    if not folder.exists():
-        simulate([str(folder), *arguments])
-    mask = next(folder.glob('derivatives/simulation/sub-*/anat/*_desc-brain_mask.nii.gz'))
-    size = ' x '.join(f'{v:g}' for v in voxel)
-    words = f'{maker}, {b0:g} T, {len(times)} echoes, {size} mm, B0 {tilt}, SNR {snr}'
-    return folder, mask, words
+@dataclass(frozen=True)
+class Participant:
+    """A simulated participant, and how it was scanned.
+
+    Parameters
+    ----------
+    number
+        Chooses the head, and the seed.
+    maker, b0_t, times_ms
+        Manufacturer, field strength and echo times.
+    voxel_mm, tilt, axes, snr
+        Voxel size, direction of B0 in the head, where the array's axes lead, and SNR.
+
+    """
+
+    number: int
+    maker: str
+    b0_t: float
+    times_ms: tuple[float, ...]
+    voxel_mm: tuple[float, ...] = (3.0,)
+    tilt: tuple[float, ...] = TILTS[1]
+    axes: str = AXES[0]
+    snr: int = 100
+
+    @classmethod
+    def draw(cls, number: int) -> Participant:
+        """One of the clean participants: sites in turn, all else at random."""
+        rng = np.random.default_rng(number)
+        voxel, tilt, axes = (x[rng.integers(len(x))] for x in (VOXELS, TILTS, AXES))
+        site = SITES[number % len(SITES)]
+        return cls(number, *site, voxel, tilt, axes, round(rng.uniform(40, 140)))
+
+    @property
+    def words(self) -> str:
+        """What was scanned, and how."""
+        size = ' x '.join(f'{v:g}' for v in self.voxel_mm)
+        return (
+            f'{self.maker}, {self.b0_t:g} T, {len(self.times_ms)} echoes, {size} mm, '
+            f'B0 {self.tilt}, {self.axes}, SNR {self.snr}'
+        )
+
+    def simulate(self, folder: Path, labels: Path | None) -> Path:
+        """Write the dataset, unless it is there; returns the brain mask."""
+        flags = {
+            '--b0': (self.b0_t,),
+            '--tes': self.times_ms,
+            '--voxel': self.voxel_mm,
+            '--b0-direction': self.tilt,
+            '--snr': (self.snr,),
+            '--seed': (1000 + self.number,),
+        }
+        arguments = [str(x) for key, values in flags.items() for x in (key, *values)]
+        heads = find_heads(labels)
+        if heads:
+            arguments += ['--labels', str(heads[self.number % len(heads)])]
+        if not folder.exists():
+            simulate([str(folder), *arguments])
+        return next(folder.glob('derivatives/simulation/sub-*/anat/*_desc-brain_mask.nii.gz'))
+
+
+FAULTY = Participant(1, *SITES[0])
+"""The simulated scan into which faults are planted."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -168,7 +207,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def report_faults(args: argparse.Namespace) -> None:
     """Plant all faults into both scans; write the table."""
-    simulated, mask, _ = simulate_participant(args.out / 'source_00', 0, args.labels)
+    simulated = args.out / 'source_faulty'
+    mask = FAULTY.simulate(simulated, args.labels)
     usual = {
         'simulated': Case(simulated, mask).run(args.out / 'none_simulated'),
         'real': Case(REAL).run(args.out / 'none_real'),
@@ -197,11 +237,12 @@ def report_alarms(args: argparse.Namespace) -> None:
     table = Table('Clean participants', ['participant', 'scan', 'alarms'], [])
     words = 'tests/data/philips: Philips, 3 T, 2 echoes, 3 mm, in vivo'
     clean = [('real', Case(REAL), words)]
-    for number in range(args.clean):
-        folder = args.out / f'source_{number:02d}'
-        source, _, words = simulate_participant(folder, number, args.labels)
-        stored = Fault(partial(as_scanner, manufacturer=SITES[number % len(SITES)][0]))
-        clean.append((f'{number:02d}', Case(source, fault=stored), words))
+    for participant in map(Participant.draw, range(args.clean)):
+        name = f'{participant.number:02d}'
+        source = args.out / f'source_{name}'
+        participant.simulate(source, args.labels)
+        stored = partial(as_scanner, manufacturer=participant.maker, axes=participant.axes)
+        clean.append((name, Case(source, fault=Fault(stored)), participant.words))
     alarmed = 0
     for name, case, words in clean:
         alarms = case.run(args.out / f'clean_{name}')
@@ -217,7 +258,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     # panels take longer than all else on coarse scans, and measure nothing
-    base.drawable = lambda images: ()
+    plan.drawable = lambda images: ()
     report_alarms(args)
     report_faults(args)
 

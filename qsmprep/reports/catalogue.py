@@ -160,8 +160,8 @@ MEASURES = (
         'phase_jumps_percent',
         'Jumps of the unwrapped phase',
         '%',
-        'Neighbouring voxels of the map whose unwrapped phase differs by more than pi at the last '
-        'echo.',
+        'Neighbouring voxels of the map that gain phases between the first two echoes, or by the '
+        'time of a single one, which differ by more than pi.',
         None,
         2.0,
         'Look for sharp steps in the unwrapped phase: wraps that are left, fringes that end '
@@ -386,12 +386,12 @@ MEASURES = (
         'with the largest susceptibility against the rest; 46 in theory, for sources that lie at '
         'random.',
         15.0,
-        120.0,
+        140.0,
         'Sign or scale of the phase may be wrong: R2*, from the magnitude, does not agree with '
         'susceptibility, from the phase.',
         why='Iron raises both, in a known proportion.',
-        source='137 1/s/ppm at 3 T: Shin 2021, 10.1016/j.neuroimage.2021.118371',
-        tried=True,
+        source='a third to three times 137 1/s/ppm at 3 T: Shin 2021, '
+        '10.1016/j.neuroimage.2021.118371',
     ),
 )
 """All measures, in the order of the report."""

@@ -98,7 +98,7 @@ def jumps_percent(unwrapped: np.ndarray, mask: np.ndarray) -> float:
     Parameters
     ----------
     unwrapped
-        Unwrapped phase of one echo [rad].
+        Unwrapped phase of one echo, or of one against another [rad].
     mask
         Where to look: both neighbours lie inside.
 

@@ -93,8 +93,10 @@ def measure_quality(
         if spectrum_misfit is not None:
             found['spectrum_misfit'] = spectrum_misfit
         if unwrapped is not None:
-            last = unwrapped if unwrapped.ndim == 3 else unwrapped[..., -1]
-            found['phase_jumps_percent'] = consistency.jumps_percent(last, measured)
+            several = unwrapped.ndim == 4 and unwrapped.shape[3] > 1
+            step = unwrapped[..., 1] - unwrapped[..., 0] if several else unwrapped
+            jumps = consistency.jumps_percent(step.reshape(inside.shape), measured)
+            found['phase_jumps_percent'] = jumps
         if r2star_hz is not None:
             usual_hz = consistency.usual_r2star_hz(field_strength_t)
             found['r2star_relative'] = np.median(r2star_hz[measured]) / usual_hz
