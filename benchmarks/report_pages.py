@@ -3,8 +3,9 @@
     python benchmarks/report_pages.py --axe axe.min.js --out docs/figures [--results FOLDER ...]
 
 A cohort of 1,000 simulated rows is loaded, sorted and filtered. The pages of finished runs are
-opened at three widths, pictures of them are taken, and axe-core (npm, MPL-2.0) looks for what
-readers with a disability would stumble over.
+opened at three widths, in the dark and as printed; pictures of them are taken, named after the
+folder of the run; and axe-core (npm, MPL-2.0) looks for what readers with a disability would
+stumble over.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from qsmprep.reports.cohort import write_group_page
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.reports.browser import Browser
 
-WIDTHS = {'wide': 1400, 'tablet': 768, 'phone': 320}
+VIEWS = {
+    'wide': (1280, '', 'light'),
+    'tablet': (800, '', 'light'),
+    'phone': (320, '', 'light'),
+    'dark': (1280, '', 'dark'),
+    'print': (794, 'print', 'light'),
+}
+"""Width [px], medium and colours."""
 SERIOUS = ('serious', 'critical')
 AXE = (
     'axe.run(document, {resultTypes: ["violations"]}).then(r => '
@@ -63,8 +71,9 @@ def cohort(count: int, seed: int = 0) -> list[dict]:
 
 
 def check(browser: Browser, page: Path, axe: str, table: Table, out: Path, name: str) -> None:
-    """Load a page at all widths; look for faults, and take pictures."""
-    for width, pixels in WIDTHS.items():
+    """Load a page in all views; look for faults, and take pictures."""
+    for view, (pixels, media, scheme) in VIEWS.items():
+        browser.show_as(media, scheme)
         start = time.monotonic()
         browser.open(page, width=pixels)
         if 'viewer' in page.name:
@@ -72,16 +81,17 @@ def check(browser: Browser, page: Path, axe: str, table: Table, out: Path, name:
         seconds = time.monotonic() - start
         over = browser.evaluate('document.documentElement.scrollWidth') - pixels
         violations = ''
-        if width == 'wide':
+        if view in ('wide', 'dark'):
             browser.evaluate(axe)
             found = browser.ask(
                 'Runtime.evaluate', expression=AXE, awaitPromise=True, returnByValue=True
             )['result']['value']
             violations = '; '.join(text for text in found if text.startswith(SERIOUS)) or 'none'
-        table.add(name, width, seconds, max(over, 0), violations)
+        size = page.stat().st_size / 1e6
+        table.add(name, view, seconds, size, max(over, 0), violations)
         with Image.open(io.BytesIO(browser.picture())) as picture:
             picture.convert('P', palette=Image.Palette.ADAPTIVE, colors=96).save(
-                out / f'page_{name}_{width}.png', optimize=True
+                out / f'page_{name}_{view}.png', optimize=True
             )
 
 
@@ -141,7 +151,9 @@ def main() -> None:
     axe = args.axe.read_text(encoding='utf-8')
     times = Table('A cohort in the browser', ['what', 'value'], [])
     pages = Table(
-        'Pages in the browser', ['page', 'width', 'load [s]', 'too wide [px]', 'serious'], []
+        'Pages in the browser',
+        ['page', 'view', 'load [s]', 'size [MB]', 'too wide [px]', 'serious'],
+        [],
     )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = Browser(Path(folder) / 'profile')
@@ -152,8 +164,8 @@ def main() -> None:
         check(browser, write_group_page(small, cohort(30)), axe, pages, args.out, 'cohort')
         for results in args.results:
             for page in sorted(results.glob('sub-*.html')):
-                kind = 'viewer' if page.name.endswith('_viewer.html') else 'participant'
-                check(browser, page, axe, pages, args.out, kind)
+                kind = '_viewer' if page.name.endswith('_viewer.html') else ''
+                check(browser, page, axe, pages, args.out, results.name + kind)
         browser.close()
     print(times.markdown(), pages.markdown(), sep='\n\n')
 

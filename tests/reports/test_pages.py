@@ -345,6 +345,10 @@ def test_printed_pages_show_both_halves_dark_on_light(tmp_path, browser):
         assert browser.evaluate(style.format('.bar', 'display')) == 'none'
         assert browser.evaluate(style.format('body', 'backgroundColor')) == 'rgb(255, 255, 255)'
         assert browser.evaluate(style.format('body', 'color')) == 'rgb(0, 0, 0)'
+        scanner = {'site': 'Oslo', 'scanner': 'Philips Ingenia Elition X', 'field_strength_t': 3}
+        browser.open(write_group_page(tmp_path, [row | scanner for row in group_rows()]), width=794)
+        right = '[...document.querySelectorAll("td")].map(c => c.getBoundingClientRect().right)'
+        assert max(browser.evaluate(right)) <= 794
     finally:
         browser.show_as()
 
