@@ -104,12 +104,8 @@ def init_anatomy_wf(
         What is made.
     use_gpu
         Brain extraction takes one of the GPU slots.
-    omp_nthreads
-        Threads of a node.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, mem_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------

@@ -8,7 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.background import RemoveBackground
 from qsmprep.methods import BACKGROUNDS
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 
 def init_background_wf(
@@ -27,10 +27,8 @@ def init_background_wf(
         Name of the method, a key of :data:`qsmprep.methods.BACKGROUNDS`.
     parameters
         Parameters of the method that differ from their defaults.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    mem_gb, name
+        Memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------

@@ -7,7 +7,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
 from qsmprep.interfaces.phase import Romeo
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 
 def add_coil_combination(

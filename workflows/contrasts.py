@@ -8,7 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.contrasts import SeparateSources, SubtractR2, WeightSusceptibility
 from qsmprep.methods import SEPARATIONS
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, device_node
 
 MADE = {
     'swi': ('swi', 'minimum'),
@@ -50,12 +50,8 @@ def init_contrasts_wf(
         Whether the noise of the local field comes in.
     device
         Torch device.
-    omp_nthreads
-        Threads of the separation on the CPU.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, mem_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------
@@ -95,31 +91,11 @@ def init_contrasts_wf(
     records = [f'{step}_parameters' for step in ('weighting', 'reversible', 'separation')]
     images = [image for made in MADE.values() for image in made]
     outputnode = pe.Node(niu.IdentityInterface(fields=[*images, *records]), name='outputnode')
+    workflow.add_nodes([inputnode, outputnode])
     text = ''
     if 'swi' in contrasts:
-        text += (
-            'Susceptibility-weighted images and minimum intensity projections were made of the '
-            'magnitude of all echoes and the phase of the local field, as in CLEAR-SWI '
-            '[@clearswi]. '
-        )
-        weight = pe.Node(
-            WeightSusceptibility(echo_times_s=list(echo_times_s)),
-            name='weight',
-            mem_gb=LIBRARIES_GB + 12 * mem_gb,
-        )
-        workflow.connect([
-            (inputnode, weight, [
-                ('combined_magnitude', 'magnitude'),
-                ('local_field', 'field'),
-                ('chi_mask', 'mask'),
-            ]),
-            (weight, outputnode, [
-                ('swi', 'swi'),
-                ('minimum', 'minimum'),
-                ('parameters', 'weighting_parameters'),
-            ]),
-        ])  # fmt:skip
-    subtract_r2 = None
+        text += _add_weighting(workflow, echo_times_s, mem_gb)
+    rate = (inputnode, 'r2star')
     if r2_given and {'r2prime', 'chisep'} & set(contrasts):
         text += "R2' was taken as the difference of R2* and a given map of R2. "
         subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=LIBRARIES_GB + 6 * mem_gb)
@@ -130,36 +106,30 @@ def init_contrasts_wf(
                 ('parameters', 'reversible_parameters'),
             ]),
         ])  # fmt:skip
+        rate = (subtract_r2, 'r2prime')
     if 'chisep' in contrasts:
         text += (
             'Paramagnetic and diamagnetic sources were separated by '
             f'{SEPARATIONS[separation].sentence}. '
         )
-        separate = pe.Node(
-            SeparateSources(
-                echo_times_s=list(echo_times_s),
-                field_strength_t=field_strength_t,
-                method=separation,
-                reversible=r2_given,
-                device=device,
-                use_gpu=device.startswith('cuda'),
-                num_threads=omp_nthreads,
-            ),
+        separate = device_node(
+            SeparateSources,
             name='separate',
-            n_procs=omp_nthreads,
+            device=device,
+            omp_nthreads=omp_nthreads,
             mem_gb=LIBRARIES_GB + 50 * mem_gb,
+            echo_times_s=list(echo_times_s),
+            field_strength_t=field_strength_t,
+            method=separation,
+            reversible=r2_given,
         )
-        rate = (subtract_r2, 'r2prime') if subtract_r2 else (inputnode, 'r2star')
-        workflow.connect(*rate, separate, 'rate')
         workflow.connect([
+            (rate[0], separate, [(rate[1], 'rate')]),
             (inputnode, separate, [
                 ('local_field', 'field'),
                 ('field_mask', 'mask'),
                 ('chi_mask', 'tissue'),
-                ('chi', 'chi'),
-                ('r2star', 'r2star'),
-                ('s0', 's0'),
-                ('noise_sd', 'noise_sd'),
+                *((x, x) for x in ('chi', 'r2star', 's0', 'noise_sd')),
             ]),
             (separate, outputnode, [
                 ('paramagnetic', 'paramagnetic'),
@@ -171,3 +141,29 @@ def init_contrasts_wf(
             workflow.connect(inputnode, 'local_noise', separate, 'noise')
     workflow.__desc__ = text
     return workflow
+
+
+def _add_weighting(workflow: Workflow, echo_times_s: tuple[float, ...], mem_gb: float) -> str:
+    """Make susceptibility-weighted images; return the methods text."""
+    weight = pe.Node(
+        WeightSusceptibility(echo_times_s=list(echo_times_s)),
+        name='weight',
+        mem_gb=LIBRARIES_GB + 12 * mem_gb,
+    )
+    workflow.connect([
+        (workflow.get_node('inputnode'), weight, [
+            ('combined_magnitude', 'magnitude'),
+            ('local_field', 'field'),
+            ('chi_mask', 'mask'),
+        ]),
+        (weight, workflow.get_node('outputnode'), [
+            ('swi', 'swi'),
+            ('minimum', 'minimum'),
+            ('parameters', 'weighting_parameters'),
+        ]),
+    ])  # fmt:skip
+    return (
+        'Susceptibility-weighted images and minimum intensity projections were made of the '
+        'magnitude of all echoes and the phase of the local field, as in CLEAR-SWI '
+        '[@clearswi]. '
+    )

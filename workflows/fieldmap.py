@@ -14,7 +14,7 @@ from qsmprep.interfaces.phase import (
     UnwrapEchoes,
 )
 from qsmprep.methods import UNWRAPPINGS
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 
 def init_fieldmap_wf(
@@ -47,10 +47,8 @@ def init_fieldmap_wf(
     unwrapping
         Key of :data:`qsmprep.methods.UNWRAPPINGS`, or ``'given'`` for phase that was unwrapped
         elsewhere and freed of its offset; ROMEO runs in any case, for its quality map.
-    mem_gb
-        Memory that the echoes take as floats [GB].
-    name
-        Name of the workflow.
+    mem_gb, name
+        Memory of the echoes as floats [GB], name of the workflow.
 
     Inputs
     ------

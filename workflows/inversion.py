@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.inversion import InvertDipole, Reference
 from qsmprep.interfaces.mask import MatchMask
 from qsmprep.methods import INVERSIONS
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, device_node
 
 
 def init_inversion_wf(
@@ -49,12 +49,8 @@ def init_inversion_wf(
         Torch device, ``'cpu'`` or ``'cuda[:i]'``.
     random_seed
         Seed of methods that draw random numbers.
-    omp_nthreads
-        Threads of the inversion on the CPU.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, mem_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------
@@ -85,7 +81,6 @@ def init_inversion_wf(
         Records of both steps.
 
     """
-    parameters = dict(parameters or {})
     workflow = Workflow(name=name)
     workflow.__desc__ = (
         f'Susceptibility was computed with {INVERSIONS[method].sentence}. In tissue without a '
@@ -99,55 +94,39 @@ def init_inversion_wf(
     inputnode = pe.Node(
         niu.IdentityInterface(
             fields=[
-                'field',
-                'noise',
-                'magnitude',
-                'mask',
-                'tissue',
-                'reference_mask',
+                'field', 'noise', 'magnitude', 'mask', 'tissue', 'reference_mask',
                 'reference_placement',
             ]
         ),
         name='inputnode',
-    )
+    )  # fmt: skip
     outputnode = pe.Node(
         niu.IdentityInterface(
             fields=[
-                'chi',
-                'mask',
-                'estimated',
-                'uncertainty',
-                'inversion_parameters',
+                'chi', 'mask', 'estimated', 'uncertainty', 'inversion_parameters',
                 'reference_parameters',
             ]
         ),
         name='outputnode',
-    )
-    invert_dipole = pe.Node(
-        InvertDipole(
-            field_strength_t=field_strength_t,
-            method=method,
-            after_background=True,
-            method_parameters=parameters,
-            random_seed=random_seed,
-            device=device,
-            use_gpu=device.startswith('cuda'),
-            num_threads=omp_nthreads,
-        ),
+    )  # fmt: skip
+    invert_dipole = device_node(
+        InvertDipole,
         name='invert_dipole',
-        n_procs=omp_nthreads,
+        device=device,
+        omp_nthreads=omp_nthreads,
         mem_gb=LIBRARIES_GB + 50 * mem_gb,
+        field_strength_t=field_strength_t,
+        method=method,
+        after_background=True,
+        method_parameters=dict(parameters or {}),
+        random_seed=random_seed,
     )
     reference_chi = pe.Node(
         Reference(kind=reference), name='reference_chi', mem_gb=LIBRARIES_GB + 4 * mem_gb
     )
     workflow.connect([
         (inputnode, invert_dipole, [
-            ('field', 'field'),
-            ('noise', 'noise'),
-            ('magnitude', 'magnitude'),
-            ('mask', 'mask'),
-            ('tissue', 'tissue'),
+            (image, image) for image in ('field', 'noise', 'magnitude', 'mask', 'tissue')
         ]),
         (invert_dipole, reference_chi, [('chi', 'chi'), ('mask', 'mask')]),
         (invert_dipole, outputnode, [
@@ -158,14 +137,38 @@ def init_inversion_wf(
         ]),
         (reference_chi, outputnode, [('chi', 'chi'), ('parameters', 'reference_parameters')]),
     ])  # fmt:skip
-    if reference not in ('brain', 'none'):
-        match_region = pe.Node(MatchMask(), name='match_region')
-        workflow.connect([
-            (inputnode, match_region, [
-                ('reference_mask', 'mask'),
-                ('reference_placement', 'placement'),
-                ('mask', 'reference'),
-            ]),
-            (match_region, reference_chi, [('mask', 'region')]),
-        ])  # fmt:skip
+    connect_region(workflow, reference, inputnode, inputnode, reference_chi)
     return workflow
+
+
+def connect_region(
+    workflow: Workflow, reference: str, inputnode: pe.Node, masked: pe.Node, reference_chi: pe.Node
+) -> None:
+    """
+    Bring the mask of the reference region, if there is one, to the grid of the map.
+
+    Parameters
+    ----------
+    workflow
+        The graph.
+    reference
+        See :func:`init_inversion_wf`.
+    inputnode
+        Gives the mask of the region.
+    masked
+        Gives the mask of the map, whose grid it is.
+    reference_chi
+        Takes the mask of the region.
+
+    """
+    if reference in ('brain', 'none'):
+        return
+    match_region = pe.Node(MatchMask(), name='match_region')
+    workflow.connect([
+        (inputnode, match_region, [
+            ('reference_mask', 'mask'),
+            ('reference_placement', 'placement'),
+        ]),
+        (masked, match_region, [('mask', 'reference')]),
+        (match_region, reference_chi, [('mask', 'region')]),
+    ])  # fmt:skip

@@ -8,7 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
 from qsmprep.methods import MASKS
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 
 def init_mask_wf(
@@ -38,10 +38,8 @@ def init_mask_wf(
         Drop brain voxels whose phase is unreliable.
     use_gpu
         Run the network on a GPU.
-    mem_gb
-        Memory that the echoes take as floats [GB].
-    name
-        Name of the workflow.
+    mem_gb, name
+        Memory of the echoes as floats [GB], name of the workflow.
 
     Inputs
     ------

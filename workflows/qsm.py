@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
@@ -13,9 +16,15 @@ from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
+INPUTS = (
+    'magnitude_files', 'phase_files', 'real_files', 'imaginary_files', 'brain_mask',
+    'brain_placement', 'reference_mask', 'reference_placement', 'unwrapped', 'total_field',
+    'local_field', 'given_chi', 'field_noise',
+)  # fmt: skip
+"""Fields of the input node."""
 OUTPUTS = {
     'magnitude': ('prepare_echoes', 'magnitude'),
     'phase': ('prepare_echoes', 'phase'),
@@ -46,6 +55,8 @@ OUTPUTS = {
     'relaxation_parameters': ('fit_relaxation', 'parameters'),
 }
 """Field of the output node -> node and field that it comes from."""
+TOTAL = {'total_field': 'field', 'field_noise': 'noise'}
+"""Output of a stage before background removal -> its input."""
 LOCAL = {'local_field': 'field', 'field_mask': 'mask', 'local_noise': 'noise'}
 """Output of a stage before the inversion -> its input."""
 
@@ -128,12 +139,8 @@ def init_qsm_wf(
         Torch device of brain extraction and inversion.
     random_seed
         Seed of methods that draw random numbers.
-    omp_nthreads
-        Threads of the inversion on the CPU.
-    volume_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, volume_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------
@@ -160,58 +167,25 @@ def init_qsm_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = DESCRIPTIONS.get(start, '')
-    if start == 'echoes':
-        workflow.__desc__ = 'Slices whose phase alternates by pi were looked for and corrected. '
-    if start == 'echoes' and len(echo_times_s) > 2:
-        workflow.__desc__ += (
-            'The phase ramp of a bipolar readout was looked for [@bipolar] and removed if found. '
-        )
+    workflow.__desc__ = _describe(start, len(echo_times_s))
     relaxometry = relaxometry and len(echo_times_s) > 1
     echoes_gb = len(echo_times_s) * volume_gb
-
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                'magnitude_files',
-                'phase_files',
-                'real_files',
-                'imaginary_files',
-                'brain_mask',
-                'brain_placement',
-                'reference_mask',
-                'reference_placement',
-                'unwrapped',
-                'total_field',
-                'local_field',
-                'given_chi',
-                'field_noise',
-            ]
-        ),
-        name='inputnode',
-    )
+    inputnode = pe.Node(niu.IdentityInterface(fields=list(INPUTS)), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=list(OUTPUTS)), name='outputnode')
     outputs = outputs_from(OUTPUTS, start, noise_given, relaxometry)
     stages = {node for node, _ in outputs.values()}
-    scan = {
-        'echo_times_s': list(echo_times_s),
-        'phase_sign': phase_sign,
-        'alternate_slices': alternate_slices,
-    }
-    parts = [('real_files', 'real_files'), ('imaginary_files', 'imaginary_files')]
-    if phase_range is not None:
-        scan['phase_range'] = phase_range
-        parts = [('magnitude_files', 'magnitude_files'), ('phase_files', 'phase_files')]
-    if coils > 1:
-        prepare_echoes = add_coil_combination(
-            workflow, inputnode, parts, coils_together, echoes_gb, coils=coils, **scan
-        )
-    else:
-        prepare_echoes = pe.Node(
-            PrepareEchoes(**scan), name='prepare_echoes', mem_gb=LIBRARIES_GB + 4 * echoes_gb
-        )
-        workflow.connect([(inputnode, prepare_echoes, parts)])
-
+    prepare_echoes = _add_echoes(
+        workflow,
+        inputnode,
+        stored_phase=phase_range is not None,
+        coils=coils,
+        coils_together=coils_together,
+        echoes_gb=echoes_gb,
+        echo_times_s=list(echo_times_s),
+        phase_sign=phase_sign,
+        alternate_slices=alternate_slices,
+        **({} if phase_range is None else {'phase_range': phase_range}),
+    )
     mask_wf = init_mask_wf(
         brain_extraction=brain_extraction,
         phase_quality=phase_quality and 'fieldmap_wf' in stages,
@@ -250,12 +224,7 @@ def init_qsm_wf(
                 ('outputnode.brain_mask', 'inputnode.brain_mask'),
             ]),
         ])  # fmt:skip
-        for field, target in (('total_field', 'field'), ('field_noise', 'noise')):
-            if field in outputs:
-                source, output = outputs[field]
-                workflow.connect(
-                    workflow.get_node(source), output, background_wf, f'inputnode.{target}'
-                )
+        _connect_known(workflow, outputs, TOTAL, background_wf)
     if start in ('local-field', 'chi'):
         add_given_map(workflow, inputnode, mask_wf, start, reference)
     if 'inversion_wf' in stages:
@@ -276,30 +245,89 @@ def init_qsm_wf(
                 ('reference_placement', 'inputnode.reference_placement'),
             ]),
         ])  # fmt:skip
-        for field, target in LOCAL.items():
-            if field in outputs:
-                source, output = outputs[field]
-                workflow.connect(
-                    workflow.get_node(source), output, inversion_wf, f'inputnode.{target}'
-                )
+        _connect_known(workflow, outputs, LOCAL, inversion_wf)
         if 'background_wf' in stages:
             workflow.connect(background_wf, 'outputnode.tissue', inversion_wf, 'inputnode.tissue')
     if relaxometry:
-        fit_relaxation = pe.Node(
-            FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
-            name='fit_relaxation',
-            mem_gb=LIBRARIES_GB + 3 * echoes_gb,
+        fit_relaxation = _add_relaxometry(
+            workflow, prepare_echoes, mask_wf, echo_times_s, coils, echoes_gb
         )
-        workflow.__postdesc__ = (
-            r'R2\*, T2\* and S0 were fitted to the magnitude and its noise floor by nonlinear '
-            'least squares [@r2starnoise]. '
-        )
-        workflow.connect([
-            (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
-            (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
-        ])  # fmt:skip
         if 'fieldmap_wf' in stages:
             workflow.connect(fieldmap_wf, 'outputnode.noise_sd', fit_relaxation, 'noise_sd')
     for field, (source, output) in outputs.items():
         workflow.connect(workflow.get_node(source), output, outputnode, field)
     return workflow
+
+
+def _describe(start: str, echoes: int) -> str:
+    """Methods text of what comes before the stages."""
+    if start != 'echoes':
+        return DESCRIPTIONS.get(start, '')
+    text = 'Slices whose phase alternates by pi were looked for and corrected. '
+    if echoes > 2:
+        text += (
+            'The phase ramp of a bipolar readout was looked for [@bipolar] and removed if found. '
+        )
+    return text
+
+
+def _add_echoes(
+    workflow: Workflow,
+    inputnode: pe.Node,
+    *,
+    stored_phase: bool,
+    coils: int,
+    coils_together: bool,
+    echoes_gb: float,
+    **scan: Any,
+) -> pe.Node:
+    """Read the echoes, combine their coils where that was not done."""
+    kinds = ('magnitude', 'phase') if stored_phase else ('real', 'imaginary')
+    parts = [(f'{kind}_files', f'{kind}_files') for kind in kinds]
+    if coils > 1:
+        return add_coil_combination(
+            workflow, inputnode, parts, coils_together, echoes_gb, coils=coils, **scan
+        )
+    prepare_echoes = pe.Node(
+        PrepareEchoes(**scan), name='prepare_echoes', mem_gb=LIBRARIES_GB + 4 * echoes_gb
+    )
+    workflow.connect([(inputnode, prepare_echoes, parts)])
+    return prepare_echoes
+
+
+def _connect_known(
+    workflow: Workflow,
+    outputs: Mapping[str, tuple[str, str]],
+    inputs: Mapping[str, str],
+    stage: Workflow,
+) -> None:
+    """Connect those outputs of earlier stages that there are to the inputs of a stage."""
+    for field, target in inputs.items():
+        if field in outputs:
+            source, output = outputs[field]
+            workflow.connect(workflow.get_node(source), output, stage, f'inputnode.{target}')
+
+
+def _add_relaxometry(
+    workflow: Workflow,
+    prepare_echoes: pe.Node,
+    mask_wf: Workflow,
+    echo_times_s: tuple[float, ...],
+    coils: int,
+    echoes_gb: float,
+) -> pe.Node:
+    """Map R2*, T2* and S0."""
+    fit_relaxation = pe.Node(
+        FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
+        name='fit_relaxation',
+        mem_gb=LIBRARIES_GB + 3 * echoes_gb,
+    )
+    workflow.__postdesc__ = (
+        r'R2\*, T2\* and S0 were fitted to the magnitude and its noise floor by nonlinear '
+        'least squares [@r2starnoise]. '
+    )
+    workflow.connect([
+        (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
+        (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
+    ])  # fmt:skip
+    return fit_relaxation

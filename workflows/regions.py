@@ -7,7 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.regions import PlaceLabels, TabulateRegions
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 TITLES = {
     'chi': ('Chimap', 'ppm'),
@@ -39,10 +39,8 @@ def init_regions_wf(
         Number -> name of the regions; None for the CIT168 atlas.
     registrations
         Records of registrations that come in.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    mem_gb, name
+        Memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------

@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.mask import ExtractBrain
 from qsmprep.interfaces.registration import RigidRegistration, TemplateRegistration
 from qsmprep.interfaces.spaces import ResampleToSpace
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 
 def init_registration_wf(
@@ -38,12 +38,8 @@ def init_registration_wf(
         Transforms between the T1-weighted image and the template space come in.
     use_gpu
         Brain extraction takes one of the GPU slots.
-    omp_nthreads
-        Threads of a registration.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, mem_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------
@@ -67,61 +63,68 @@ def init_registration_wf(
 
     """
     workflow = Workflow(name=name)
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=['magnitude', 'brain_mask', 't1w', 't1w_mask', 'to_template', 'from_template']
-        ),
-        name='inputnode',
-    )
+    fields = ['magnitude', 'brain_mask', 't1w', 't1w_mask', 'to_template', 'from_template']
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(
         niu.IdentityInterface(
             fields=[
-                'to_t1w',
-                'from_t1w',
-                't1w_parameters',
-                'template_parameters',
-                'template_xfm',
-                'template_inverse_xfm',
-                'to_template',
-                'from_template',
+                'to_t1w', 'from_t1w', 't1w_parameters', 'template_parameters', 'template_xfm',
+                'template_inverse_xfm', 'to_template', 'from_template',
             ]
         ),
         name='outputnode',
-    )
-    image, mask = (inputnode, 'magnitude'), (inputnode, 'brain_mask')
+    )  # fmt: skip
+    workflow.add_nodes([inputnode, outputnode])
+    image, mask, text = (inputnode, 'magnitude'), (inputnode, 'brain_mask'), ''
     if t1w:
-        workflow.__desc__ = (
-            'The magnitude of the echoes was registered rigidly to the T1-weighted image by '
-            'normalised mutual information [@greedy]. '
-        )
         image, mask = (inputnode, 't1w'), (inputnode, 't1w_mask')
         if not t1w_mask:
             t1w_brain = pe.Node(ExtractBrain(use_gpu=use_gpu), name='t1w_brain', mem_gb=3)
             t1w_brain.interface.num_threads = omp_nthreads
             workflow.connect([(inputnode, t1w_brain, [('t1w', 'magnitude')])])
             mask = (t1w_brain, 'mask')
-        register_t1w = pe.Node(
-            RigidRegistration(num_threads=omp_nthreads),
-            name='register_t1w',
-            n_procs=omp_nthreads,
-            mem_gb=LIBRARIES_GB + 8 * mem_gb,
-        )
-        workflow.connect([
-            (inputnode, register_t1w, [
-                ('magnitude', 'magnitude'),
-                ('brain_mask', 'magnitude_mask'),
-                ('t1w', 't1w'),
-            ]),
-            (mask[0], register_t1w, [(mask[1], 't1w_mask')]),
-            (register_t1w, outputnode, [
-                ('to_t1w', 'to_t1w'),
-                ('from_t1w', 'from_t1w'),
-                ('parameters', 't1w_parameters'),
-            ]),
-        ])  # fmt:skip
-    if not template:
-        return workflow
+        text += _add_rigid(workflow, mask, omp_nthreads, mem_gb)
+    if template:
+        _join_transforms(workflow, t1w, template_transforms)
+        if not template_transforms:
+            text += _add_deformation(workflow, image, mask, omp_nthreads, mem_gb)
+    workflow.__desc__ = text or None
+    return workflow
 
+
+def _add_rigid(
+    workflow: Workflow, mask: tuple[pe.Node, str], omp_nthreads: int, mem_gb: float
+) -> str:
+    """Register the echoes to the T1-weighted image; return the methods text."""
+    inputnode, outputnode = (workflow.get_node(name) for name in ('inputnode', 'outputnode'))
+    register_t1w = pe.Node(
+        RigidRegistration(num_threads=omp_nthreads),
+        name='register_t1w',
+        n_procs=omp_nthreads,
+        mem_gb=LIBRARIES_GB + 8 * mem_gb,
+    )
+    workflow.connect([
+        (inputnode, register_t1w, [
+            ('magnitude', 'magnitude'),
+            ('brain_mask', 'magnitude_mask'),
+            ('t1w', 't1w'),
+        ]),
+        (mask[0], register_t1w, [(mask[1], 't1w_mask')]),
+        (register_t1w, outputnode, [
+            ('to_t1w', 'to_t1w'),
+            ('from_t1w', 'from_t1w'),
+            ('parameters', 't1w_parameters'),
+        ]),
+    ])  # fmt:skip
+    return (
+        'The magnitude of the echoes was registered rigidly to the T1-weighted image by '
+        'normalised mutual information [@greedy]. '
+    )
+
+
+def _join_transforms(workflow: Workflow, t1w: bool, given: bool) -> None:
+    """Transforms between echoes and template, in the order of passage."""
+    inputnode, outputnode = (workflow.get_node(name) for name in ('inputnode', 'outputnode'))
     there = pe.Node(niu.Merge(2), name='there', run_without_submitting=True)
     back = pe.Node(niu.Merge(2), name='back', run_without_submitting=True)
     workflow.connect([
@@ -129,21 +132,27 @@ def init_registration_wf(
         (back, outputnode, [('out', 'from_template')]),
     ])  # fmt:skip
     if t1w:
+        register_t1w = workflow.get_node('register_t1w')
         workflow.connect([
             (register_t1w, there, [('to_t1w', 'in1')]),
             (register_t1w, back, [('from_t1w', 'in2')]),
         ])  # fmt:skip
-    if template_transforms:
+    if given:
         workflow.connect([
             (inputnode, there, [('to_template', 'in2')]),
             (inputnode, back, [('from_template', 'in1')]),
         ])  # fmt:skip
-        return workflow
 
-    workflow.__desc__ = (workflow.__desc__ or '') + (
-        'The brain was deformed to the CIT168 template [@cit168] in the space '
-        'MNI152NLin2009cAsym, affinely and then by local cross-correlation [@greedy]. '
-    )
+
+def _add_deformation(
+    workflow: Workflow,
+    image: tuple[pe.Node, str],
+    mask: tuple[pe.Node, str],
+    omp_nthreads: int,
+    mem_gb: float,
+) -> str:
+    """Deform an image to the template; return the methods text."""
+    there, back, outputnode = (workflow.get_node(x) for x in ('there', 'back', 'outputnode'))
     register_template = pe.Node(
         TemplateRegistration(num_threads=omp_nthreads),
         name='register_template',
@@ -161,7 +170,10 @@ def init_registration_wf(
             ('parameters', 'template_parameters'),
         ]),
     ])  # fmt:skip
-    return workflow
+    return (
+        'The brain was deformed to the CIT168 template [@cit168] in the space '
+        'MNI152NLin2009cAsym, affinely and then by local cross-correlation [@greedy]. '
+    )
 
 
 def init_spaces_wf(
@@ -181,12 +193,8 @@ def init_spaces_wf(
         Name of a space -> voxel size of the template's grid [mm]; None for ``T1w``.
     maps
         Field of the input node -> that of the mask where it holds values; None for a mask.
-    omp_nthreads
-        Threads of a node.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, mem_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------

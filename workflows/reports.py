@@ -8,7 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.reports import DrawPanel, MeasureQuality
 from qsmprep.reports.panels import PANELS
-from qsmprep.workflows.memory import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB
 
 QUALITY_INPUTS = {
     'chi': 'chi',
@@ -48,10 +48,8 @@ def init_reports_wf(
         Field strength [T].
     relaxometry
         Whether there is an R2* map.
-    volume_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    volume_gb, name
+        Memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------

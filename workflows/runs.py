@@ -8,6 +8,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.inversion import Reference
 from qsmprep.interfaces.runs import AverageRuns, InvertOrientations, RegisterRuns
+from qsmprep.workflows.nodes import device_node
 
 PER_RUN = (
     'combined_magnitude', 'brain_mask', 'local_field', 'local_noise', 'field_mask', 'chi',
@@ -48,12 +49,8 @@ def init_runs_wf(
         ``'none'``, or the mean over the map is zero.
     device
         Torch device.
-    omp_nthreads
-        Threads of one node.
-    mem_gb
-        Memory that one volume takes as floats [GB].
-    name
-        Name of the workflow.
+    omp_nthreads, mem_gb, name
+        Threads of a node, memory of one volume as floats [GB], name of the workflow.
 
     Inputs
     ------
@@ -91,16 +88,13 @@ def init_runs_wf(
             f'Susceptibility was computed from the {runs} orientations by COSMOS [@cosmos], least '
             'squares weighted by the noise. '
         )
-        invert = pe.Node(
-            InvertOrientations(
-                field_strength_t=field_strength_t,
-                device=device,
-                use_gpu=device.startswith('cuda'),
-                num_threads=omp_nthreads,
-            ),
+        invert = device_node(
+            InvertOrientations,
             name='invert',
-            n_procs=omp_nthreads,
+            device=device,
+            omp_nthreads=omp_nthreads,
             mem_gb=0.8 + 15 * runs * mem_gb,
+            field_strength_t=field_strength_t,
         )
         kind = 'none' if reference == 'none' else 'brain'
         reference_chi = pe.Node(Reference(kind=kind), name='reference_chi')

@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.given import MaskGiven
 from qsmprep.interfaces.inversion import Reference
-from qsmprep.interfaces.mask import MatchMask
+from qsmprep.workflows.inversion import connect_region
 
 Outputs = Mapping[str, tuple[str, str]]
 
@@ -114,13 +114,4 @@ def add_given_map(
     workflow.connect([
         (mask_given, reference_given, [('out_file', 'chi'), ('mask', 'mask')]),
     ])  # fmt:skip
-    if reference not in ('brain', 'none'):
-        match_region = pe.Node(MatchMask(), name='match_region')
-        workflow.connect([
-            (inputnode, match_region, [
-                ('reference_mask', 'mask'),
-                ('reference_placement', 'placement'),
-            ]),
-            (mask_given, match_region, [('mask', 'reference')]),
-            (match_region, reference_given, [('mask', 'region')]),
-        ])  # fmt:skip
+    connect_region(workflow, reference, inputnode, mask_given, reference_given)

@@ -9,6 +9,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.superres import SuperResolve
+from qsmprep.workflows.nodes import device_node
 
 SOURCES = {
     'map': 'the susceptibility map, to which the finer map is true within the measured band',
@@ -83,18 +84,15 @@ def init_superres_wf(
         name='inputnode',
     )
     outputnode = pe.Node(niu.IdentityInterface(fields=['chi', 'parameters']), name='outputnode')
-    super_resolve = pe.Node(
-        SuperResolve(
-            resolution=resolution,
-            field_strength_t=field_strength_t,
-            random_seed=random_seed,
-            device=device,
-            use_gpu=device.startswith('cuda'),
-            num_threads=omp_nthreads,
-        ),
+    super_resolve = device_node(
+        SuperResolve,
         name='super_resolve',
-        n_procs=omp_nthreads,
+        device=device,
+        omp_nthreads=omp_nthreads,
         mem_gb=1.0 + 70 * fine_gb,
+        resolution=resolution,
+        field_strength_t=field_strength_t,
+        random_seed=random_seed,
     )
     if prior is not None:
         super_resolve.inputs.prior = str(prior)

@@ -12,6 +12,7 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.interfaces.device import DeviceInputSpec
 from qsmprep.qsm.grid import hz_to_ppm
 
 
@@ -88,7 +89,7 @@ class SubtractR2(SimpleInterface):
         return runtime
 
 
-class _SeparateSourcesInputSpec(BaseInterfaceInputSpec):
+class _SeparateSourcesInputSpec(DeviceInputSpec):
     field = File(exists=True, mandatory=True, desc='local field [Hz]')
     noise = File(exists=True, desc='standard deviation of its noise [Hz]')
     mask = File(exists=True, mandatory=True, desc='voxels that have a local field')
@@ -102,9 +103,6 @@ class _SeparateSourcesInputSpec(BaseInterfaceInputSpec):
     echo_times_s = traits.List(traits.Float, mandatory=True, desc='echo times [s]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
     method = traits.Str('joint', usedefault=True, desc='key of qsmprep.methods.SEPARATIONS')
-    device = traits.Str('cpu', usedefault=True, desc='torch device')
-    use_gpu = traits.Bool(False, usedefault=True, desc='takes one of the GPU slots')
-    num_threads = traits.Int(1, usedefault=True, desc='threads on the CPU')
 
 
 class _SeparateSourcesOutputSpec(TraitedSpec):

@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.interfaces.device import DeviceInputSpec
 from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.grid import hz_to_ppm
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from qsmprep.qsm.inversion import Inversion
 
 
-class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
+class _InvertDipoleInputSpec(DeviceInputSpec):
     field = File(exists=True, mandatory=True, desc='local field [Hz]')
     mask = File(exists=True, mandatory=True, desc='voxels that have a local field')
     tissue = File(exists=True, desc='voxels of the map, where it goes beyond the mask')
@@ -38,9 +39,6 @@ class _InvertDipoleInputSpec(BaseInterfaceInputSpec):
         False, usedefault=True, desc='background removal took part of the local field along'
     )
     random_seed = traits.Int(0, usedefault=True, desc='seed of methods that draw numbers')
-    device = traits.Str('cpu', usedefault=True, desc='torch device')
-    use_gpu = traits.Bool(False, usedefault=True, desc='takes one of the GPU slots')
-    num_threads = traits.Int(1, usedefault=True, desc='threads on the CPU')
 
 
 class _InvertDipoleOutputSpec(TraitedSpec):

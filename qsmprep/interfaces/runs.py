@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
 from scipy.ndimage import affine_transform
 
 from qsmprep.interfaces import images
+from qsmprep.interfaces.device import DeviceInputSpec
 from qsmprep.qsm.grid import Grid, hz_to_ppm
 
 INSIDE = 0.9
@@ -115,13 +116,10 @@ class _RunsInputSpec(BaseInterfaceInputSpec):
     matrices = traits.List(mandatory=True, desc='of RegisterRuns')
 
 
-class _InvertOrientationsInputSpec(_RunsInputSpec):
+class _InvertOrientationsInputSpec(_RunsInputSpec, DeviceInputSpec):
     fields = InputMultiObject(File(exists=True), mandatory=True, desc='local fields [Hz]')
     noises = InputMultiObject(File(exists=True), desc='standard deviations of their noise [Hz]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
-    device = traits.Str('cpu', usedefault=True, desc='torch device')
-    use_gpu = traits.Bool(False, usedefault=True, desc='takes one of the GPU slots')
-    num_threads = traits.Int(1, usedefault=True, desc='threads on the CPU')
 
 
 class _MapOutputSpec(TraitedSpec):

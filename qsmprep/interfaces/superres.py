@@ -6,7 +6,6 @@ from pathlib import Path
 
 import nibabel as nb
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     SimpleInterface,
     TraitedSpec,
@@ -15,10 +14,11 @@ from nipype.interfaces.base import (
 )
 
 from qsmprep.interfaces import images
+from qsmprep.interfaces.device import DeviceInputSpec
 from qsmprep.qsm.grid import hz_to_ppm
 
 
-class _SuperResolveInputSpec(BaseInterfaceInputSpec):
+class _SuperResolveInputSpec(DeviceInputSpec):
     chi = File(exists=True, mandatory=True, desc='susceptibility [ppm]')
     mask = File(exists=True, mandatory=True, desc='voxels of the susceptibility map')
     field_mask = File(exists=True, desc='voxels of the field')
@@ -28,9 +28,6 @@ class _SuperResolveInputSpec(BaseInterfaceInputSpec):
     resolution = traits.Str(mandatory=True, desc="longest edge of a voxel [mm], or 'iso'")
     prior = File(exists=True, desc='weights of the prior')
     random_seed = traits.Int(0, usedefault=True, desc='seed of the sampler')
-    device = traits.Str('cpu', usedefault=True, desc='torch device')
-    use_gpu = traits.Bool(False, usedefault=True, desc='takes one of the GPU slots')
-    num_threads = traits.Int(1, usedefault=True, desc='threads on the CPU')
 
 
 class _SuperResolveOutputSpec(TraitedSpec):
