@@ -155,7 +155,7 @@ def modified_z_scores(values: Sequence[float], sites: Sequence[str]) -> tuple[fl
 
     Of few values the median absolute deviation is itself uncertain: of ten normal values one in 60
     would lie beyond 3.5 spreads. For n values the spread is therefore widened by 1 + 8/n + 40/n^2,
-    with which it is one in about 2,000 for any n from 10 on, as in large samples.
+    with which it is one in 1,000 or fewer for any n from 10 on.
 
     Parameters
     ----------
