@@ -41,7 +41,9 @@ class Folder:
         """Change the complex signal of each echo."""
         pairs = zip(self.files('mag'), self.files('phase'), strict=True)
         for echo, (magnitude, phase) in enumerate(pairs):
-            changed = change(read(magnitude) * np.exp(1j * read(phase)), echo)
+            signal = read(magnitude) * np.exp(1j * read(phase))
+            # what the scanner has set to zero stays so
+            changed = np.where(signal == 0, 0, change(signal, echo))
             save(magnitude, np.abs(changed))
             save(phase, np.angle(changed))
 

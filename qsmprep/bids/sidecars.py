@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,15 @@ class EchoPair:
         return {key: value for key, value in first.items() if key != 'Units'} | second
 
 
+MODELS_T = {
+    1.5: 'aera altea avanto espree sola symphony ambition artist explorer voyager mr450',
+    3.0: 'allegra connectom lumina prisma skyra spectra trio verio vida elition architect pioneer '
+    'premier mr750',
+    7.0: 'terra',
+}
+"""Field strength [T] -> words in the model names of scanners that are built for it alone."""
+
+
 def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
     """
     Field strength [T] from a sidecar, the rule that was used, and warnings.
@@ -111,7 +121,7 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
                 f'{path}: the sidecar tells no field strength; add MagneticFieldStrength [T] or '
                 'ImagingFrequency [MHz].'
             )
-        return nominal, f'MagneticFieldStrength {nominal:g} T.', []
+        return nominal, f'MagneticFieldStrength {nominal:g} T.', check_model(metadata, nominal)
     rule = f'{exact:.4f} T from ImagingFrequency {frequency:g} MHz.'
     if nominal is not None and abs(exact - nominal) > 0.15 * nominal:
         return (
@@ -122,7 +132,32 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
                 f'MagneticFieldStrength {nominal:g} T; the former is used.'
             ],
         )
-    return exact, rule, []
+    return exact, rule, check_model(metadata, exact)
+
+
+def check_model(metadata: dict, strength_t: float) -> list[str]:
+    """
+    Warn of a field strength that the scanner of the sidecar does not have.
+
+    Examples
+    --------
+    >>> check_model({'ManufacturersModelName': 'Prisma_fit'}, 2.89)
+    []
+    >>> check_model({'ManufacturersModelName': 'TrioTim'}, 1.5)[0][:40]
+    "The scanner ('TrioTim') is one of 3 T, t"
+
+    """
+    model = shorten(metadata.get('ManufacturersModelName') or '')
+    words = re.findall('[a-z]+[0-9]*', model.lower())
+    for usual_t, names in MODELS_T.items():
+        built = any(word.startswith(tuple(names.split())) for word in words)
+        if built and abs(strength_t - usual_t) > 0.15 * usual_t:
+            return [
+                f'The scanner ({model}) is one of {usual_t:g} T, the sidecars mean '
+                f'{strength_t:.3g} T: correct MagneticFieldStrength or ImagingFrequency, to which '
+                'susceptibility is inversely proportional.'
+            ]
+    return []
 
 
 def _number(metadata: dict, key: str, path: Path) -> float | None:

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from qsmprep.qsm.grid import bounding_box, hz_to_ppm
 from qsmprep.reports.text import plain_text, read_text
 
-MARGIN = 4
-"""Voxels that are shown around the brain."""
+MARGIN_MM = 10.0
+"""What is shown around the map: enough to see where the brain and its mask end."""
+LEVELS = 127
+"""Steps of an image of arbitrary units."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Layer:
     unit
         Unit that is shown.
     step
-        Values are stored in multiples of it, as whole numbers; None for a 255th of the largest.
+        Values are stored in multiples of it, as whole numbers; None for arbitrary units.
     limits
         Window [unit]; None for what 99.5 % of the values stay below.
     colours
@@ -51,15 +54,14 @@ class Layer:
 
 LAYERS = {
     'fieldmap_magnitude': Layer('Magnitude', step=None),
-    'local_field': Layer('Local field', 'ppm', 2e-4, (-0.05, 0.05)),
-    'chi': Layer('Susceptibility', 'ppm', 1e-3, (-0.1, 0.1)),
-    'uncertainty': Layer('Uncertainty', 'ppm', 5e-4, (0.0, 0.05), 'viridis'),
-    'r2star': Layer('R2*', '1/s', 0.5, (0.0, 50.0)),
-    'r2prime': Layer("R2'", '1/s', 0.5, (0.0, 30.0)),
-    'paramagnetic': Layer('Paramagnetic', 'ppm', 1e-3, (0.0, 0.1)),
-    'diamagnetic': Layer('Diamagnetic', 'ppm', 1e-3, (-0.1, 0.0)),
+    'local_field': Layer('Local field', 'ppm', 5e-4, (-0.05, 0.05)),
+    'chi': Layer('Susceptibility', 'ppm', 2e-3, (-0.1, 0.1)),
+    'uncertainty': Layer('Uncertainty', 'ppm', 1e-3, (0.0, 0.05), 'viridis'),
+    'r2star': Layer('R2*', '1/s', 1.0, (0.0, 50.0)),
+    'r2prime': Layer("R2'", '1/s', 1.0, (0.0, 30.0)),
+    'paramagnetic': Layer('Paramagnetic', 'ppm', 2e-3, (0.0, 0.1)),
+    'diamagnetic': Layer('Diamagnetic', 'ppm', 2e-3, (-0.1, 0.0)),
     'swi': Layer('Susceptibility-weighted', step=None),
-    'minimum': Layer('Minimum projection', step=None),
     'brain_mask': Layer('Brain mask', colours='blue', mask=True),
     'chi_mask': Layer('Mask of the map', colours='green', mask=True),
     'estimated_mask': Layer('Estimated without a field', colours='red', mask=True),
@@ -76,7 +78,7 @@ def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dic
     """
     The images of a susceptibility map as the page holds them.
 
-    They are cropped to the map and a margin, and stored in whole steps, so that they compress well.
+    They end 10 mm beyond the map, and are stored in whole steps, so that they compress well.
 
     Parameters
     ----------
@@ -91,7 +93,8 @@ def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dic
     import nibabel as nib
 
     chi = nib.load(files['chi'])
-    box = _box(np.asarray(chi.dataobj) != 0)
+    near = _near(np.asarray(chi.dataobj) != 0, chi.header.get_zooms()[:3])
+    box = bounding_box(near)
     affine = _shifted(chi.affine, box)
     ppm_per_hz = float(hz_to_ppm(1.0, field_strength_t))
     found = []
@@ -100,7 +103,7 @@ def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dic
         if image is None or image.shape != chi.shape:
             continue
         scale = ppm_per_hz if key == 'local_field' else 1.0
-        values = np.asarray(image.dataobj, dtype=np.float32)[box] * np.float32(scale)
+        values = (np.asarray(image.dataobj, dtype=np.float32) * np.float32(scale) * near)[box]
         values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
         if key not in LAYERS:
             found.append(_regions(files[key], values, affine))
@@ -109,13 +112,11 @@ def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dic
     return found
 
 
-def _box(inside: np.ndarray) -> tuple[slice, ...]:
+def _near(inside: np.ndarray, voxel_size: tuple[float, ...]) -> np.ndarray:
+    """Voxels in a map or beside it; all of them where there is no map."""
     if not inside.any():
-        return tuple(slice(None) for _ in inside.shape)
-    return tuple(
-        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, size))
-        for side, size in zip(bounding_box(inside), inside.shape, strict=True)
-    )
+        return np.ones_like(inside)
+    return ndimage.distance_transform_edt(~inside, voxel_size) <= MARGIN_MM
 
 
 def _shifted(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
@@ -129,7 +130,7 @@ def _shifted(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
 def _entry(key: str, layer: Layer, values: np.ndarray, affine: np.ndarray) -> dict:
     """One image: its compressed NIfTI file and how it is shown."""
     top = float(np.percentile(values[values > 0], 99.5)) if (values > 0).any() else 1.0
-    step = layer.step or top / 255
+    step = layer.step or top / LEVELS
     kind = np.uint8 if layer.mask or layer.step is None else np.int16
     limits = np.iinfo(kind)
     stored = np.clip(np.rint(values / step), limits.min, limits.max).astype(kind)

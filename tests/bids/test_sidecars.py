@@ -84,6 +84,24 @@ def test_field_strengths_far_apart_are_a_warning(tiny_dataset):
     assert 'means 1.500 T, far from MagneticFieldStrength 3 T' in the_one(tiny_dataset).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ('model', 'strength_t', 'told'),
+    [
+        ('Ingenia Elition X', 7.0, True),
+        ('MAGNETOM Prisma', 1.5, True),
+        ('Prisma_fit', 2.89, False),
+        ('DISCOVERY_MR750', 3.0, False),
+        ('Achieva', 1.5, False),
+    ],
+)
+def test_a_field_strength_that_the_scanner_does_not_have_is_told(
+    tiny_dataset, model, strength_t, told
+):
+    tiny_dataset.add(ManufacturersModelName=model, MagneticFieldStrength=strength_t)
+    warnings = the_one(tiny_dataset).warnings
+    assert any('The scanner' in text for text in warnings) == told
+
+
 def test_echoes_of_different_makers(tiny_dataset):
     tiny_dataset.add(Manufacturer='Siemens')
     tiny_dataset.edit_sidecar('echo-2_part-phase_MEGRE', Manufacturer='GE')
