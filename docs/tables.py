@@ -48,8 +48,8 @@ def sources() -> str:
     """Table of the quality measures with the sources of their definitions and bounds."""
     rows = ['| measure | what it is | expected | definition and bounds |', '|---|---|---|---|']
     for m in MEASURES:
-        mark = ' †' if m.tried else ''
-        text = f'| {m.label} | {m.description} | {m.band} {m.unit}{mark} | {m.source} |'
+        band = ' '.join(filter(None, (m.band, m.unit, '†' * m.tried)))
+        text = f'| {m.label} | {m.description} | {band} | {m.source} |'
         rows.append(text.replace('R2*', r'R2\*').replace('  |', ' |'))
     return '\n'.join(rows)
 
