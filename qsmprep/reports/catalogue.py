@@ -370,12 +370,12 @@ MEASURES = (
         '',
         'Median of R2* over the map, over that of grey and white matter at this field strength '
         '(Peters 2007, 10.1016/j.mri.2007.02.014).',
-        0.6,
-        1.6,
+        0.75,
+        1.5,
         'Check echo times and field strength: both scale R2* and susceptibility.',
         why='Echo times or a field strength that are wrong by a factor make susceptibility wrong '
         'by the same factor.',
-        source='Peters 2007',
+        source='Peters 2007; half way to a factor of two',
         tried=True,
     ),
     Measure(
