@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
-from qsmprep.qsm.background.box import fill_in, padded_shape, paste
-from qsmprep.qsm.background.sharp import sphere_spectrum
-from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
+from qsmprep.qsm.background.spheres import Spheres
+from qsmprep.qsm.grid import Grid
 
 
 def ismv(
@@ -44,25 +42,13 @@ def ismv(
     Wen Y et al., Magn Reson Med 72 (2014) 1065, 10.1002/mrm.24998.
 
     """
-    radius = max(radius_mm, *grid.voxel_size)
-    box = bounding_box(tissue)
-    inside = np.asarray(tissue[box], dtype=bool)
-    core = depth_mm(inside, grid.voxel_size) > radius * (1 + 1e-5)
-    if not core.any():
-        raise ValueError(
-            f'No voxel of the mask lies {radius} mm deep: it is too thin for iSMV; '
-            'give a larger mask or a smaller radius.'
-        )
-    shape = padded_shape(inside.shape, grid.voxel_size, radius)
-    crop = tuple(slice(0, n) for n in inside.shape)
-    mean = sphere_spectrum(shape, grid.voxel_size, radius)
-    field = fill_in(total_field[box], mask[box], inside, grid.voxel_size).astype(np.float32)
+    spheres = Spheres.of(total_field, mask, grid, tissue, radius_mm, 'iSMV')
+    field, core = spheres.field, spheres.core
     background = field
     for _ in range(iterations):
-        average = fft.irfftn(fft.rfftn(background, shape) * mean, shape)[crop]
+        average = spheres.filtered(background, spheres.mean)
         previous, background = background, np.where(core, average, field)
         change = np.linalg.norm(background - previous)
         if change < tolerance * np.linalg.norm(background[core]):
             break
-    local = np.where(core, field - background, 0).astype(np.float32)
-    return paste(local, box, mask.shape), paste(core, box, mask.shape)
+    return spheres.result(field - background)
