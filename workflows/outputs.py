@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
@@ -80,25 +82,7 @@ def init_outputs_wf(
     fields = [*names, *STAGES, *(f'figure_{panel}' for panel in panels), 'unwrapped_echoes']
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
 
-    def sink(key: str, target: dict, extension: str) -> pe.Node:
-        path = output_dir / file_path(target | {'extension': extension})
-        return pe.Node(
-            WriteOutput(out_file=str(path)), name=f'sink_{key}', run_without_submitting=True
-        )
-
-    def sink_image(key: str, target: dict, metadata: dict, stages: list[str]) -> pe.Node:
-        node = sink(key, target, '.nii.gz')
-        describe = pe.Node(
-            DescribeOutput(acquisition=acquisition_metadata | metadata),
-            name=f'describe_{key}',
-            run_without_submitting=True,
-        )
-        workflow.connect([
-            (inputnode, describe, [(stage, stage) for stage in stages]),
-            (describe, node, [('metadata', 'metadata')]),
-        ])  # fmt:skip
-        return node
-
+    sinks = _Sinks(workflow, inputnode, output_dir, acquisition_metadata)
     for key in names:
         target = output_entities(key, entities)
         metadata = spec[key]['metadata']
@@ -107,21 +91,23 @@ def init_outputs_wf(
         if key == 'chi_fine':
             target = output_entities(key, entities | {'resolution': resolution[0]})
             metadata = metadata | {'Resolution': resolution[1]}
-        node = sink_image(key, target, metadata, spec[key]['stages'])
+        records = {stage: stage for stage in spec[key]['stages']}
+        node = sinks.add(key, target, '.nii.gz', metadata, records)
         workflow.connect(inputnode, key, node, 'in_file')
 
     for index, echo_time in enumerate(echo_times_s):
         echo = pe.Node(niu.Select(index=index), name=f'echo_{index + 1}')
         target = output_entities('unwrapped', entities) | {'echo': str(index + 1)}
         metadata = spec['unwrapped']['metadata'] | {'EchoTime': echo_time}
-        node = sink_image(f'unwrapped_{index + 1}', target, metadata, spec['unwrapped']['stages'])
+        records = {stage: stage for stage in spec['unwrapped']['stages']}
+        node = sinks.add(f'unwrapped_{index + 1}', target, '.nii.gz', metadata, records)
         workflow.connect([
             (inputnode, echo, [('unwrapped_echoes', 'inlist')]),
             (echo, node, [('out', 'in_file')]),
         ])  # fmt:skip
 
     for panel in panels:
-        node = sink(f'figure_{panel}', figure_entities(panel, figures or entities), '.png')
+        node = sinks.add(f'figure_{panel}', figure_entities(panel, figures or entities), '.png')
         workflow.connect(inputnode, f'figure_{panel}', node, 'in_file')
     return workflow
 
@@ -158,29 +144,10 @@ def init_anatomy_outputs_wf(
     to_t1w = {'t1w_registration': 't1w_parameters'} if plan.anatomy else {}
     to_template = {'template_registration': 'template_parameters'} if plan.estimates else {}
 
-    def sink(
-        key: str,
-        target: dict,
-        extension: str,
-        metadata: dict | None = None,
-        records: Mapping[str, str] | None = None,
-    ) -> None:
-        path = output_dir / file_path(target | {'extension': extension})
-        node = pe.Node(
-            WriteOutput(out_file=str(path)), name=f'sink_{key}', run_without_submitting=True
-        )
-        workflow.connect(inputnode, key, node, 'in_file')
-        if metadata is None:
-            return
-        describe = pe.Node(
-            DescribeOutput(acquisition=acquisition_metadata | metadata),
-            name=f'describe_{key}',
-            run_without_submitting=True,
-        )
-        workflow.connect([
-            (inputnode, describe, [(field, stage) for stage, field in (records or {}).items()]),
-            (describe, node, [('metadata', 'metadata')]),
-        ])  # fmt:skip
+    sinks = _Sinks(workflow, inputnode, output_dir, acquisition_metadata)
+
+    def sink(key: str, *described: Any) -> None:
+        workflow.connect(inputnode, key, sinks.add(key, *described), 'in_file')
 
     t1w = plan.anatomy.uri if plan.anatomy else ''
     transforms = [('to_t1w', 'MEGRE', T1W, '.txt'), ('from_t1w', T1W, 'MEGRE', '.txt')]
@@ -221,6 +188,43 @@ def init_anatomy_outputs_wf(
         if key.startswith('figure_'):
             sink(key, figure_entities(key.removeprefix('figure_'), entities), '.png')
     return workflow
+
+
+@dataclass(frozen=True)
+class _Sinks:
+    """Adds nodes that write files, and the sidecars of images and tables, to a graph."""
+
+    workflow: Workflow
+    inputnode: pe.Node
+    output_dir: Path
+    acquisition_metadata: dict
+
+    def add(
+        self,
+        key: str,
+        target: Mapping[str, str],
+        extension: str,
+        metadata: dict | None = None,
+        records: Mapping[str, str] | None = None,
+    ) -> pe.Node:
+        """Sink of a file with those entities; a sidecar has metadata, and records by stage."""
+        path = self.output_dir / file_path({**target, 'extension': extension})
+        node = pe.Node(
+            WriteOutput(out_file=str(path)), name=f'sink_{key}', run_without_submitting=True
+        )
+        if metadata is None:
+            return node
+        describe = pe.Node(
+            DescribeOutput(acquisition=self.acquisition_metadata | metadata),
+            name=f'describe_{key}',
+            run_without_submitting=True,
+        )
+        fields = [(field, stage) for stage, field in (records or {}).items()]
+        self.workflow.connect([
+            (self.inputnode, describe, fields),
+            (describe, node, [('metadata', 'metadata')]),
+        ])  # fmt:skip
+        return node
 
 
 def _of_anat(entities: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('output_dir', type=Path, help='new folder for the dataset')
     parser.add_argument('--version', action='version', version=f'qsmprep v{qsmprep.__version__}')
-    add = parser.add_argument
-    add('--subjects', type=int, default=1, metavar='N', help='number of participants')
+    parser.add_argument(
+        '--subjects', type=int, default=1, metavar='N', help='number of participants'
+    )
+    _add_scan_options(parser.add_argument)
+    _add_head_options(parser.add_argument)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the first participant; counted up'
+    )
+    parser.add_argument(
+        '--device', type=torch_device, default='cpu', help='auto, cpu or cuda[:INDEX]'
+    )
+    return parser
+
+
+def _add_scan_options(add: Callable[..., argparse.Action]) -> None:
+    """Voxels, field and echoes, noise, what scanners do besides."""
     add(
         '--voxel',
         type=float,
@@ -82,6 +97,10 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='turn the phase of every second slice by pi, as in some GE exports',
     )
+
+
+def _add_head_options(add: Callable[..., argparse.Action]) -> None:
+    """Heads, positions and T1-weighted images."""
     add(
         '--labels',
         type=Path,
@@ -116,32 +135,14 @@ def build_parser() -> argparse.ArgumentParser:
         help='write derivatives/fmriprep too: the T1-weighted image with its brain mask and '
         'segmentation and, with --nuclei, its transform to the template, as fMRIPrep names them',
     )
-    add('--seed', type=int, default=0, help='seed of the first participant; counted up')
-    add('--device', type=torch_device, default='cpu', help='auto, cpu or cuda[:INDEX]')
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if len(args.voxel) not in (1, 3):
-        parser.error(f'--voxel takes one edge length or three, not {len(args.voxel)}')
-    if min(args.voxel) <= 0 or min(args.tes) <= 0 or args.b0 <= 0 or args.snr <= 0:
-        parser.error('--voxel, --tes, --b0 and --snr are positive numbers')
     args.b0_direction = args.b0_direction or [[0.0, 0.0, 1.0]]
-    if not all(any(direction) for direction in args.b0_direction):
-        parser.error('--b0-direction needs a length above zero')
-    if args.subjects < 1:
-        parser.error('--subjects is at least 1')
-    if args.sessions < 1 or (args.t1w is not None and args.t1w <= 0):
-        parser.error('--sessions is at least 1, and --t1w a positive number')
-    if args.fmriprep and args.t1w is None:
-        parser.error('--fmriprep needs --t1w')
-    if args.output_dir.is_file():
-        parser.error(f'{args.output_dir} is a file; name a new folder')
-    if args.output_dir.exists() and any(args.output_dir.iterdir()):
-        parser.error(f'{args.output_dir} is not empty; name a new folder')
+    _check(parser, args)
 
     from nibabel.filebasedimages import ImageFileError
 
@@ -156,6 +157,26 @@ def main(argv: list[str] | None = None) -> int:
         print(f'qsmprep-simulate: {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse numbers and folders that cannot be used."""
+    if len(args.voxel) not in (1, 3):
+        parser.error(f'--voxel takes one edge length or three, not {len(args.voxel)}')
+    if min(args.voxel) <= 0 or min(args.tes) <= 0 or args.b0 <= 0 or args.snr <= 0:
+        parser.error('--voxel, --tes, --b0 and --snr are positive numbers')
+    if not all(any(direction) for direction in args.b0_direction):
+        parser.error('--b0-direction needs a length above zero')
+    if args.subjects < 1:
+        parser.error('--subjects is at least 1')
+    if args.sessions < 1 or (args.t1w is not None and args.t1w <= 0):
+        parser.error('--sessions is at least 1, and --t1w a positive number')
+    if args.fmriprep and args.t1w is None:
+        parser.error('--fmriprep needs --t1w')
+    if args.output_dir.is_file():
+        parser.error(f'{args.output_dir} is a file; name a new folder')
+    if args.output_dir.exists() and any(args.output_dir.iterdir()):
+        parser.error(f'{args.output_dir} is not empty; name a new folder')
 
 
 def write_dataset(args: argparse.Namespace, heads: list[Path]) -> None:
