@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qsmprep.bids.contents import check_decay, check_echoes, check_parts
+from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_signed
 from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, matches
@@ -176,7 +176,8 @@ def find_acquisitions(
         try:
             found.append(_build(dataset, stem, members, overrides))
         except InputError as error:
-            rejected.append(RejectedAcquisition(stem, str(error), sources))
+            advice = _other_part(stem, members, groups)
+            rejected.append(RejectedAcquisition(stem, f'{error}{advice}', sources))
     return _name_scattered_echoes(found), rejected
 
 
@@ -200,6 +201,20 @@ def _stem(file: ImageFile) -> str:
         if name in file.entities
     ]
     return '_'.join([*labels, file.entities['suffix']])
+
+
+def _other_part(stem: str, members: list[ImageFile], groups: dict[str, list[ImageFile]]) -> str:
+    """Sentence on the other part of an acquisition of one part, if that has other labels."""
+    mine = {file.entities.get('part') for file in members}
+    for other, files in groups.items():
+        theirs = {file.entities.get('part') for file in files}
+        complete = mine | theirs in ({'mag', 'phase'}, {None, 'phase'}, {'real', 'imag'})
+        if other != stem and complete and len(mine) == len(theirs) == 1:
+            return (
+                f' {files[0].name} may be the other part: both parts of an echo need the same '
+                'labels, part- excepted; rename one of them.'
+            )
+    return ''
 
 
 def _name_scattered_echoes(found: list[Acquisition]) -> list[Acquisition]:
@@ -248,7 +263,7 @@ def _build(
     reference = images[0][0]
     for image in (image for pair in images for image in pair):
         check_same_grid(image, reference)
-        warnings += [text for text in image.warnings if text not in warnings]
+    warnings += _of_headers([image for pair in images for image in pair])
     first, second = ([pair[k] for pair in images] for k in (0, 1))
     if len(reference.shape) > 3 and coils > 1:
         raise InputError(
@@ -260,6 +275,8 @@ def _build(
         check_echoes(second[coil * len(times) : (coil + 1) * len(times)])
     warnings += check_parts(pairs, images)
     if is_complex:
+        check_signed(first)
+        check_signed(second)
         scale, notes = complex_phase_scale(metadata, overrides)
     else:
         warnings += [*_check_magnitude(first), *check_decay(first[: len(times)], times)]
@@ -291,6 +308,18 @@ def _build(
         notes=tuple(text for text in told if isinstance(text, Note)),
         coils=math.prod(reference.shape[3:], start=coils),
     )
+
+
+def _of_headers(images: list[ImageSummary]) -> list[str]:
+    """Warnings of all headers, those that say the same as one."""
+    said: dict[str, list[str]] = {}
+    for image in images:
+        for text in image.warnings:
+            said.setdefault(text.removeprefix(image.path.name), []).append(image.path.name)
+    return [
+        f'{names[0]}{f" (and {len(names) - 1} more)" if len(names) > 1 else ""}{text}'
+        for text, names in said.items()
+    ]
 
 
 def _check_magnitude(images: list[ImageSummary]) -> list[str]:

@@ -180,6 +180,30 @@ def check_echoes(images: Sequence[ImageSummary]) -> None:
                 )
 
 
+def check_signed(images: Sequence[ImageSummary]) -> None:
+    """
+    Check that a real or imaginary part has both signs.
+
+    Parameters
+    ----------
+    images
+        One part of all echoes.
+
+    Raises
+    ------
+    InputError
+        If no echo holds a negative value, or none a positive one.
+
+    """
+    low, high = min(image.minimum for image in images), max(image.maximum for image in images)
+    if low >= 0 or high <= 0:
+        raise InputError(
+            f'{images[0].path} and the other echoes hold values from {low:.5g} to {high:.5g}; real '
+            'and imaginary parts have both signs. If they were shifted when they were exported, '
+            'shift them back; if they are magnitude and phase, name them part-mag and part-phase.'
+        )
+
+
 def check_decay(magnitude: Sequence[ImageSummary], echo_times_s: Sequence[float]) -> list[str]:
     """
     Warn where the magnitude rises from one echo to a later one, as it does not in tissue.

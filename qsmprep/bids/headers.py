@@ -170,6 +170,20 @@ def read_header(path: Path) -> nb.Nifti1Header:
     return header
 
 
+def read_image(path: Path) -> nb.Nifti1Image:
+    """
+    Image of either version of NIfTI, whose values are read on demand.
+
+    Raises
+    ------
+    InputError
+        If the file does not begin with a header of NIfTI.
+
+    """
+    kind = nb.Nifti2Image if isinstance(read_header(path), nb.Nifti2Header) else nb.Nifti1Image
+    return kind.from_filename(path)
+
+
 def scanner_affine(header: nb.Nifti1Header) -> np.ndarray:
     """Affine (4 x 4) of :func:`scanner_transform`."""
     return scanner_transform(header)[0]

@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nb
 import numpy as np
 
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path, read_json_object
-from qsmprep.bids.headers import MAX_VOXELS, check_geometry, read_header
+from qsmprep.bids.headers import MAX_VOXELS, check_geometry, read_header, read_image
 
 HALF = 0.5
 PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
@@ -119,7 +118,7 @@ def read_volume(path: Path, words: str) -> tuple[np.ndarray, np.ndarray, list[np
         shape = tuple(int(n) for n in header.get_data_shape())
         if math.prod(shape) > MAX_VOXELS:
             raise InputError(f'{path} claims {shape} voxels, more than {MAX_VOXELS}; replace it.')
-        data = np.asanyarray(nb.nifti1.load(path).dataobj)
+        data = np.asanyarray(read_image(path).dataobj)
     except InputError:
         raise
     except Exception as error:
@@ -306,7 +305,7 @@ def _is_bare(affine: np.ndarray) -> bool:
 def _signal(acquisition: Acquisition) -> np.ndarray:
     """Where the first echo has signal."""
     files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
-    parts = [np.asanyarray(nb.nifti1.load(file).dataobj).astype(np.float32) for file in files]
+    parts = [np.asanyarray(read_image(file).dataobj).astype(np.float32) for file in files]
     power = sum(part**2 for part in parts).reshape(*acquisition.shape, -1)
     magnitude = np.sqrt(power.sum(axis=-1))
     return magnitude > SIGNAL * np.percentile(magnitude, 99)

@@ -327,8 +327,11 @@ def _no_range(images: list[ImageSummary], what: str) -> InputError:
     widest = max(images, key=lambda x: x.maximum - x.minimum)
     advice = 'Give the values that stand for -pi and pi with --phase-range LOW HIGH'
     turns = [shown for image in images if (shown := turn(image.sample))]
-    if len(turns) == len(images):
-        low, high = min(low for low, _ in turns), max(high for _, high in turns)
+    low, high = min((x for x, _ in turns), default=0.0), max((x for _, x in turns), default=0.0)
+    slack = TURN_TOLERANCE * (high - low)
+    if any(first > low + slack or last < high - slack for first, last in turns):
+        advice = 'The echoes wrap at different values: store all of them in one scale'
+    elif len(turns) == len(images):
         advice += f' (those at which all echoes wrap: --phase-range {low:.5g} {high:.5g})'
     return InputError(
         f'{widest.path}: phase values from {widest.minimum:.5g} to {widest.maximum:.5g} {what}. '

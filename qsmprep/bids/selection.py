@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 
 from qsmprep.bids.errors import InputError
@@ -10,6 +11,8 @@ from qsmprep.bids.layout import Dataset
 from qsmprep.bids.names import normalise_label
 
 LOGGER = logging.getLogger('qsmprep')
+PHASE = re.compile(r'phase(?!diff)|part-ph|_ph[._]', re.IGNORECASE)
+"""What names of phase images hold."""
 
 
 def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]:
@@ -89,7 +92,22 @@ def explain_missing(dataset: Dataset, participant: str) -> str:
             f'first being {files[0].name}; {needed}. Check --session-label and '
             '--bids-filter-file, and that the phase was exported.'
         )
-    return f'sub-{participant}: there is no MEGRE or T2starw image in anat/; {needed}.'
+    return (
+        f'sub-{participant}: there is no MEGRE or T2starw image in anat/; {needed}.'
+        f'{_phase_elsewhere(dataset, participant)}'
+    )
+
+
+def _phase_elsewhere(dataset: Dataset, participant: str) -> str:
+    """Sentence on an image of a participant whose name tells of a phase, if there is one."""
+    for path in sorted((dataset.root / f'sub-{participant}').rglob('*.nii*')):
+        if PHASE.search(path.name):
+            return (
+                f' {path.relative_to(dataset.root).as_posix()} looks like a phase: if it is that '
+                'of a gradient echo, name it sub-LABEL_echo-1_part-phase_MEGRE.nii.gz, '
+                'its magnitude likewise, and put both into anat/.'
+            )
+    return ''
 
 
 def _select(dataset: Dataset, kind: str, prefix: str, known: list[str], requested) -> list[str]:

@@ -170,7 +170,8 @@ def _number(metadata: dict, key: str, path: Path) -> float | None:
         number = math.nan
     if not math.isfinite(number):
         raise InputError(
-            f'{path}: {key} in the sidecar is {shorten(value)}; one number is expected.'
+            f'{path}: {key} in the sidecar is {shorten(value)}; one number is expected, without '
+            'quotes or brackets: correct the sidecar.'
         )
     return number
 
@@ -203,6 +204,14 @@ def echo_time(pair: EchoPair, n_echoes: int) -> float:
 
     """
     path = pair.second.path
+    for sidecar, file in zip(pair.sidecars, pair.files, strict=True):
+        if isinstance(times := sidecar.get('EchoTime'), list) and len(times) > 1:
+            raise InputError(
+                f'{file.path} has {len(times)} echo times in its sidecar; one number is expected, '
+                'for BIDS keeps each echo in a 3-D file of its own (echo-1, echo-2, ...). If it '
+                'holds all echoes, split it along the fourth axis, for instance with fslsplit; '
+                'else keep its own echo time.'
+            )
     first, second = (
         _number(sidecar, 'EchoTime', file.path)
         for sidecar, file in zip(pair.sidecars, pair.files, strict=True)

@@ -93,7 +93,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     architecture = Architecture(channels=tuple(args.channels), blocks=tuple(args.blocks))
     trainer = Trainer(architecture, seed=args.seed, device=args.device)
     if args.resume:
-        trainer.load_state_dict(torch.load(args.out / 'checkpoint.pt', map_location=args.device))
+        checkpoint = args.out / 'checkpoint.pt'
+        state = torch.load(checkpoint, map_location=args.device, weights_only=True)
+        trainer.load_state_dict(state)
     validation = held_out_windows(held_out)
     on_gpu = args.device.startswith('cuda')
     if on_gpu:

@@ -163,3 +163,15 @@ def test_the_advice_to_leave_an_echo_out_works(tiny_dataset):
     error = the_error(tiny_dataset)
     advised = json.loads(error[error.index('{"megre"') : error.rindex('}') + 1])
     assert the_one(tiny_dataset, filters=advised).echo_times_s == (0.005, 0.015)
+
+
+def test_what_all_headers_share_is_said_once(tiny_dataset):
+    tiny_dataset.add()
+    for path in tiny_dataset.folder('sub-01').glob('*.nii.gz'):
+        image = nb.load(path)
+        image.set_sform(image.affine, 0)
+        image.set_qform(image.affine, 0)
+        nb.save(image, path)
+    said = [text for text in the_one(tiny_dataset).warnings if 'no orientation' in text]
+    assert len(said) == 1
+    assert said[0].startswith('sub-01_echo-1_part-mag_MEGRE.nii.gz (and 5 more) holds no')

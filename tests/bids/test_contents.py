@@ -195,6 +195,14 @@ def test_the_range_of_an_unknown_scale_is_named_and_works(head, maker, to_stored
     assert judge(head, phase_range=(float(low), float(high))) == ''
 
 
+def test_a_range_is_named_only_where_all_echoes_share_it(head):
+    head.store(2, 'phase', siemens(head.load(2, 'phase')), np.int16)
+    said = judge(head)
+    assert 'echo-2_part-phase' in said
+    assert 'store all of them in one scale' in said
+    assert '--phase-range' not in said
+
+
 def test_one_echo_in_another_scale_is_refused(head):
     head.store(3, 'phase', head.load(3, 'phase') / PI)
     assert re.search('refused: .*echo-3_part-phase.* wraps between -0.99', judge(head))

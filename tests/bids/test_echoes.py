@@ -1,10 +1,13 @@
 """Files are paired by echo and part, and echoes and coils put in order."""
 
+import re
+
 import nibabel as nb
 import numpy as np
+import pytest
 
 from qsmprep.bids.phase_scale import InputOverrides
-from tests.bids.scans import the_error, the_one
+from tests.bids.scans import find, the_error, the_one
 
 
 def test_echoes_are_sorted_by_their_times(tiny_dataset):
@@ -23,6 +26,24 @@ def test_real_and_imaginary_parts(tiny_dataset):
     assert 'part-imag' in scan.imaginary[0].name
     assert scan.phase_scale.sign == -1
     assert scan.phase_scale.rule.startswith('The phase is the argument')
+
+
+@pytest.mark.parametrize('part', ['real', 'imag'])
+def test_real_and_imaginary_parts_that_were_shifted_are_refused(tiny_dataset, part):
+    tiny_dataset.add(parts=('real', 'imag'), units=None)
+    for path in tiny_dataset.folder('sub-01').glob(f'*part-{part}*.nii.gz'):
+        tiny_dataset.write_image(path, np.asarray(nb.load(path).dataobj) + 2048)
+    assert re.search(f'part-{part}.*have both signs', the_error(tiny_dataset))
+
+
+def test_the_other_part_of_an_echo_under_other_labels_is_named(tiny_dataset):
+    tiny_dataset.add()
+    for path in tiny_dataset.folder('sub-01').glob('*part-mag*'):
+        path.rename(path.with_name(path.name.replace('sub-01_', 'sub-01_rec-norm_')))
+    found, rejected = find(tiny_dataset)
+    assert found == []
+    assert 'sub-01_rec-norm_echo-1_part-mag_MEGRE.nii.gz may be the other part' in rejected[0].error
+    assert 'sub-01_echo-1_part-phase_MEGRE.nii.gz may be the other part' in rejected[1].error
 
 
 def test_magnitude_and_phase_are_preferred_to_real_and_imaginary(tiny_dataset):

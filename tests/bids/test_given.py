@@ -40,6 +40,16 @@ def brain_of(head):
     return np.asarray(head.brain.dataobj) > 0
 
 
+def test_echoes_and_masks_may_be_nifti_2(head):
+    path = head.give_mask(brain_of(head).astype(np.uint8))
+    for file in (path, head.image(1, 'mag')):
+        image = nb.load(file)
+        second = nb.Nifti2Image(np.asarray(image.dataobj), image.affine)
+        second.set_sform(image.affine, 1)
+        nb.save(second, file)
+    assert use(head, path) == (1.0, '')
+
+
 @pytest.mark.parametrize(
     'write',
     [

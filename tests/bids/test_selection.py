@@ -53,6 +53,15 @@ def test_field_map_alone_is_explained(ge_fieldmap_dataset):
     assert message.startswith('sub-01: fmap/ holds a field map (sub-01_fieldmap.nii.gz)')
 
 
+@pytest.mark.parametrize(('suffix', 'folder'), [('GRE', 'anat'), ('MEGRE', 'swi')])
+def test_a_phase_of_another_name_or_folder_is_named(tiny_dataset, suffix, folder):
+    tiny_dataset.add(suffix=suffix)
+    anat = tiny_dataset.folder('sub-01')
+    anat.rename(anat.with_name(folder))
+    message = explain_missing(open_dataset(tiny_dataset.root), '01')
+    assert f'sub-01/{folder}/sub-01_echo-1_part-phase_{suffix}.nii.gz looks like a phase' in message
+
+
 def test_other_reasons_are_explained(tiny_dataset):
     tiny_dataset.add('sub-01', suffix='T1w').add('sub-02', parts=('mag',))
     tiny_dataset.write_image(
