@@ -27,6 +27,7 @@ from planted_faults import FAULTS, Fault, Folder, as_scanner
 from qsmprep.cli.run import main as run
 from qsmprep.cli.simulate import main as simulate
 from qsmprep.reports.catalogue import MEASURES
+from qsmprep.reports.consistency import usual_r2star_hz
 from qsmprep.reports.measures import quality_warnings
 from qsmprep.training.heads import find_heads
 from qsmprep.workflows import plan
@@ -109,9 +110,14 @@ def give_mask(folder: Folder, mask: Path) -> None:
     (folder.masks / 'dataset_description.json').write_text(json.dumps(description))
 
 
+def read_record(folder: Path) -> dict:
+    """Record of the one participant of a run."""
+    return json.loads(next((folder / 'out' / 'logs').glob('sub-*.json')).read_text())
+
+
 def tell(folder: Path) -> list[str]:
     """All that the report of a scan warns of, and what it says that it corrected."""
-    content = json.loads(next((folder / 'out' / 'logs').glob('sub-*.json')).read_text())
+    content = read_record(folder)
     told = [error['message'] for error in content['errors']]
     for acquisition in content['acquisitions']:
         told += [acquisition['error']] if acquisition['error'] else []
@@ -125,7 +131,8 @@ def short(sentence: str) -> str:
     """Name of the measure that warned, or the start of another sentence."""
     label = sentence.partition(':')[0]
     known = {measure.label for measure in MEASURES}
-    return label if label in known else 'input: ' + ' '.join(sentence.split()[:9])
+    words = [word for word in sentence.split() if '.nii' not in word]
+    return label if label in known else f'input: {" ".join(words[:9])} ...'
 
 
 @dataclass(frozen=True)
@@ -252,6 +259,32 @@ def report_alarms(args: argparse.Namespace) -> None:
     table.write(args.out, 'alarms')
 
 
+def report_factors(args: argparse.Namespace) -> None:
+    """What factors of echo times and field strength would do to R2* of the clean participants."""
+    measure = next(measure for measure in MEASURES if measure.key == 'r2star_relative')
+    values = []
+    for number in range(args.clean):
+        acquisition = read_record(args.out / f'clean_{number:02d}')['acquisitions'][0]
+        if measure.key in acquisition['quality']:
+            values.append((acquisition['quality'][measure.key], Participant.draw(number).b0_t))
+    table = Table(measure.label, ['fault', 'told by this measure'], [])
+    for name, times, field_strength in (
+        ('none', 1.0, 1.0),
+        ('echo times x 2', 2.0, 1.0),
+        ('echo times / 2', 0.5, 1.0),
+        ('field strength x 2', 1.0, 2.0),
+        ('field strength / 2', 1.0, 0.5),
+    ):
+        told = [
+            not measure.accepts(
+                ratio / times * usual_r2star_hz(b0_t) / usual_r2star_hz(field_strength * b0_t)
+            )
+            for ratio, b0_t in values
+        ]
+        table.add(name, f'{sum(told)} of {len(told)}')
+    table.write(args.out, 'factors')
+
+
 def main() -> None:
     """Run the benchmark."""
     args = build_parser().parse_args()
@@ -260,6 +293,7 @@ def main() -> None:
     # panels take longer than all else on coarse scans, and measure nothing
     plan.drawable = lambda images: ()
     report_alarms(args)
+    report_factors(args)
     report_faults(args)
 
 

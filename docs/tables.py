@@ -5,6 +5,7 @@ A table stands between ``<!-- methods: KIND -->`` or ``<!-- table: NAME -->`` an
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import re
 from pathlib import Path
@@ -54,6 +55,34 @@ def sources() -> str:
     return '\n'.join(rows)
 
 
+def faults() -> str:
+    """Table of planted faults and of what tells of them; the first three measures of each."""
+    rows = ['| fault | simulated: told by | real: told by |', '|---|---|---|']
+    *planted, (_, simulated_told, _, real_told, _) = _read_csv('report_faults')
+    for name, _, simulated, _, real in planted:
+        rows.append(f'| {name} | {_brief(simulated)} | {_brief(real)} |'.replace('R2*', r'R2\*'))
+    rows.append(f'| **told** | {simulated_told} | {real_told} |')
+    return '\n'.join(rows)
+
+
+def _brief(by: str) -> str:
+    parts = by.split('; ') if by else ['**not told**']
+    more = f' and {len(parts) - 3} more' if len(parts) > 3 else ''
+    return '; '.join(parts[:3]) + more
+
+
+def alarms() -> str:
+    """Clean participants of the benchmark of faults, and what the report warns of."""
+    rows = ['| participant | scan | alarms |', '|---|---|---|']
+    rows += [f'| {" | ".join(cells)} |' for cells in _read_csv('report_alarms')]
+    return '\n'.join(rows).replace('R2*', r'R2\*').replace('  |', ' |')
+
+
+def _read_csv(name: str) -> list[list[str]]:
+    with (DOCS / 'figures' / f'{name}.csv').open(newline='', encoding='utf-8') as stream:
+        return list(csv.reader(stream))[1:]
+
+
 def choice() -> str:
     """Table of the inversions: error and cost, simulated and in vivo."""
     spec = importlib.util.spec_from_file_location('figures', DOCS / 'figures.py')
@@ -83,6 +112,8 @@ def fields(known: dict[str, Field]) -> str:
 TABLES = {
     'measures': measures,
     'sources': sources,
+    'faults': faults,
+    'alarms': alarms,
     'choice': choice,
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
