@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from arguments import benchmark_parser
 from measure import QUICK_METHODS, Cost, Table, measure, measure_command
 from qsm_ci.qsm_eval import score_arrays
 
@@ -47,12 +48,8 @@ SCORE = ('NRMSE [%]', 'HFEN [%]', 'XSIM', 'brain kept [%]')
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'labels')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the tables')
-    add('--labels', type=Path, help='label volume of a head, or a folder whose first is taken')
     add('--shape', type=int, nargs=3, default=(160, 200, 176), help='voxels along the axes')
     add('--voxel', type=float, nargs=3, default=(1.0, 1.0, 1.0), help='voxel size [mm]')
     add('--b0', type=float, default=3.0, help='field strength [T]')

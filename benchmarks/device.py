@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import Table
 
 from qsmprep.methods import INVERSIONS
@@ -32,11 +32,8 @@ SD_PPM, NOISE_PPM = 0.03, 0.002
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the tables')
     add('--device', default='cuda', help="'cuda[:N]', or 'cpu' to try the script")
     add('--methods', nargs='+', default=list(INVERSIONS), help='inversions to run')
     add('--cap', type=int, default=600, metavar='SECONDS', help='stop a run that takes longer')

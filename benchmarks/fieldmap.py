@@ -11,9 +11,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
+from arguments import benchmark_parser
 from measure import Table
 from scipy.ndimage import distance_transform_edt
 
@@ -44,11 +44,8 @@ STEPS = 8
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the tables')
     add('--voxel', type=float, nargs=3, default=(2.5, 2.5, 2.5), help='voxel size [mm]')
     add('--seeds', type=int, nargs='+', default=(1, 2), help='of the simulations')
     return parser

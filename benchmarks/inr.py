@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from inversion import Case, scores
 from measure import Table, measure
 from scipy.ndimage import map_coordinates
@@ -31,19 +32,14 @@ HEAD, SEED = 10, 301
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'labels', 'threads', out='folder for the table')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the table')
-    add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
     add('--voxel-mm', type=float, default=2.0, help='voxel size')
     add('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     add('--width', type=int, default=512, help='hidden units of inr-qsm')
     add('--epochs', type=int, default=20, help='passes of inr-qsm over the field')
     add('--warm-up', type=int, default=5, help='passes of inr-qsm over the first map')
     add('--seeds', type=int, default=3, help='fits of inr-qsm with seeds of their own')
-    add('--threads', type=int, default=1)
     return parser
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import QUICK_METHODS, Table, measure
 from qsm_ci import qsm_eval
 
@@ -60,18 +61,18 @@ class Case:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = benchmark_parser(
+        __doc__,
+        'labels',
+        'slabs',
+        'threads',
+        'device',
+        out='folder for the tables and the pictures',
     )
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the tables and the pictures')
-    add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
-    add('--slabs', type=Path, help='folder of scans in vivo with a reference map')
     add('--methods', nargs='+', choices=INVERSIONS, default=list(QUICK_METHODS))
     add('--rows', nargs='+', metavar='ROW', help=f'of {", ".join(SIMULATED)} and the slabs')
     add('--seed', type=int, default=0, help='of the simulations')
-    add('--threads', type=int, default=1)
-    add('--device', default='cpu')
     return parser
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import torch
+from arguments import benchmark_parser
 
 from qsmprep.qsm.calibration import OFF_CONE, calibrate
 from qsmprep.qsm.grid import Grid, bounding_box
@@ -40,15 +41,11 @@ PARTS = ('white noise', 'voxel weights', 'spectral part', 'both')
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'threads', out='folder for the table and the figures')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the table and the figures')
     add('--in-vivo', type=Path, help='folder of scans with a reference map')
     add('--noise-ppb', type=float, nargs='+', default=(0.0, 1.0, 3.0, 6.0))
     add('--voxel-mm', type=float, default=1.2, help='voxel size of the simulated head')
-    add('--threads', type=int, default=1)
     return parser
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import Table
 from nipype import config, logging
 from nipype.interfaces.io import ExportFile
@@ -52,12 +53,8 @@ SURROUNDINGS_MM = 6.0
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'labels', out='folder for tables and pictures')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for tables and pictures')
-    add('--labels', type=Path, help='label volumes of heads, used in turn; analytic without')
     add('--voxel', type=float, default=2.0, help='edge of a voxel [mm]')
     add('--cases', nargs='+', default=list(CASES), metavar='CASE', help='some of the cases')
     add('--seed', type=int, default=0, help='of the first case; counted up')

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pathology
 import torch
+from arguments import benchmark_parser
 from measure import Table
 from pathology_cases import CASES, simulate
 from qsm_ci.qsm_eval import score_arrays
@@ -31,12 +32,8 @@ COLUMNS = ('case', 'from', 'local field [%]', 'NRMSE [%]', 'XSIM', 'slope', 'les
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'labels', out='folder for the table')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the table')
-    add('--labels', type=Path, help='label volumes of heads, used in turn; analytic without')
     add('--voxel', type=float, default=2.5, help='edge of a voxel [mm]')
     add('--cases', nargs='+', default=list(CASES)[:4], metavar='CASE', help='some of the cases')
     add('--background', default='pdf', help='background field removal')

@@ -22,6 +22,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import Table
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.optimize import minimize_scalar
@@ -51,18 +52,14 @@ REGIONS = {
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'threads', out='folder for tables and pictures')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for tables and pictures')
     add('--labels', type=Path, required=True, help='folder of label volumes; the last two are '
         'those that training holds out')  # fmt:skip
     add('--slabs', type=Path, required=True, help='folder of COSMOS maps')
     add('--regions', type=Path, help='folder of maps with labelled deep grey matter')
     add('--prior', type=Path, help='weights other than those of the package')
     add('--windows', type=int, default=60, help='windows for the statistics of each source')
-    add('--threads', type=int, default=1)
     return parser
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from hard_cases import VALUES, Sources, draw_names, make_case, parse_name
 from inversion import Case
 from measure import Table
@@ -55,13 +56,8 @@ WORST_SHOWN = 10
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'labels', 'slabs')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the tables')
-    add('--slabs', type=Path, help='folder of scans in vivo with a reference map')
-    add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
     add('--seed', type=int, nargs='+', default=[0], help='of the cases; each makes a list')
     add('--cases', type=int, default=150, help='number of a seed')
     add('--only', nargs='+', metavar='NAME', help='names of cases; nothing is drawn')

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import Table
 from planted_faults import FAULTS, Fault, Folder, as_scanner
 
@@ -201,12 +202,8 @@ FAULTY = Participant(1, *SITES[0])
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'labels', out='folder for tables, scans and results')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for tables, scans and results')
-    add('--labels', type=Path, help='label volumes of heads, used in turn; analytic without')
     add('--clean', type=int, default=29, help='number of clean simulated participants')
     add('--faults', nargs='*', default=list(FAULTS), metavar='NAME', help='some of the faults')
     return parser

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from inversion import Case, scores
 from measure import Table
 from scipy.ndimage import distance_transform_edt
@@ -62,17 +63,14 @@ class Departure:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = benchmark_parser(
+        __doc__, 'labels', 'threads', out='folder for the table and the figure'
     )
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the table and the figure')
-    add('--labels', type=Path, help='folder of label volumes; without it, the analytic head')
     add('--methods', nargs='+', choices=INVERSIONS, default=list(DEFAULT_METHODS))
     add('--departures', nargs='+', choices=AXES, default=list(AXES), metavar='NAME')
     add('--prior', type=Path, help='weights for the methods that take them')
     add('--seed', type=int, default=5, help='of the simulation')
-    add('--threads', type=int, default=1)
     return parser
 
 

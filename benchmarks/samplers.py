@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
@@ -38,17 +39,13 @@ BATCH = 4
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, 'threads', out='folder for tables and pictures')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for tables and pictures')
     add('--labels', type=Path, required=True, help='folder of label volumes; the last is used')
     add('--parts', nargs='+', choices=PARTS, default=list(PARTS))
     add('--voxel-mm', type=float, default=2.0, help='of the head; 0.7 of that in the block')
     add('--steps', type=int, default=48, help="steps under the papers' settings")
     add('--samples', type=int, default=4, help='posterior samples for the spread')
-    add('--threads', type=int, default=1)
     return parser
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import QUICK_METHODS, Cost, Table, measure
 
 from qsmprep.methods import BACKGROUNDS, INVERSIONS
@@ -30,11 +31,8 @@ COLUMNS = ('N', 'stage', 'method', 'CPU [s]', 'wall [s]', 'peak [GB]', 'FFT pair
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, out='folder for the table')
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the table')
     add('--sizes', type=int, nargs='+', default=(64, 96, 128, 192, 256), help='voxels along a side')
     add('--backgrounds', nargs='+', choices=BACKGROUNDS, default=list(BACKGROUNDS))
     add('--inversions', nargs='+', choices=INVERSIONS, default=list(QUICK_METHODS))

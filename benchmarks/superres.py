@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import benchmark_parser
 from measure import Table, measure
 from qsm_ci import qsm_eval
 from scipy.ndimage import zoom
@@ -50,20 +51,16 @@ class Case:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = benchmark_parser(
+        __doc__, 'labels', 'threads', 'device', out='folder for the table and the pictures'
     )
     add = parser.add_argument
-    add('--out', type=Path, required=True, help='folder for the table and the pictures')
-    add('--labels', type=Path, help='label volume or a folder of them; else the analytic head')
     add('--heads', type=int, default=2, help='how many heads, the last of the folder')
     add('--scans', nargs='+', choices=SCANS, default=list(SCANS))
     add('--inversion', choices=INVERSIONS, default='wiener', help='of the coarse field')
     add('--prior', help='weights of the prior (default: those that come with qsmprep)')
     add('--size', type=int, nargs=3, help='fine voxels; by default a field of view of the brain')
     add('--seed', type=int, default=0, help='of simulation and sampler')
-    add('--threads', type=int, default=1)
-    add('--device', default='cpu')
     return parser
 
 
