@@ -18,7 +18,8 @@ from qsmprep.qsm.operators import AXES, Dipole, gradient_power
 from qsmprep.qsm.periodogram import LOWEST
 
 STEP_PPM = 0.02
-GAUSSIAN_PART = 0.5
+GAUSSIAN_PART = 0.35
+REACH = 5.0
 PRECISION = 1.0
 LEAST_NOISE = 0.1
 RELAXATION = 1.8
@@ -40,7 +41,7 @@ def tv(
     calibration: Calibration | None = None,
     regularisation: float | None = None,
     error_share: float | None = None,
-    tolerance: float = 8e-4,
+    tolerance: float = 1e-3,
     iterations: int = 120,
 ) -> Estimate:
     r"""Total variation, as far as the field is one of a piecewise smooth map.
@@ -55,10 +56,11 @@ def tv(
     the scan's spectrum S(k) of susceptibility:
 
     .. math:: \tfrac12 \|C^{-1/2} e\|^2 + \tfrac12 \|W (D x + e - f)\|^2 / \sigma^2
-        + \tfrac c2 \sum \left[\tfrac12 |z|^2 + h(|z|)\right]
+        + \sum \left[0.35\, h_5(|z|) + 0.65\, h_1(|z|)\right]
 
-    with Huber's h, quadratic up to one standard deviation and linear beyond, and c = 2:
-    without h this is the Wiener filter. The map is free outside the mask.
+    with Huber's h, half the square up to one or five standard deviations and linear beyond: were
+    it the square everywhere this would be the Wiener filter, which halves a calcification of
+    -2.5 ppm whatever its field shows. The map is free outside the mask.
 
     With the default weight the problem is solved twice: the second time voxels count by the
     residual of the first map, less at the rim and where it is an outlier (:func:`_reliability`).
@@ -200,7 +202,9 @@ class _Problem:
     knee
         Length of the gradient up to which it is quadratic [ppm].
     smoothness
-        Weight of half the squared gradient.
+        Weight of half the squared gradient, as long as it is shorter than ``reach``.
+    reach
+        Length of the gradient from which its square goes on as a straight line [ppm].
     shape
         Response that makes the map out of y; None for one.
     colour
@@ -217,6 +221,7 @@ class _Problem:
     outside_coupling: float
     knee: float = 0.0
     smoothness: float = 0.0
+    reach: float = 0.0
     freedom: float = 0.0
     shape: Tensor | None = None
     colour: Tensor | None = None
@@ -249,6 +254,7 @@ def _coloured_problem(
         outside_coupling=_between(white.outside_coupling, coupling, share),
         knee=share * STEP_PPM,
         smoothness=share * GAUSSIAN_PART * precision,
+        reach=REACH * STEP_PPM,
         freedom=share,
         shape=shape,
         colour=1 - noise / error,
@@ -276,11 +282,8 @@ class _Splitting:
         self.pull = self.response
         if problem.colour is not None:
             self.pull = (1 - problem.colour) * self.pull
-        self.ridge = problem.smoothness * gradients if problem.smoothness else None
         self.metric = 1 / (
-            self.pull * self.response
-            + (problem.coupling + problem.smoothness) * gradients
-            + problem.outside_coupling
+            self.pull * self.response + problem.coupling * gradients + problem.outside_coupling
         )
         if problem.freedom == 1:
             # nothing but the start determines the mean of a map that is free everywhere
@@ -331,8 +334,6 @@ class _Splitting:
                 data = predicted + residual
                 step = self.pull * residual
             step += torch.fft.rfftn(self._image_step(padded), dim=AXES)
-            if self.ridge is not None:
-                step -= self.ridge * spectrum
             spectrum = spectrum + step.mul_(RELAXATION * self.metric)
             padded = self._image(spectrum)
             previous, inside = inside, self._grid_part(padded) * self.mask
@@ -353,6 +354,14 @@ class _Splitting:
     def _image(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape, dim=AXES)
 
+    def _dual_share(self, length: Tensor) -> Tensor:
+        """Part of a proposed vector that is dual: what the penalty takes off its length."""
+        problem = self.problem
+        linear, square = (w / problem.coupling for w in (problem.variation, problem.smoothness))
+        inverse = 1 / length.clamp(min=(1 + square) * problem.knee + linear)
+        short = (square + linear * inverse).div_(1 + square)
+        return torch.minimum(short, inverse.mul_(linear + square * problem.reach))
+
     def _image_step(self, padded: Tensor) -> Tensor:
         """Update both multipliers; the pull of prior and mask on the map."""
         image = padded if self.problem.freedom else self._grid_part(padded)
@@ -361,9 +370,7 @@ class _Splitting:
         length = torch.zeros_like(image)
         for a, q in enumerate(proposals):
             length.narrow(a, 0, q.shape[a]).addcmul_(q, q)
-        # the dual of Huber's function: a share of short vectors, a fixed length of long ones
-        threshold = self.problem.variation / self.problem.coupling
-        shrink = threshold / length.sqrt_().clamp_(min=threshold + self.problem.knee)
+        shrink = self._dual_share(length.sqrt_())
         outside = padded * self.outside
         dual = outside.add_(self.outside_dual).mul_(1 - self.problem.freedom)
         pull = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)

@@ -185,3 +185,18 @@ def test_the_mean_of_a_free_map_stays(make_scan):
     early, late = (run(scan, error_share=1.0, tolerance=1e-9, iterations=n) for n in (40, 300))
     drift = abs(float((late - early)[scan.mask].mean()))
     assert drift < 0.05 * float(late[scan.mask].std())
+
+
+def test_a_strong_source_keeps_its_mean_under_the_spectra(make_scan):
+    scan = make_scan((44, 46, 42), noise=1e-3)
+    axes = [torch.arange(n) - n // 2 for n in scan.grid.shape]
+    x, y, z = torch.meshgrid(*axes, indexing='ij')
+    squared = (x - 6).square() + (y + 4).square() + z.square()
+    ball, dephased = squared < 8, squared < 20
+    noise = torch.where(dephased, 0.1, 1e-3)
+    healthy = calibrate(
+        scan.field, scan.mask, Dipole(scan.grid, padding=1.1), noise=noise, error_share=1.0
+    )
+    scan.field += Dipole(scan.grid, padding=2).forward(-2.5 * ball) * scan.mask
+    found = run(scan, noise=noise, calibration=healthy)
+    assert 0.9 < float((found - scan.chi)[ball].mean()) / -2.5 < 1.1
