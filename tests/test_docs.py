@@ -30,7 +30,7 @@ def commands():
         text = page.read_text()
         blocks = re.findall(r'^ *```\n(.*?)^ *```', text, flags=re.MULTILINE | re.DOTALL)
         blocks += re.findall(r'(?:^    .*\n)+', text, flags=re.MULTILINE)
-        for command in {line for block in blocks for line in COMMAND.findall(block)}:
+        for command in dict.fromkeys(line for block in blocks for line in COMMAND.findall(block)):
             if '...' not in command and '{participant' not in command and '[' not in command:
                 yield pytest.param(command, id=f'{page.name}: {command.splitlines()[0]}')
 

@@ -55,13 +55,14 @@ class RemoveBackground(SimpleInterface):
                 f'Background field removal ({inputs.method}) left no voxel of the mask '
                 f'{inputs.mask}; the mask is too thin for its radius.'
             )
-        self._results['field'] = images.write(
-            removal.local_field, inputs.field, runtime.cwd, 'local'
-        )
-        self._results['mask'] = images.write(removal.mask, inputs.field, runtime.cwd, 'mask')
-        self._results['tissue'] = images.write(removal.tissue, inputs.field, runtime.cwd, 'tissue')
+        outputs = {
+            'field': removal.local_field,
+            'mask': removal.mask,
+            'tissue': removal.tissue,
+        }
         if removal.noise is not None:
-            self._results['noise'] = images.write(removal.noise, inputs.field, runtime.cwd, 'noise')
+            outputs['noise'] = removal.noise
+        self._results |= images.write_each(outputs, inputs.field, runtime.cwd)
         parameters = dict(removal.parameters)
         self._results['parameters'] = {'Method': parameters.pop('method'), **parameters}
         return runtime

@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.phase import (
+    PhaseDifferenceOutputSpec,
     PrepareEchoesInputSpec,
     PrepareEchoesOutputSpec,
     read_echoes,
@@ -57,24 +58,19 @@ class SplitCoils(SimpleInterface):
         return runtime
 
 
-class _CoilDifferenceOutputSpec(TraitedSpec):
-    difference = File(exists=True, desc='wrapped phase difference of echoes 2 and 1 [rad]')
-    weight = File(exists=True, desc='magnitude of the Hermitian inner product')
-
-
 class CoilDifference(SimpleInterface):
     """Hermitian inner product of the first two echoes, over all coils."""
 
     input_spec = _CoilsInputSpec
-    output_spec = _CoilDifferenceOutputSpec
+    output_spec = PhaseDifferenceOutputSpec
 
     def _run_interface(self, runtime):
         from qsmprep.qsm.coils import coil_difference
 
         reference, *_ = read_echoes(self.inputs, slice(1))
-        volumes = coil_difference(_each_coil(self.inputs, echoes=2))
-        for name, data in zip(('difference', 'weight'), volumes, strict=True):
-            self._results[name] = images.write(data, reference, runtime.cwd, name)
+        difference, weight = coil_difference(_each_coil(self.inputs, echoes=2))
+        outputs = {'difference': difference, 'weight': weight}
+        self._results |= images.write_each(outputs, reference, runtime.cwd)
         return runtime
 
 

@@ -46,9 +46,8 @@ class WeightSusceptibility(SimpleInterface):
             images.read_grid(inputs.field),
             tuple(inputs.echo_times_s),
         )
-        for name in ('swi', 'minimum'):
-            data = getattr(found, name)
-            self._results[name] = images.write(data, inputs.field, runtime.cwd, name)
+        outputs = {'swi': found.swi, 'minimum': found.minimum}
+        self._results |= images.write_each(outputs, inputs.field, runtime.cwd)
         self._results['parameters'] = found.parameters
         return runtime
 
@@ -150,9 +149,8 @@ class SeparateSources(SimpleInterface):
             remnant=True,
             device=inputs.device,
         )
-        for name in ('paramagnetic', 'diamagnetic'):
-            data = getattr(found, name)
-            self._results[name] = images.write(data, inputs.field, runtime.cwd, name)
+        outputs = {'paramagnetic': found.paramagnetic, 'diamagnetic': found.diamagnetic}
+        self._results |= images.write_each(outputs, inputs.field, runtime.cwd)
         constants = dict(found.parameters)
         self._results['parameters'] = {
             'Method': inputs.method,

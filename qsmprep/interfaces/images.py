@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nb
@@ -72,3 +73,10 @@ def write(data: np.ndarray, reference: str | Path, folder: str | Path, name: str
     path = Path(folder) / f'{name}.nii'
     save(data, reference, path)
     return str(path)
+
+
+def write_each(
+    volumes: Mapping[str, np.ndarray], reference: str | Path, folder: str | Path
+) -> dict[str, str]:
+    """Write the outputs of a node; return the path of each, by its name."""
+    return {name: write(data, reference, folder, name) for name, data in volumes.items()}

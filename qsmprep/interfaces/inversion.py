@@ -75,17 +75,14 @@ class InvertDipole(SimpleInterface):
             device=inputs.device,
             parameters=parameters,
         )
-        written = {
+        outputs = {
             'chi': inversion.chi_ppm,
             'mask': images.read(inputs.mask, bool) | inversion.estimated,
             'estimated': inversion.estimated,
         }
-        for name, data in written.items():
-            self._results[name] = images.write(data, inputs.field, runtime.cwd, name)
         if inversion.sd_ppm is not None:
-            self._results['uncertainty'] = images.write(
-                inversion.sd_ppm, inputs.field, runtime.cwd, 'uncertainty'
-            )
+            outputs['uncertainty'] = inversion.sd_ppm
+        self._results |= images.write_each(outputs, inputs.field, runtime.cwd)
         self._results['parameters'] = describe_inversion(
             inputs.method, inversion, inputs.random_seed, inputs.device
         )

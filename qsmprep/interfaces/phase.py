@@ -124,7 +124,7 @@ class _EchoesInputSpec(BaseInterfaceInputSpec):
     phase = File(exists=True, mandatory=True, desc='wrapped phase [rad], echoes along axis four')
 
 
-class _PhaseDifferenceOutputSpec(TraitedSpec):
+class PhaseDifferenceOutputSpec(TraitedSpec):
     difference = File(exists=True, desc='wrapped phase difference of echoes 2 and 1 [rad]')
     weight = File(exists=True, desc='magnitude of the Hermitian inner product')
 
@@ -133,7 +133,7 @@ class PhaseDifference(SimpleInterface):
     """Hermitian inner product of the first two echoes."""
 
     input_spec = _EchoesInputSpec
-    output_spec = _PhaseDifferenceOutputSpec
+    output_spec = PhaseDifferenceOutputSpec
 
     def _run_interface(self, runtime):
         from qsmprep.qsm.phase import phase_difference
@@ -142,8 +142,8 @@ class PhaseDifference(SimpleInterface):
         difference, weight = phase_difference(
             images.read_echoes(path), images.read_echoes(self.inputs.magnitude)
         )
-        self._results['difference'] = images.write(difference, path, runtime.cwd, 'difference')
-        self._results['weight'] = images.write(weight, path, runtime.cwd, 'weight')
+        outputs = {'difference': difference, 'weight': weight}
+        self._results |= images.write_each(outputs, path, runtime.cwd)
         return runtime
 
 
@@ -292,8 +292,7 @@ class CombineEchoes(SimpleInterface):
             'noise': fieldmap.noise_hz,
             'misfit': fieldmap.misfit,
         }
-        for name, data in outputs.items():
-            self._results[name] = images.write(data, inputs.unwrapped, runtime.cwd, name)
+        self._results |= images.write_each(outputs, inputs.unwrapped, runtime.cwd)
         self._results['noise_sd'] = fieldmap.noise_sd
         return runtime
 

@@ -38,7 +38,13 @@ def test_network_beats_linear_inversions_and_keeps_contrast(head, found):
 
 def test_regularisation_follows_the_noise(head, found):
     noisier = invert(
-        head.measured_ppm, head.mask, head.grid, 'inr-qsm', noise_ppm=4 * head.noise_ppm, epochs=1
+        head.measured_ppm,
+        head.mask,
+        head.grid,
+        'inr-qsm',
+        noise_ppm=4 * head.noise_ppm,
+        epochs=1,
+        width=64,
     )
     ratio = noisier.parameters['regularisation'] / found.parameters['regularisation']
     assert ratio == pytest.approx(16, rel=0.01)
@@ -56,6 +62,6 @@ def test_model_error_leaves_the_map_of_total_variation(head):
 
 
 def test_seed_decides(head):
-    maps = [run(head, seed=s, epochs=1).chi_ppm for s in (0, 0, 1)]
+    maps = [run(head, seed=s, epochs=1, width=64).chi_ppm for s in (0, 0, 1)]
     np.testing.assert_array_equal(maps[0], maps[1])
     assert np.abs(maps[0] - maps[2]).max() > 1e-4
