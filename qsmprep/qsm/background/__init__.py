@@ -142,9 +142,9 @@ def remove_background(
     # fields do not change with the scale of an object: lengths in mm are those in larger ones
     scale = relative_size(whole, grid.voxel_size)
     grid = replace(grid, voxel_size=tuple(size / scale for size in grid.voxel_size))
-    local_field, kept = chosen.run(
-        total_field, mask, grid, whole, scan={'noise': noise}, **settings
-    )
+    # the same everywhere: no source's field, but that of a centre frequency off the water
+    centred = np.where(mask, total_field - np.median(total_field[mask]), 0)
+    local_field, kept = chosen.run(centred, mask, grid, whole, scan={'noise': noise}, **settings)
     valid = kept & mask
     local_field *= valid
     if noise is not None:
