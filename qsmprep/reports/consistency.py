@@ -19,6 +19,8 @@ SHELL_MM = 6.0
 TAPER_MM = 6.0
 BAND = (0.03, 0.12)
 """Spatial frequencies at which the direction of B0 is looked for [cycles/mm]."""
+AS_WELL = 0.95
+"""Share of the best correlation at which the direction of the header is believed."""
 STRONG_PERCENT = 2.0
 """Share of the map, with the largest susceptibility, that is compared with R2*."""
 
@@ -172,7 +174,9 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
 
     A field of susceptibility has the power D(k)^2 S(|k|): within a shell of spatial frequency it
     is largest along B0 and vanishes on the cone at the magic angle. The direction is the one whose
-    D^2 correlates best with the power of the field, shell by shell.
+    D^2 correlates best with the power of the field, shell by shell, or that of the grid where this
+    correlates as well within 5 %, which is the standard error of a correlation of 0.3 between
+    some 4,000 independent frequencies.
 
     Parameters
     ----------
@@ -212,18 +216,22 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
     power = np.minimum(power, 8.0)
     power -= power.mean()
 
-    products = np.einsum('in,jn->ijn', unit, unit).reshape(9, -1)
-    second, fourth = products @ power, (products * power) @ products.T
-    directions = _hemisphere(4000)
-    pairs = np.einsum('di,dj->dij', directions, directions).reshape(-1, 9)
-    # sum of power x D^2, whose spread over a shell is the same for all directions
-    best = (np.einsum('da,ab,db->d', pairs, fourth, pairs) - 2 / 3 * pairs @ second).argmax()
-    squared = (1 / 3 - pairs[best] @ products) ** 2
-    squared -= squared.mean()
-    norm = float(np.linalg.norm(squared) * np.linalg.norm(power))
-    cosine = abs(float(directions[best] @ np.array(grid.b0_direction)))
-    angle = math.degrees(math.acos(min(cosine, 1.0)))
-    return angle, float(squared @ power) / norm if norm else math.nan
+    directions = np.concatenate([[grid.b0_direction], _hemisphere(1000)]).astype(np.float32)
+    unit, power = unit.astype(np.float32), power.astype(np.float32)
+    scores = np.concatenate(
+        [_correlations(some, unit, power) for some in np.array_split(directions, 10)]
+    )
+    best = 0 if scores[0] >= AS_WELL * scores.max() else int(scores.argmax())
+    cosine = abs(float(directions[best] @ directions[0]))
+    return math.degrees(math.acos(min(cosine, 1.0))), float(scores[best])
+
+
+def _correlations(directions: np.ndarray, unit: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """Correlation of a power, its mean taken off, with the D^2 of directions."""
+    squared = (1 / 3 - (directions @ unit) ** 2) ** 2
+    squared -= squared.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(squared, axis=1) * np.linalg.norm(power)
+    return squared @ power / np.maximum(norms, 1e-30)
 
 
 def _frequencies(grid: Grid) -> list[np.ndarray]:
