@@ -45,8 +45,8 @@ def init_mask_wf(
     ------
     magnitude
         Magnitude, echoes along the fourth axis.
-    quality
-        Quality of the phase, 0 to 1.
+    quality, unwrapped
+        Quality of the phase, 0 to 1; unwrapped phase [rad].
     brain_mask, brain_placement
         A mask made elsewhere, and how it is read (see ``MatchMask``).
 
@@ -66,11 +66,13 @@ def init_mask_wf(
     workflow.__desc__ = f'{sentence}. '
     if phase_quality:
         workflow.__desc__ += (
-            'Voxels with unreliable phase (quality map of ROMEO) were taken off the mask, and its '
-            'holes filled. '
+            'Voxels with unreliable phase (quality map of ROMEO, or too steep to be unwrapped) '
+            'were taken off the mask, and its holes filled. '
         )
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['magnitude', 'quality', 'brain_mask', 'brain_placement']),
+        niu.IdentityInterface(
+            fields=['magnitude', 'quality', 'unwrapped', 'brain_mask', 'brain_placement']
+        ),
         name='inputnode',
     )
     outputnode = pe.Node(
@@ -96,7 +98,9 @@ def init_mask_wf(
 
     trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=LIBRARIES_GB + 2 * mem_gb)
     if phase_quality:
-        workflow.connect(inputnode, 'quality', trust_phase, 'quality')
+        workflow.connect([
+            (inputnode, trust_phase, [('quality', 'quality'), ('unwrapped', 'unwrapped')]),
+        ])  # fmt:skip
     workflow.connect([
         (brain, trust_phase, [('mask', 'brain')]),
         (brain, outputnode, [('mask', 'brain_mask'), ('parameters', 'brain_parameters')]),

@@ -212,7 +212,10 @@ def init_qsm_wf(
                 ('phase', 'inputnode.phase'),
             ]),
             (inputnode, fieldmap_wf, [('unwrapped', 'inputnode.unwrapped')]),
-            (fieldmap_wf, mask_wf, [('outputnode.quality', 'inputnode.quality')]),
+            (fieldmap_wf, mask_wf, [
+                ('outputnode.quality', 'inputnode.quality'),
+                ('outputnode.unwrapped', 'inputnode.unwrapped'),
+            ]),
         ])  # fmt:skip
     if 'background_wf' in stages:
         background_wf = init_background_wf(

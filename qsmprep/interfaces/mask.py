@@ -16,7 +16,13 @@ from nipype.interfaces.base import (
 from qsmprep.interfaces import images
 from qsmprep.methods import choose
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.mask import RELATIVE_QUALITY, mask_steps, reliable_mask, signal_mask
+from qsmprep.qsm.mask import (
+    RELATIVE_QUALITY,
+    STEEPEST_RAD,
+    mask_steps,
+    reliable_mask,
+    signal_mask,
+)
 
 SMALLEST_HEAD_MM = 110.0
 """Field of view below which an image cannot hold a whole head."""
@@ -138,6 +144,7 @@ def deepbet_or_signal(
 class _TrustPhaseInputSpec(BaseInterfaceInputSpec):
     brain = File(exists=True, mandatory=True, desc='brain mask')
     quality = File(exists=True, desc='quality of the phase, 0 to 1')
+    unwrapped = File(exists=True, desc='unwrapped phase [rad]')
 
 
 class _TrustPhaseOutputSpec(TraitedSpec):
@@ -146,7 +153,7 @@ class _TrustPhaseOutputSpec(TraitedSpec):
 
 
 class TrustPhase(SimpleInterface):
-    """Brain mask x phase quality, holes filled."""
+    """Brain mask x phase quality and steepness, holes filled."""
 
     input_spec = _TrustPhaseInputSpec
     output_spec = _TrustPhaseOutputSpec
@@ -156,8 +163,13 @@ class TrustPhase(SimpleInterface):
         brain, voxel_size = images.read(path, bool), images.read_grid(path).voxel_size
         mask, parameters = brain, {'Method': 'none'}
         if isdefined(self.inputs.quality):
-            mask = reliable_mask(brain, images.read(self.inputs.quality), voxel_size)
+            quality = images.read(self.inputs.quality)
             parameters = {'Method': 'ROMEO quality map', 'RelativeQuality': RELATIVE_QUALITY}
+            phase = None
+            if isdefined(self.inputs.unwrapped):
+                phase = images.read_echoes(self.inputs.unwrapped, 1)[..., 0]
+                parameters['SteepestPhaseStep'] = STEEPEST_RAD
+            mask = reliable_mask(brain, quality, voxel_size, phase)
         parameters['VolumesInMl'] = mask_steps({'brain': brain, 'reliable': mask}, voxel_size)
         self._results['mask'] = images.write(mask, path, runtime.cwd, 'reliable')
         self._results['parameters'] = parameters

@@ -83,3 +83,16 @@ def test_signal_is_found_with_and_without_background():
     assert signal_mask(tissue).all()
     with pytest.raises(ValueError, match='empty'):
         signal_mask(np.zeros((4, 4, 4)))
+
+
+def test_phase_too_steep_to_be_unwrapped_is_dropped(brain):
+    quality = np.ones(brain.shape)
+    x = np.arange(brain.shape[0])[:, None, None]
+    phase = np.broadcast_to(0.5 * x, brain.shape).copy()
+    np.testing.assert_array_equal(reliable_mask(brain, quality, (1, 1, 1), phase), brain)
+    aliased = np.zeros_like(brain)
+    aliased[tuple(slice(c - 2, c + 3) for c in (n // 2 for n in brain.shape))] = True
+    phase[aliased] += 2 * np.pi
+    mask = reliable_mask(brain, quality, (1, 1, 1), phase)
+    assert not mask[aliased].any()
+    assert mask.sum() > 0.8 * brain.sum()
