@@ -1,0 +1,223 @@
+"""Scans as people report them: a right map, a warning or a refusal, no wrong map in silence.
+
+    python benchmarks/reported.py WORK [NAME ...]
+
+Each scan of :data:`reported_scans.SCANS` is a simulated head of 3 mm whose files are altered as in
+a public report, and then goes through the program, from raw files to map and record. What it said,
+its exit code and the correlation of its map with the truth are compared with what was expected.
+Panels are left out of the reports: they measure nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from measure import Table
+from reported_data import Scan, derivatives
+from reported_scans import SCANS
+
+PROGRAM = """
+import sys
+from qsmprep.workflows import base
+base.drawable = lambda images: ()
+from qsmprep.cli.run import main
+sys.exit(main(sys.argv[1:]))
+"""
+LIMIT_S = 900
+LOSS = 0.1
+"""Correlation that a right map may have less than that of the unaltered scan. Masks that the
+program makes by itself cost the analytic head .09."""
+
+
+@dataclass
+class Outcome:
+    """How a run has ended.
+
+    Parameters
+    ----------
+    code
+        Exit code, or what happened instead.
+    said
+        Terminal, warnings and errors of the records.
+    correlation
+        Of the map with the truth within both masks; NaN without a map.
+    seconds
+        Time on the clock.
+
+    """
+
+    code: int | str
+    said: str
+    correlation: float
+    seconds: float
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences of warnings and errors."""
+        lines = (line.strip() for line in self.said.splitlines())
+        return [line for line in dict.fromkeys(lines) if line and not line.startswith('[')]
+
+
+def simulate(work: Path, arguments: tuple[str, ...]) -> Path:
+    """Dataset of a simulated head, made once for given arguments."""
+    folder = work / 'sources' / '_'.join(['usual', *arguments]).replace('--', '')
+    if not (folder / 'participants.tsv').exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, '-m', 'qsmprep.cli.simulate', folder, '--voxel', '3', *arguments]
+        subprocess.run([str(part) for part in command], check=True)
+    return folder
+
+
+def run(scan: Scan, work: Path) -> Outcome:
+    """Alter a copy of the source, and run the program on it."""
+    folder = work / 'case'
+    shutil.rmtree(folder, ignore_errors=True)
+    data = folder / 'bids'
+    shutil.copytree(simulate(work, scan.source), data, symlinks=True)
+    data = scan.change(data) or data
+    plugin = folder / 'plugin.yml'
+    plugin.write_text('plugin: Linear\n')
+    flags = ['--skip-bids-validation', '--device', 'cpu', '--no-viewer', '--use-plugin', plugin]
+    flags += ['-w', folder / 'work', '--inversion', 'tikhonov']
+    flags += derivatives(data, folder, scan.mask)
+    command = [sys.executable, '-c', PROGRAM, data, folder / 'out', 'participant', *flags]
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            [str(part) for part in (*command, *scan.flags)],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            env=os.environ | {'OMP_NUM_THREADS': '1'},
+        )
+        code, text = done.returncode, done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        code, text = 'hangs', ''
+    seconds = time.monotonic() - begin
+    said = '\n'.join([text, *recorded(folder / 'out')])
+    return Outcome(code, said, correlation(folder / 'out', data), seconds)
+
+
+def recorded(output: Path) -> list[str]:
+    """Warnings and errors in the records of all participants."""
+    from qsmprep.reports.measures import quality_warnings
+
+    told = []
+    for path in sorted(output.glob('logs/sub-*.json')):
+        record = json.loads(path.read_text())
+        told += [error['message'] for error in record['errors']]
+        for acquisition in record['acquisitions']:
+            told += [acquisition['error']] if acquisition['error'] else []
+            told += acquisition['warnings'] + acquisition['notes']
+            told += quality_warnings(acquisition['quality'])
+            told += [f'{key}: {rule}' for key, rule in acquisition['rules'].items()]
+    return told
+
+
+def correlation(output: Path, data: Path) -> float:
+    """Correlation of the first map with the truth, within its mask and the brain."""
+    maps = sorted(output.glob('sub-*/**/anat/*Chimap.nii.gz'))
+    maps = [path for path in maps if '_desc-' not in path.name and '_space-' not in path.name]
+    if not maps:
+        return float('nan')
+    truth = next((data / 'derivatives' / 'simulation').glob('sub-*/**/*_Chimap.nii.gz'))
+    truth = truth.with_name(re.sub('_desc-[a-z]+', '', truth.name))
+    mask = maps[0].with_name(maps[0].name.replace('_Chimap', '_desc-chi_mask'))
+    brain = truth.with_name(truth.name.replace('_Chimap', '_desc-brain_mask'))
+    files = (maps[0], mask, truth, brain)
+    chi, kept, true, inside = (np.asarray(nb.load(x).dataobj, dtype=np.float64) for x in files)
+    both = (kept > 0) & (inside > 0)
+    return float(np.corrcoef(chi[both], true[both])[0, 1]) if both.sum() > 2 else float('nan')
+
+
+def judge(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
+    """``'right'``, or what is wrong with an outcome."""
+    made = np.isfinite(outcome.correlation)
+    good = made and outcome.correlation >= usual.correlation - LOSS
+    new = [line for line in outcome.warnings if line not in usual.warnings]
+    found = re.search(scan.words, outcome.said) if scan.words else True
+    if 'Traceback' in outcome.said:
+        return 'TRACEBACK'
+    if outcome.code == 'hangs':
+        return 'HANGS'
+    if outcome.code == 0 and made and not good and not any(map(is_warning, new)):
+        return 'WRONG IN SILENCE'
+    if not found:
+        return 'NOT SAID'
+    if scan.expect == 'map' and not (good and outcome.code == 0):
+        return 'NO RIGHT MAP'
+    if scan.expect == 'refused' and (made or outcome.code in (0, None)):
+        return 'NOT REFUSED'
+    if not made and outcome.code == 0:
+        return 'EXIT CODE 0 WITHOUT A MAP'
+    return 'right'
+
+
+def is_warning(line: str) -> bool:
+    """Whether a line is more than a path or a rule."""
+    rules = ('Phase scaling:', 'Field strength:', 'B0 direction:')
+    return not line.startswith(('/', *rules))
+
+
+def essence(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
+    """The sentence that matters: the one that was expected, or the first new one."""
+    new = [line for line in outcome.warnings if line not in usual.warnings and is_warning(line)]
+    wanted = [line for line in new if scan.words and re.search(scan.words, line)]
+    line = next(iter(wanted or new), '')
+    line = re.sub(r'\S*/(?=[^/\s]+)', '', line).replace('|', '/')
+    return line if len(line) < 150 else f'{line[:147]}...'
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('work', type=Path, help='folder for the runs')
+    parser.add_argument('names', nargs='*', help='scans whose names begin so (default: all)')
+    parser.add_argument('--kind', help='scans of one kind alone')
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    table = Table(
+        'Scans as people report them',
+        ['kind', 'scan', 'exit code', 'correlation', 'said', 's', 'outcome'],
+        [],
+    )
+    controls: dict[tuple, Outcome] = {}
+    wrong = 0
+    for scan in SCANS:
+        if arguments.names and not any(scan.name.startswith(name) for name in arguments.names):
+            continue
+        if arguments.kind not in (None, scan.kind):
+            continue
+        if scan.source not in controls:
+            controls[scan.source] = run(Scan('', 'unaltered', source=scan.source), arguments.work)
+        usual = controls[scan.source]
+        outcome = run(scan, arguments.work)
+        verdict = judge(scan, outcome, usual)
+        wrong += verdict != 'right'
+        r = f'{outcome.correlation:.2f} ({usual.correlation:.2f})'
+        r = r if np.isfinite(outcome.correlation) else '-'
+        said = essence(scan, outcome, usual)
+        table.add(scan.kind, scan.name, outcome.code, r, said, f'{outcome.seconds:.0f}', verdict)
+        logs = arguments.work / 'logs'
+        logs.mkdir(exist_ok=True)
+        (logs / f'{re.sub("[^0-9A-Za-z]+", "_", scan.name)}.txt').write_text(outcome.said)
+    table.write(arguments.work, 'reported')
+    print(f'\n{wrong} wrong')
+    return 1 if wrong else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
