@@ -330,7 +330,13 @@ def _check_magnitude(images: list[ImageSummary]) -> list[str]:
                 'again.'
             )
     negative = [image for image in images if image.minimum < 0]
-    return [f'{image.path.name} has negative magnitudes.' for image in negative]
+    if not negative:
+        return []
+    return [
+        f'{len(negative)} magnitude images, the first {negative[0].path.name}, have negative '
+        f'values (down to {min(image.minimum for image in negative):.5g}); a magnitude has none: '
+        'the numbers may have overflowed (16 bits hold 32767 at most), convert it again.'
+    ]
 
 
 def _oblique(image: ImageSummary) -> list[str]:

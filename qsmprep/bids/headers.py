@@ -163,11 +163,27 @@ def read_header(path: Path) -> nb.Nifti1Header:
         header = kind(binaryblock=raw[: kind.sizeof_hdr], check=False)
     except (OSError, EOFError, zlib.error, WrapStructError, ValueError) as error:
         check_fetched(path)
+        _check_name(path)
         raise InputError(unreadable.format(error)) from error
     if header['magic'].item()[:3] not in (b'n+1', b'n+2'):
         check_fetched(path)
+        _check_name(path)
         raise InputError(unreadable.format('the header lacks the NIfTI magic number'))
     return header
+
+
+def _check_name(path: Path) -> None:
+    """Complain of a file that is compressed, or not, against its name."""
+    with path.open('rb') as stream:
+        begin = stream.read(nb.Nifti1Header.sizeof_hdr)
+    magic = begin[344:347] == b'n+1' or begin[4:7] == b'n+2'
+    if path.name.endswith('.gz') and magic:
+        raise InputError(
+            f'{path} is not compressed, though its name ends in .gz; name it .nii, or compress it '
+            '(gzip).'
+        )
+    if not path.name.endswith('.gz') and begin.startswith(b'\x1f\x8b'):
+        raise InputError(f'{path} is compressed (gzip), but named .nii; name it .nii.gz.')
 
 
 def read_image(path: Path) -> nb.Nifti1Image:

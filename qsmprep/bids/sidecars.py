@@ -15,6 +15,8 @@ PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
 FIELD_STRENGTH_RANGE_T = (0.05, 21.0)
 LONGEST_ECHO_TIME_S = 0.5
+SAME_FREQUENCY = 1e-3
+"""Part by which the imaging frequencies of echoes may differ: scanners adjust it on the way."""
 CONSTANT_METADATA = (
     'Manufacturer',
     'ManufacturersModelName',
@@ -310,6 +312,19 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
                 'them the same in their sidecars.'
             )
     _check_parts(pairs)
+    frequencies = [
+        number
+        for pair in pairs
+        if (number := _number(pair.metadata, 'ImagingFrequency', pair.second.path)) is not None
+    ]
+    if frequencies:
+        if max(frequencies) - min(frequencies) > SAME_FREQUENCY * abs(frequencies[0]):
+            raise InputError(
+                f'{pairs[0].second.path}: the echoes differ in ImagingFrequency '
+                f'({", ".join(f"{x:g}" for x in frequencies)} MHz); give all of them the same in '
+                'their sidecars.'
+            )
+        shared['ImagingFrequency'] = frequencies[0]
     return shared
 
 

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import shutil
 import struct
 
 import nibabel as nb
@@ -178,6 +179,16 @@ def test_truncated_without_compression(path, tmp_path):
     (tmp_path / 'x.nii').write_bytes(gzip.decompress(path.read_bytes())[:-6])
     with pytest.raises(InputError, match='6 bytes of data are missing'):
         inspect_image(tmp_path / 'x.nii')
+
+
+def test_compression_against_the_name_is_told(path, tmp_path):
+    plain, packed = tmp_path / 'plain.nii.gz', tmp_path / 'packed.nii'
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    shutil.copy(path, packed)
+    with pytest.raises(InputError, match='is not compressed, though its name ends in .gz'):
+        inspect_image(plain)
+    with pytest.raises(InputError, match=r'is compressed \(gzip\), but named .nii'):
+        inspect_image(packed)
 
 
 def test_text_is_no_image(tmp_path):

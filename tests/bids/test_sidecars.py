@@ -79,6 +79,19 @@ def test_imaging_frequency_comes_before_nominal_strength(tiny_dataset):
     assert scan.warnings == ()
 
 
+@pytest.mark.parametrize(('step', 'accepted'), [(1e-4, True), (1.0, False)])
+def test_imaging_frequencies_of_echoes_may_differ_a_little(tiny_dataset, step, accepted):
+    tiny_dataset.add(MagneticFieldStrength=None)
+    for echo in (1, 2, 3):
+        for part in ('mag', 'phase'):
+            frequency = 123.25 + step * echo
+            tiny_dataset.edit_sidecar(f'echo-{echo}_part-{part}_MEGRE', ImagingFrequency=frequency)
+    if accepted:
+        assert the_one(tiny_dataset).field_strength_t == pytest.approx(2.895, abs=1e-3)
+    else:
+        assert 'the echoes differ in ImagingFrequency (124.25, 125.25' in the_error(tiny_dataset)
+
+
 def test_field_strengths_far_apart_are_a_warning(tiny_dataset):
     tiny_dataset.add(ImagingFrequency=63.87)
     assert 'means 1.500 T, far from MagneticFieldStrength 3 T' in the_one(tiny_dataset).warnings[0]
