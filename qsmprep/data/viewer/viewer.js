@@ -36,24 +36,21 @@ function row(layer) {
   cells.set(layer, { line, cell })
 }
 
-function volume(layer) {
-  return viewer.volumes[layers.indexOf(layer)]
-}
-
 function show() {
   const current = maps[chosen]
   for (const layer of maps) {
-    volume(layer).opacity = layer === current ? 1 : 0
-    volume(layer).colorbarVisible = layer === current
     layer.input.checked = layer === current
     cells.get(layer).line.setAttribute('aria-current', String(layer === current))
   }
-  for (const layer of masks) volume(layer).opacity = layer.input.checked ? 0.45 : 0
-  volume(current).cal_min = current.low
-  volume(current).cal_max = current.high
+  current.image.cal_min = current.low
+  current.image.cal_max = current.high
   element('low').value = current.low
   element('high').value = current.high
   element('unit').textContent = current.unit ? '[' + current.unit + ']' : ''
+  // what is not seen is not drawn: many large images would be slow
+  viewer.volumes = [current, ...masks.filter((layer) => layer.input.checked)].map((layer) => layer.image)
+  viewer.back = viewer.volumes[0]
+  viewer.overlays = viewer.volumes.slice(1)
   viewer.updateGLVolume()
 }
 
@@ -87,10 +84,10 @@ function textOf(layer, value) {
 function tellValues(location) {
   const place = location.mm
   cells.get('place').cell.textContent = Array.from(place).slice(0, 3).map((x) => x.toFixed(1)).join(', ').replaceAll('-', '\u2212') + ' mm'
-  location.values.forEach((found, index) => {
-    const layer = layers[index]
-    cells.get(layer).cell.textContent = textOf(layer, found.value)
-  })
+  for (const layer of layers) {
+    const value = layer.image.getValue(...layer.image.mm2vox(place))
+    cells.get(layer).cell.textContent = textOf(layer, value)
+  }
 }
 
 function setView(name) {
@@ -147,10 +144,10 @@ async function start() {
   await viewer.attachToCanvas(element('canvas'))
   if (!viewer.gl) throw new Error('WebGL 2 is missing.')
   for (const layer of layers) {
-    const image = await niivue.NVImage.loadFromBase64({ base64: layer.data, name: layer.name + '.nii.gz', colormap: layer.colours, cal_min: layer.low, cal_max: layer.high, opacity: 0 })
+    const image = await niivue.NVImage.loadFromBase64({ base64: layer.data, name: layer.name + '.nii.gz', colormap: layer.colours, cal_min: layer.low, cal_max: layer.high, opacity: layer.mask ? 0.45 : 1 })
     image.colorbarVisible = !layer.mask
     if (layer.table) image.setColormapLabel(layer.table)
-    viewer.addVolume(image)
+    layer.image = image
     layer.data = ''
   }
   document.addEventListener('keydown', onKey, true)
