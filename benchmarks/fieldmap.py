@@ -75,9 +75,9 @@ def fit_complex(
     for _ in range(STEPS):
         misfit = phase - field[..., np.newaxis] * times - constant[..., np.newaxis]
         curvature = weights * np.maximum(np.cos(misfit), 0.1)
-        pull = weights * np.sin(misfit)
+        slope = weights * np.sin(misfit)
         tt, t, one = (np.sum(curvature * times**power, axis=-1) for power in (2, 1, 0))
-        gt, g = (np.sum(pull * times**power, axis=-1) for power in (1, 0))
+        gt, g = (np.sum(slope * times**power, axis=-1) for power in (1, 0))
         if free:
             determinant = tt * one - t * t + 1e-30
             field += (one * gt - t * g) / determinant

@@ -78,7 +78,7 @@ MAPS = {
         {'1/s': (1.0, 0), 's^-1': (1.0, 0), 'Hz': (1.0, 0), '1/ms': (1e3, 0)}, 1e3,
     ),
 }  # fmt: skip
-"""Name of a map in ``io_spec.json`` -> how it is told."""
+"""Name of a map in ``io_spec.json`` -> what it is."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def _check(
         )
     factor, power = kind.scales[unit]
     scale = factor * acquisition.field_strength_t**power
-    data, affine, told = read_volume(path, 'map')
-    _check_grid(path, data.shape, [affine, *told], kind, acquisition)
+    data, affine, transforms = read_volume(path, 'map')
+    _check_grid(path, data.shape, [affine, *transforms], kind, acquisition)
     data = data.astype(np.float32)
     warnings = []
     finite = np.isfinite(data)
@@ -212,10 +212,10 @@ def _check_grid(
 
 
 def _check_echo(path: Path, data: np.ndarray, sidecar: dict, echo_time_s: float) -> list[str]:
-    told = sidecar.get('EchoTime')
-    if isinstance(told, int | float) and abs(told - echo_time_s) > 1e-5 + 1e-3 * echo_time_s:
+    stated = sidecar.get('EchoTime')
+    if isinstance(stated, int | float) and abs(stated - echo_time_s) > 1e-5 + 1e-3 * echo_time_s:
         raise InputError(
-            f'{path} has the EchoTime {told:g} s, but that echo of the acquisition '
+            f'{path} has the EchoTime {stated:g} s, but that echo of the acquisition '
             f'{echo_time_s:g} s; number the unwrapped echoes by their echo times.'
         )
     largest = float(np.nanmax(np.abs(data)))

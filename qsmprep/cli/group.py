@@ -98,14 +98,14 @@ def collect_quality(output_dir: Path) -> list[dict]:
         for acquisition in record['acquisitions']:
             quality = acquisition.get('quality', {})
             parameters = acquisition.get('parameters')
-            told = parameters if isinstance(parameters, dict) else {}
+            scan = parameters if isinstance(parameters, dict) else {}
             warnings = acquisition.get('warnings')
             rows.append(
                 {
                     **quality,
                     'site': record.get('site') or 'n/a',
-                    'scanner': told.get('Scanner', 'n/a'),
-                    'field_strength_t': told.get('Field strength [T]', 'n/a'),
+                    'scanner': scan.get('Scanner', 'n/a'),
+                    'field_strength_t': scan.get('Field strength [T]', 'n/a'),
                     'warnings': len(problems(quality))
                     + (len(warnings) if isinstance(warnings, list) else 0),
                     'acquisition': acquisition['stem'],

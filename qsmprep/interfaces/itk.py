@@ -42,16 +42,6 @@ def to_itk(data: np.ndarray, affine: np.ndarray) -> sitk.Image:
     return image
 
 
-def from_itk(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (X, Y, Z) and affine of an image of ITK."""
-    import SimpleITK as sitk
-
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image).T, LPS @ affine
-
-
 def affine_transform(moves: np.ndarray) -> sitk.AffineTransform:
     """
     Transform that brings images where a matrix brings points.

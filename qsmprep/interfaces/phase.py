@@ -115,8 +115,8 @@ def _readout_record(readout) -> dict:
         }
     elif readout.echoes < 3:
         record['BipolarReadout'] = 'unknown: three echoes or more tell'
-    told = {'Warnings': readout.warnings, 'Notes': readout.notes}
-    return record | {key: texts for key, texts in told.items() if texts}
+    remarks = {'Warnings': readout.warnings, 'Notes': readout.notes}
+    return record | {key: texts for key, texts in remarks.items() if texts}
 
 
 class _EchoesInputSpec(BaseInterfaceInputSpec):

@@ -242,7 +242,7 @@ def _left_by_sources(
     white = fit.white if known is None else known**2
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
     precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
-    chi = precision.solve(precision.pull(field), iterations=STEPS, tolerance=1e-3)
+    chi = precision.solve(precision.data_term(field), iterations=STEPS, tolerance=1e-3)
     residual = (field - dipole.forward(chi)) * inside
     unexplained = float((residual * periodogram.taper).square().sum()) / periodogram.energy
     left, k = periodogram.power(residual), dipole.wavenumber()

@@ -202,9 +202,9 @@ def _weight(noise: Tensor, mask: Tensor) -> Tensor:
 def _closed_form(fields: Sequence[Tensor], dipoles: Sequence[Dipole]) -> Tensor:
     """Least squares in k-space: sum D_i f_i over sum D_i^2."""
     pairs = zip(dipoles, fields, strict=True)
-    pull = reduce(torch.add, (d.kernel * d.transform(f) for d, f in pairs))
+    matched = reduce(torch.add, (d.kernel * d.transform(f) for d, f in pairs))
     power = reduce(torch.add, (d.kernel.square() for d in dipoles))
-    return dipoles[0].inverse(pull / (power + RIDGE * len(dipoles)))
+    return dipoles[0].inverse(matched / (power + RIDGE * len(dipoles)))
 
 
 def _weighted(

@@ -48,7 +48,7 @@ class PosteriorPrecision:
         self.inside = mask.to(dipole.dtype)
         self.weight = self.inside if weight is None else weight
 
-    def pull(self, field: Tensor) -> Tensor:
+    def data_term(self, field: Tensor) -> Tensor:
         """Right-hand side of a field (X, Y, Z) [ppm]: D w N^-1 w f in the mask [1/ppm]."""
         return self.inside * self.dipole.filter(self._weighted(field), self.dipole.kernel)
 

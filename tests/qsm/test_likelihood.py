@@ -42,7 +42,7 @@ def test_the_posterior_mean_is_a_minimum_within_the_mask():
     likelihood, chi = small(weighted=True)
     mask = torch.ones(chi.shape, dtype=torch.bool)
     posterior = likelihood.posterior(mask, 1e3)
-    target = posterior.pull(likelihood.field) + 1e3 * chi
+    target = posterior.data_term(likelihood.field) + 1e3 * chi
     x = posterior.solve(target, iterations=300, tolerance=1e-10)
     slope = gradient(likelihood, x) + (x - chi) / 1e-3
     assert slope.norm() < 1e-4 * gradient(likelihood, chi).norm()

@@ -49,16 +49,18 @@ def test_precision_is_that_of_dense_matrices(coloured, weighted):
     matrix = dense(found, inside)
     torch.testing.assert_close(matrix, expected, rtol=1e-8, atol=1e-6)
     field = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    pull = response.T @ weight @ noise @ weight @ field.flatten()
-    torch.testing.assert_close(found.pull(field)[inside], pull, rtol=1e-8, atol=1e-6)
-    x = found.solve(found.pull(field), iterations=300, tolerance=1e-10)
-    torch.testing.assert_close(x[inside], torch.linalg.solve(expected, pull), rtol=1e-5, atol=1e-7)
+    expected_term = response.T @ weight @ noise @ weight @ field.flatten()
+    torch.testing.assert_close(found.data_term(field)[inside], expected_term, rtol=1e-8, atol=1e-6)
+    x = found.solve(found.data_term(field), iterations=300, tolerance=1e-10)
+    torch.testing.assert_close(
+        x[inside], torch.linalg.solve(expected, expected_term), rtol=1e-5, atol=1e-7
+    )
     assert not x[~inside].any()
 
 
 def test_a_good_start_saves_steps_and_changes_nothing():
     found = precision(coloured=False, weighted=True)
-    target = found.pull(torch.ones(SHAPE, dtype=torch.float64))
+    target = found.data_term(torch.ones(SHAPE, dtype=torch.float64))
     steps = []
     exact = found.solve(target, iterations=300, tolerance=1e-9)
     for start in (None, exact, exact + 1e-4):
@@ -82,7 +84,7 @@ def test_few_steps_suffice_at_little_noise(make_scan):
     dipole = Dipole(scan.grid)
     k = dipole.wavenumber().clamp(min=0.02)
     found = PosteriorPrecision(dipole, scan.mask, 2e-4**-2, 1 / (1e-3 * (k / 0.1) ** -3))
-    target = found.pull(scan.field)
+    target = found.data_term(scan.field)
     calls = []
     quick = found.solve(
         target, iterations=60, tolerance=2e-3, progress=lambda *step: calls.append(step)

@@ -87,12 +87,12 @@ def test_the_step_of_a_voxel_is_the_constrained_minimiser():
     precision = 1e3 * torch.rand(shape, generator=generator)
     everywhere = torch.ones(shape, dtype=torch.bool)
     shares = _Shares(both, precision, everywhere, (1, 1, 1), 1.0)
-    stiff, pull = 3e3, 2e3
-    p, n = shares._descend(near, net, stiff, pull)
+    stiff, near_weight = 3e3, 2e3
+    p, n = shares._descend(near, net, stiff, near_weight)
 
     def cost(p, n):
         data = precision * (p + n - both) ** 2 + stiff * (p - n - net) ** 2
-        return data + pull * ((p - near[0]) ** 2 + (n - near[1]) ** 2)
+        return data + near_weight * ((p - near[0]) ** 2 + (n - near[1]) ** 2)
 
     assert min(p.min(), n.min()) >= 0
     for dp in (-1e-3, 0, 1e-3):

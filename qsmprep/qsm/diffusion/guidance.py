@@ -78,12 +78,12 @@ class Posterior:
         stiff = stiffness(self.likelihood, sigma, self.tolerance)
         precision = self.likelihood.posterior(self.mask, stiff)
         inside, weight = precision.inside, precision.weight
-        target = precision.pull(self.likelihood.field)
+        target = precision.data_term(self.likelihood.field)
         target += inside * dipole.filter(inside * expected, stiff)
         if self.generator is not None:
             data = weight * dipole.inverse(error.rsqrt() * _white(dipole, self.generator))
-            pull = dipole.kernel * dipole.transform(data)
-            target += inside * dipole.inverse(pull + stiff.sqrt() * _white(dipole, self.generator))
+            drawn = dipole.kernel * dipole.transform(data)
+            target += inside * dipole.inverse(drawn + stiff.sqrt() * _white(dipole, self.generator))
         return precision.solve(target, start=start, iterations=self.iterations, tolerance=SOLVED_TO)
 
 
@@ -129,7 +129,7 @@ class CompletedPosterior:
     def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
         """See :class:`Guide`; the field is first filled in from ``start``."""
         dipole, kernel = self.likelihood.dipole, self.likelihood.dipole.kernel
-        pull = kernel / self.likelihood.error
+        gain = kernel / self.likelihood.error
         stiff = stiffness(self.likelihood, sigma, self.tolerance)
         target = stiff * dipole.transform(expected * self.mask)
         if self.generator is not None:
@@ -140,7 +140,7 @@ class CompletedPosterior:
         for _ in range(self.completions):
             predicted = torch.fft.irfftn(kernel * spectrum, s=dipole.padded_shape)
             field = self.field + (1 - self.measured) * predicted
-            solution = (pull * torch.fft.rfftn(field) + target) / (kernel * pull + stiff)
+            solution = (gain * torch.fft.rfftn(field) + target) / (kernel * gain + stiff)
             x = dipole.inverse(solution) * self.mask
             spectrum = dipole.transform(x)
         return x

@@ -203,9 +203,9 @@ def posterior_sampling(
         denoised = schedule.denoised(denoise, x, times[n]) * support
         clean = denoised.detach().requires_grad_()
         misfit = (measured - measure(clean)).square().sum() / schedule.scale_ppm**2
-        pull = torch.autograd.grad(misfit, clean)[0]
-        gradient = torch.autograd.grad(denoised, x, pull)[0]
-        gain = float(gradient.norm() / pull.norm().clamp(min=1e-12)) / schedule.scale_ppm
+        by_clean = torch.autograd.grad(misfit, clean)[0]
+        gradient = torch.autograd.grad(denoised, x, by_clean)[0]
+        gain = float(gradient.norm() / by_clean.norm().clamp(min=1e-12)) / schedule.scale_ppm
         step = min(guidance, 0.5 / max(gain, 1e-6) ** 2)
         clean = clean.detach().clamp(-schedule.scale_ppm * 10, schedule.scale_ppm * 10)
         if progress is not None:

@@ -90,7 +90,7 @@ def tikhonov(
     stiff = (regularisation * power).clamp(min=1e-4 * regularisation)
     precision = PosteriorPrecision(dipole, mask, 1.0, stiff, weight)
     exact = precision.solve(
-        precision.pull(field), iterations=iterations, tolerance=tolerance, progress=progress
+        precision.data_term(field), iterations=iterations, tolerance=tolerance, progress=progress
     )
     return Estimate(share * closed + (1 - share) * exact, {**chosen, 'error_share': share})
 
@@ -103,8 +103,8 @@ def _least_expected_error(likelihood: Likelihood, power: Tensor) -> float:
     prior, error = likelihood.prior[use], likelihood.error[use]
 
     def expected(log_weight: float) -> float:
-        pull = exp(log_weight) * power
-        parts = pull.square() * prior + squared * error
-        return float((parts / (squared + pull).square()).sum(dtype=torch.float64))
+        penalty = exp(log_weight) * power
+        parts = penalty.square() * prior + squared * error
+        return float((parts / (squared + penalty).square()).sum(dtype=torch.float64))
 
     return exp(minimize_scalar(expected, bounds=WEIGHTS, method='bounded').x)

@@ -76,6 +76,9 @@ def wiener(
     if share < 1:
         posterior = likelihood.posterior(mask, 1 / likelihood.prior)
         chi += (1 - share) * posterior.solve(
-            posterior.pull(field), iterations=iterations, tolerance=tolerance, progress=progress
+            posterior.data_term(field),
+            iterations=iterations,
+            tolerance=tolerance,
+            progress=progress,
         )
     return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)

@@ -83,11 +83,11 @@ def joint(
     dual = torch.zeros_like(chi)
     variance = STEP_PPM**2
     posterior = likelihood.posterior(sources.tissue, 1 / variance)
-    pull = posterior.pull(likelihood.field)
+    data_term = posterior.data_term(likelihood.field)
     positive, negative = shares.solve(chi, variance, 5 * INNER_STEPS)
     for iteration in range(1, iterations + 1):
         net = positive - negative
-        target = pull + posterior.inside * (net - dual) / variance
+        target = data_term + posterior.inside * (net - dual) / variance
         chi = posterior.solve(target, start=chi, iterations=8, tolerance=1e-2)
         positive, negative = shares.solve(chi + dual, variance, INNER_STEPS)
         previous, net = net, positive - negative
@@ -185,16 +185,16 @@ class _Shares:
             result.narrow(axis, 0, n).sub_(flow)
         return result
 
-    def _descend(self, near: Tensor, net: Tensor, stiff: float, pull: float) -> Tensor:
+    def _descend(self, near: Tensor, net: Tensor, stiff: float, near_weight: float) -> Tensor:
         """Exact minimiser in each voxel: a quadratic form over two numbers from 0 up."""
         a, s0 = self.precision, self.both
         p, n = near
-        total = (a * s0 + pull / 2 * (p + n)) / (a + pull / 2)
-        difference = (stiff * net + pull / 2 * (p - n)) / (stiff + pull / 2)
+        total = (a * s0 + near_weight / 2 * (p + n)) / (a + near_weight / 2)
+        difference = (stiff * net + near_weight / 2 * (p - n)) / (stiff + near_weight / 2)
         positive, negative = (total + difference) / 2, (total - difference) / 2
-        alone = a + stiff + pull
-        only_p = ((a * s0 + stiff * net + pull * p) / alone).clamp(min=0)
-        only_n = ((a * s0 - stiff * net + pull * n) / alone).clamp(min=0)
+        alone = a + stiff + near_weight
+        only_p = ((a * s0 + stiff * net + near_weight * p) / alone).clamp(min=0)
+        only_n = ((a * s0 - stiff * net + near_weight * n) / alone).clamp(min=0)
         no_p, no_n = positive < 0, negative < 0
         p = torch.where(no_n, only_p, torch.where(no_p, 0, positive))
         n = torch.where(no_p, only_n, torch.where(no_n, 0, negative))

@@ -109,10 +109,10 @@ def _grow(guide: Tensor, starts: Tensor, axes: Axes, kind: str, generator: torch
             if kind == 'pial':
                 offset = _sample(guide[..., None], position, axes) - level
                 along = (direction * normal).sum(-1, keepdim=True)
-                pull = -along * normal - 4 * offset.clamp(-0.2, 0.2) * normal
+                turn = -along * normal - 4 * offset.clamp(-0.2, 0.2) * normal
             else:
-                pull = -0.15 * normal
-            direction = _unit(direction + pull + 0.18 * noise)
+                turn = -0.15 * normal
+            direction = _unit(direction + turn + 0.18 * noise)
             position = position + _STEP_MM * direction
             paths.append(position)
             widths.append(radius * (1 - 0.5 * step / steps))

@@ -25,11 +25,11 @@ def small_problem(shape=(7, 6, 8)):
 
 
 def dense(likelihood, mask, sigma, tolerance=1.0):
-    """Precision of the exact step and the pull of the data, over the voxels of the mask."""
+    """Precision of the exact step and the data term, over the voxels of the mask."""
     dipole, n = likelihood.dipole, int(mask.sum())
     precision, stiff = 1 / likelihood.error, stiffness(likelihood, sigma, tolerance)
 
-    def pull(x):
+    def normal(x):
         residual = likelihood.weight * dipole.filter(x, dipole.kernel)
         whitened = likelihood.weight * dipole.filter(residual, precision)
         return dipole.filter(whitened, dipole.kernel) + dipole.filter(x, stiff)
@@ -38,7 +38,7 @@ def dense(likelihood, mask, sigma, tolerance=1.0):
     for i in range(n):
         unit = torch.zeros(mask.shape)
         unit[mask] = torch.eye(n)[i]
-        matrix[:, i] = pull(unit)[mask]
+        matrix[:, i] = normal(unit)[mask]
     weighted = likelihood.weight * dipole.filter(likelihood.weight * likelihood.field, precision)
     return matrix.double(), dipole.filter(weighted, dipole.kernel), stiff
 

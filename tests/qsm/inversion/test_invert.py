@@ -1,4 +1,4 @@
-"""The door of the inversions: inputs, outputs, parameters and complaints."""
+"""All inversions by one function: inputs, outputs, parameters and complaints."""
 
 import inspect
 

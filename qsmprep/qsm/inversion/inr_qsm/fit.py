@@ -192,12 +192,12 @@ def _least_loss(
 
 def _roughness_gradient(image: Tensor, weights: list[Tensor]) -> Tensor:
     """Half the gradient of the weighted sum of squared differences."""
-    pull = torch.zeros_like(image)
+    gradient = torch.zeros_like(image)
     for axis, weight in enumerate(weights):
         flow = image.diff(dim=axis) * weight
-        pull.narrow(axis, 0, flow.shape[axis]).sub_(flow)
-        pull.narrow(axis, 1, flow.shape[axis]).add_(flow)
-    return pull
+        gradient.narrow(axis, 0, flow.shape[axis]).sub_(flow)
+        gradient.narrow(axis, 1, flow.shape[axis]).add_(flow)
+    return gradient
 
 
 def _imitate(

@@ -181,8 +181,8 @@ class _Run:
         with torch.no_grad():
             chi[inside] = evaluate(self.network, places)
         value, gradient = loss(chi, target, window)
-        pull = UNIT_PPM * gradient[inside]
-        for chunk, part in zip(places.split(CHUNK), pull.split(CHUNK), strict=True):
+        by_value = UNIT_PPM * gradient[inside]
+        for chunk, part in zip(places.split(CHUNK), by_value.split(CHUNK), strict=True):
             self.network(chunk).backward(part)
         return value
 

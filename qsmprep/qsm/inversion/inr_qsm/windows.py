@@ -137,13 +137,13 @@ class PublishedLoss:
         edges = [_within(e, window, axis) for axis, e in enumerate(self.edges)]
         error = self.operator.forward(chi) - target
         masked = error * inside
-        field_cost, field_pull = _squared_differences(error, edges)
-        map_cost, map_pull = _squared_differences(chi, edges)
+        field_cost, field_gradient = _squared_differences(error, edges)
+        map_cost, map_gradient = _squared_differences(chi, edges)
         loss = masked.square().sum() + self.gradient_weight * field_cost
-        pull = self.operator.forward(masked + self.gradient_weight * field_pull)
-        pull += self.regularisation * map_pull
+        gradient = self.operator.forward(masked + self.gradient_weight * field_gradient)
+        gradient += self.regularisation * map_gradient
         count = inside.sum()
-        return (loss + self.regularisation * map_cost) / count, pull.mul_(2 / count)
+        return (loss + self.regularisation * map_cost) / count, gradient.mul_(2 / count)
 
 
 def _within(edges: Tensor, window: Window, axis: int) -> Tensor:
@@ -154,12 +154,12 @@ def _within(edges: Tensor, window: Window, axis: int) -> Tensor:
 
 def _squared_differences(image: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Weighted sum of squared differences, and half its gradient."""
-    cost, pull = image.new_zeros(()), torch.zeros_like(image)
+    cost, gradient = image.new_zeros(()), torch.zeros_like(image)
     for axis, weight in enumerate(weights):
         difference = image.diff(dim=axis)
         flow = difference * weight
         cost = cost + (difference * flow).sum()
         n = flow.shape[axis]
-        pull.narrow(axis, 0, n).sub_(flow)
-        pull.narrow(axis, 1, n).add_(flow)
-    return cost, pull
+        gradient.narrow(axis, 0, n).sub_(flow)
+        gradient.narrow(axis, 1, n).add_(flow)
+    return cost, gradient
