@@ -35,6 +35,8 @@ VIEWS = {
     'print': (794, 'print', 'light'),
 }
 """Width [px], medium and colours."""
+MAP = '[...document.querySelectorAll("h4")].find(h => h.textContent === "Susceptibility")'
+"""Title of the picture of the map on a participant's page."""
 SERIOUS = ('serious', 'critical')
 AXE = (
     'axe.run(document, {resultTypes: ["violations"]}).then(r => '
@@ -89,10 +91,17 @@ def check(browser: Browser, page: Path, axe: str, table: Table, out: Path, name:
             violations = '; '.join(text for text in found if text.startswith(SERIOUS)) or 'none'
         size = page.stat().st_size / 1e6
         table.add(name, view, seconds, size, max(over, 0), violations)
-        with Image.open(io.BytesIO(browser.picture())) as picture:
-            picture.convert('P', palette=Image.Palette.ADAPTIVE, colors=96).save(
-                out / f'page_{name}_{view}.png', optimize=True
-            )
+        take_picture(browser, out / f'page_{name}_{view}.png')
+        if view == 'wide' and browser.evaluate(f'Boolean({MAP})'):
+            browser.evaluate(f'{MAP}.scrollIntoView()')
+            take_picture(browser, out / f'page_{name}_map.png')
+
+
+def take_picture(browser: Browser, path: Path) -> None:
+    """Save what the window shows."""
+    with Image.open(io.BytesIO(browser.picture())) as picture:
+        small = picture.convert('P', palette=Image.Palette.ADAPTIVE, colors=96)
+        small.save(path, optimize=True)
 
 
 def cpu_s(browser: Browser) -> float:
