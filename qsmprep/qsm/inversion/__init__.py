@@ -14,13 +14,16 @@ from torch import Tensor
 from qsmprep.methods import choose
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.metrics import nrmse
-from qsmprep.qsm.noise import noise_share
+from qsmprep.qsm.noise import data_weight, field_roughness, noise_share
 from qsmprep.qsm.operators import Dipole
 
 LEAST_EXPLAINED = 0.02
 NOISE_ALLOWANCE = 0.12
 """A map explains at least 2 % of a clean field, or anything of one that is mostly a remnant of the
 background; noise, which it need not explain, may cost 10 %."""
+
+NO_MEASUREMENT = 0.01
+"""Weight of a voxel, by its noise, below which its field is unknown."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def invert(
     magnitude
         Magnitude [arbitrary] for voxel weights, for methods that use them.
     noise_ppm
-        Standard deviation of the field [ppm], used in preference to the magnitude.
+        Standard deviation of the field [ppm], used in preference to the magnitude. Where it is a
+        hundred times the usual noise the field is unknown.
     seed
         Seed of methods that draw numbers.
     device
@@ -125,6 +129,12 @@ def invert(
         if image is not None and not (scan[name] > 0).any():
             raise ValueError(f'The {name} is nowhere above zero in the mask; check its file.')
     measured = torch.from_numpy(inside[box]).to(target)
+    if noise_ppm is not None:
+        weight = data_weight(measured, None, scan['noise'], field_roughness(field, measured))
+        unknown = (scan['noise'] > 0) & (weight < NO_MEASUREMENT)
+        measured &= ~unknown
+        inside[box] &= ~unknown.cpu().numpy()
+        field, scan['noise'] = field * measured, scan['noise'] * measured
     region = torch.from_numpy(whole[box]).to(target)
     if noise_ppm is None and magnitude is None and not region.equal(measured):
         scan['magnitude'] = measured.to(torch.float32)

@@ -236,3 +236,20 @@ def test_a_strong_source_without_a_field_of_its_own_stays_in_the_map(head, metho
     np.testing.assert_array_equal(found.estimated, binary_fill_holes(head.mask) & ~measured)
     assert found.chi_ppm[ball].mean() == pytest.approx(-1, rel=0.1)
     assert nrmse(found.chi_ppm, chi, measured) < 65
+
+
+@pytest.mark.parametrize('method', ['tikhonov', 'tv', 'wiener'])
+def test_a_field_that_is_said_to_be_mere_noise_is_not_looked_at(head, method):
+    noise = np.where(head.mask, np.median(head.noise_ppm[head.mask]), 0)
+    wrong = np.zeros_like(head.mask)
+    wrong[tuple(slice(n // 2 - 2, n // 2 + 3) for n in wrong.shape)] = True
+    wrong &= head.mask
+    noise[wrong] = 10.0
+    maps = []
+    for error in (0.0, 0.3):
+        field = head.measured_ppm + error * wrong
+        found = invert(field, head.mask, head.grid, method, noise_ppm=noise)
+        whole = binary_fill_holes(head.mask)
+        np.testing.assert_array_equal(found.estimated, whole & ~(head.mask & ~wrong))
+        maps.append(found.chi_ppm)
+    np.testing.assert_array_equal(*maps)
