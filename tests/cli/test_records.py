@@ -5,6 +5,7 @@ import json
 import pytest
 
 from qsmprep.bids.errors import InputError
+from qsmprep.cli import participant
 from qsmprep.cli.group import run_group
 from qsmprep.cli.records import (
     Outcome,
@@ -196,3 +197,12 @@ def test_steps_add_the_time_and_keep_the_most_memory_of_their_nodes(tmp_path):
         'mask': {'seconds': 2.5, 'memory_gb': 1.5},
         'reports': {'seconds': 1.0},
     }
+
+
+def test_what_the_steps_warn_of_is_told_on_the_terminal_once(tmp_path, caplog):
+    _write_map(tmp_path, 'a')
+    sinks = {'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.outputs_wf.sink_chi'}
+    assert participant._finish(tmp_path, _record('a'), tmp_path, Outcome(sinks)) == 0
+    told = [record.getMessage() for record in caplog.records]
+    # the other warning was told when the scan was read
+    assert told == ['sub-01_ses-a_MEGRE: The readout is bipolar.']
