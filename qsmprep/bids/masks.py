@@ -72,10 +72,10 @@ def inspect_mask(
 
     """
     origin = _origin(path, acquisition)
-    data, affine, told = read_volume(path, 'mask')
+    data, affine, transforms = read_volume(path, 'mask')
     threshold, warnings = _threshold(data, path)
     mask = data > threshold
-    by_voxels, notes = _place(mask, affine, told, path, acquisition)
+    by_voxels, notes = _place(mask, affine, transforms, path, acquisition)
     if volume_ml is not None:
         voxel = np.asarray(acquisition.affine) if by_voxels else affine
         size_ml = np.count_nonzero(mask) * abs(float(np.linalg.det(voxel[:3, :3]))) / 1000
@@ -184,10 +184,10 @@ def _origin(path: Path, acquisition: Acquisition) -> list[str]:
     if not sidecar.is_file():
         return []
     content = read_json_object(sidecar)
-    told = [content.get(key) for key in ('Sources', 'RawSources')]
+    stated = [content.get(key) for key in ('Sources', 'RawSources')]
     names = [
         source.rpartition('/')[2].partition('.')[0]
-        for sources in told
+        for sources in stated
         for source in ([sources] if isinstance(sources, str) else sources or [])
         if isinstance(source, str)
     ]

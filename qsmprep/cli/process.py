@@ -167,8 +167,8 @@ def peak_memory_gb() -> float | None:
         lines = Path('/proc/self/status').read_text().splitlines()
     except OSError:
         return None
-    told = next((line.split()[1] for line in lines if line.startswith('VmHWM:')), None)
-    return None if told is None else int(told) * 1024 / 1e9
+    stated = next((line.split()[1] for line in lines if line.startswith('VmHWM:')), None)
+    return None if stated is None else int(stated) * 1024 / 1e9
 
 
 def processor_time_s(worker: int) -> float:

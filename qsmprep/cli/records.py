@@ -144,7 +144,7 @@ def keep_earlier(output_dir: Path, record: dict) -> None:
         LOGGER.warning('%s What earlier runs did is not taken over.', error)
         return
     record['acquisitions'] += [
-        acquisition | {'implausible': []}  # was told by the run that made it
+        acquisition | {'implausible': []}  # the run that made it has said so
         for acquisition in earlier['acquisitions']
         if acquisition['stem'] not in stems and acquisition['status'] == 'completed'
     ]
@@ -267,17 +267,17 @@ def _of_all_runs(folder: Path, stem: str, inputs: list[str]) -> list[dict]:
 
 def _corrections(phase: dict) -> dict[str, str]:
     """What the readout did to the phase and was undone, for the report's table of rules."""
-    told = {}
+    found = {}
     slices, bipolar = phase.get('AlternatingSlices'), phase.get('BipolarReadout')
     if isinstance(slices, str) and slices != 'none':
-        told['Alternating slices'] = f'found: {slices}.'
+        found['Alternating slices'] = f'found: {slices}.'
     if isinstance(phase.get('SliceSteps'), dict):
         step = phase['SliceSteps'].get('StepInRad')
-        told['Steps between slices'] = f'found: {step} rad; see PhaseProcessing in the sidecars.'
+        found['Steps between slices'] = f'found: {step} rad; see PhaseProcessing in the sidecars.'
     if isinstance(bipolar, dict):
         span = bipolar.get('AcrossObjectInRad')
-        told['Bipolar readout'] = f'found: a ramp of {span} rad across the object, corrected.'
-    return told
+        found['Bipolar readout'] = f'found: a ramp of {span} rad across the object, corrected.'
+    return found
 
 
 def read_crash(path: Path) -> dict:
