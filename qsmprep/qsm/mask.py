@@ -112,7 +112,8 @@ def reliable_mask(
         Edge lengths of a voxel [mm].
     phase
         Unwrapped phase of the first echo [rad]; voxels from which it changes by more than 2.4 rad
-        to a reliable neighbour are dropped.
+        to a reliable neighbour are dropped where they reach the rim, as at air. Around a lesion
+        they stay: without them it would lose a third of its susceptibility.
     relative_quality
         Voxels below this fraction of the brain's median quality are dropped.
     max_hole_ml
@@ -137,7 +138,9 @@ def reliable_mask(
     floor = max(relative_quality * np.median(quality[brain]), np.finfo(np.float32).tiny)
     reliable = brain & (quality >= floor)
     if phase is not None:
-        reliable &= _steepest_step(phase, reliable) < STEEPEST_RAD
+        steep = reliable & (_steepest_step(phase, reliable) > STEEPEST_RAD)
+        rim = brain & ~ndimage.binary_erosion(brain)
+        reliable &= ~ndimage.binary_propagation(steep & rim, mask=steep)
     filled = fill_holes(largest_component(reliable), max_hole_ml, voxel_volume_ml)
     return filled & brain
 
