@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import fft
+from scipy.ndimage import distance_transform_edt
 
 from qsmprep.qsm.background.box import padded_shape, paste
 from qsmprep.qsm.background.sharp import vsharp
@@ -12,6 +13,9 @@ from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
 LOCAL_WAVENUMBER = 1 / 6
 COARSEST_MM = 4.5
 RESIDUAL = 1e-3
+AROUND_MM = 3.0
+AROUND_NOISE = 10.0
+OUTLIER = 5.0
 RIM_ERROR = 4.0
 RIM_MM = 1.0
 DEEP_MM = 6.0
@@ -37,6 +41,11 @@ def pdf(
     cycles/mm. Low frequencies of the local field so do not pass for background. A voxel counts by
     1 / (1 + noise^2 / variance of the local field), which is estimated by V-SHARP.
 
+    Where the noise is known, the field in the 3 mm around the tissue is fitted as well: it is what
+    tells sources just outside the surface from those just inside. There it may be that of fat, or
+    of several substances in a voxel; its noise counts ten times, and voxels that a first fit misses
+    by more than five times the local field count less (Cauchy's weight).
+
     The fit starts on coarse voxels, their short edges doubled as often as they stay below 4.5 mm;
     every finer level starts from the sources of the one before.
 
@@ -45,10 +54,10 @@ def pdf(
     total_field, mask, grid, tissue
         As for :func:`~qsmprep.qsm.background.sharp.vsharp`.
     noise
-        Standard deviation of the field in its unit; none when None.
+        Standard deviation of the field in its unit, zero where none was measured; none when None.
     iterations, coarsest_iterations
-        Steps of conjugate gradients on each level, and on the coarsest; more would fit the local
-        field. They end earlier where the residual of the normal equations has fallen to a
+        Steps of conjugate gradients on each level, and first on the coarsest; more would fit the
+        local field. They end earlier where the residual of the normal equations has fallen to a
         thousandth.
     margin_mm
         Room for sources around the mask [mm]. Farther ones are seen through the periodic images,
@@ -60,21 +69,42 @@ def pdf(
 
     """
     box = bounding_box(tissue)
-    inside = np.asarray(mask[box], dtype=bool)
+    if noise is not None:
+        box = _grown(box, AROUND_MM, grid)
+        noise = noise[box]
+    inside, within = np.asarray(mask[box], dtype=bool), np.asarray(tissue[box], dtype=bool)
     shape = padded_shape(
         inside.shape, grid.voxel_size, 2 * margin_mm, _largest_block(grid.voxel_size)
     )
     crop = tuple(slice(0, n) for n in inside.shape)
     field, weight = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     field[crop] = np.where(inside, total_field[box], 0)
-    scale = _local_scale(field[crop], inside, grid, tissue[box])
-    weight[crop] = inside if noise is None else inside / (1 + (noise[box] / scale) ** 2)
+    scale = _local_scale(field[crop], inside, grid, within)
+    if noise is None:
+        weight[crop] = inside
+    else:
+        around = ~within & (noise > 0) & (total_field[box] != 0)
+        around &= distance_transform_edt(~within, sampling=grid.voxel_size) <= AROUND_MM
+        field[crop][around] = total_field[box][around]
+        error = np.where(around, AROUND_NOISE, 1.0) * noise
+        weight[crop] = (inside | around) / (1 + (error / scale) ** 2)
     padded = Grid(shape, grid.voxel_size, grid.b0_direction)
     outside = np.ones(shape, dtype=bool)
-    outside[crop] = ~tissue[box]
-    sources = _fit_sources(field, weight, outside, padded, iterations, coarsest_iterations)
+    outside[crop] = ~within
+    sources = _fit_sources(
+        field, weight, outside, padded, OUTLIER * scale, iterations, coarsest_iterations
+    )
     local = field - _filtered(sources, _dipole(padded))
     return paste(np.where(inside, local[crop], 0), box, mask.shape), np.array(tissue, dtype=bool)
+
+
+def _grown(box: tuple[slice, ...], margin_mm: float, grid: Grid) -> tuple[slice, ...]:
+    """Box with a margin on all sides, as far as the grid goes."""
+    room = [int(np.ceil(margin_mm / size)) for size in grid.voxel_size]
+    return tuple(
+        slice(max(side.start - n, 0), min(side.stop + n, end))
+        for side, n, end in zip(box, room, grid.shape, strict=True)
+    )
 
 
 def _block(voxel_size: tuple[float, ...]) -> tuple[int, ...]:
@@ -99,30 +129,46 @@ def _fit_sources(
     weight: np.ndarray,
     outside: np.ndarray,
     grid: Grid,
+    outlier: float,
     iterations: int,
     coarsest_iterations: int,
 ) -> np.ndarray:
-    """Sources outside the tissue whose dipole fields are closest to a field inside."""
+    """Sources outside the tissue whose dipole fields are closest to a measured field."""
     block = _block(grid.voxel_size)
     if max(block) == 1:
-        iterations, sources = coarsest_iterations, np.zeros_like(field)
+        sources = _conjugate_gradients(
+            np.zeros_like(field), field, weight, outside, grid, coarsest_iterations
+        )
     else:
         beyond, total, sum_ = (
             _mean_of_blocks(image, block) for image in (outside, weight, weight * field)
         )
-        beyond = beyond > 0.5
-        total[beyond] = 0
         coarse = Grid(
             total.shape,
             tuple(b * size for b, size in zip(block, grid.voxel_size, strict=True)),
             grid.b0_direction,
         )
         mean = np.divide(sum_, total, out=np.zeros_like(sum_), where=total > 0)
-        sources = _fit_sources(mean, total, beyond, coarse, iterations, coarsest_iterations)
+        sources = _fit_sources(
+            mean, total, beyond > 0.5, coarse, outlier, iterations, coarsest_iterations
+        )
         for axis, n in enumerate(block):
             sources = sources.repeat(n, axis)
         sources *= outside
+    missed = (field - _filtered(sources, _dipole(grid))) / outlier
+    weight = np.where(outside, weight / (1 + missed**2), weight)
+    return _conjugate_gradients(sources, field, weight, outside, grid, iterations)
 
+
+def _conjugate_gradients(
+    sources: np.ndarray,
+    field: np.ndarray,
+    weight: np.ndarray,
+    outside: np.ndarray,
+    grid: Grid,
+    iterations: int,
+) -> np.ndarray:
+    """Sources after some steps of conjugate gradients on the normal equations; changed in place."""
     dipole, penalty = _dipole(grid), _penalty(grid)
     root = np.sqrt(weight)
 
