@@ -143,7 +143,8 @@ def remove_background(
     scale = relative_size(whole, grid.voxel_size)
     grid = replace(grid, voxel_size=tuple(size / scale for size in grid.voxel_size))
     # the same everywhere: no source's field, but that of a centre frequency off the water
-    centred = np.where(mask, total_field - np.median(total_field[mask]), 0)
+    known = mask | (total_field != 0)
+    centred = np.where(known, total_field - np.median(total_field[mask]), 0)
     local_field, kept = chosen.run(centred, mask, grid, whole, scan={'noise': noise}, **settings)
     valid = kept & mask
     local_field *= valid
