@@ -26,6 +26,22 @@ def field_roughness(field: Tensor, mask: Tensor) -> float:
     return max(float(values.median()) / 0.6745, LEAST_ROUGHNESS)
 
 
+def noise_level(field: Tensor, mask: Tensor, known: float | None, white: float) -> float:
+    """Noise that a fit counts on [ppm], at least an eighth of the roughness of the field.
+
+    Parameters
+    ----------
+    field, mask
+        Field [ppm] and its voxels.
+    known
+        Typical noise by a noise map [ppm], or None.
+    white
+        Power of the white part of the field's spectrum [ppm^2], taken where there is no map.
+
+    """
+    return max(white**0.5 if known is None else known, field_roughness(field, mask) / 8)
+
+
 def noise_share(field: Tensor, mask: Tensor) -> float:
     """Share of the power of a field that could be white noise: that of its finest diagonal detail.
 

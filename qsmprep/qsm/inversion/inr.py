@@ -16,7 +16,7 @@ from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside, total_variation
 from qsmprep.qsm.inversion.tv import tv
-from qsmprep.qsm.noise import field_roughness
+from qsmprep.qsm.noise import noise_level
 from qsmprep.qsm.operators import Dipole
 
 UNIT_PPM = 0.1
@@ -54,14 +54,12 @@ def inr(
     The voxel weights W are those of the calibrated likelihood. The edges of the warm start, a map
     of :func:`~qsmprep.qsm.inversion.tv.tv`, have no weight :math:`\omega` in the total
     variation. Full-volume physics is exact, and takes two pairs of Fourier transforms. Between the
-    centres the function is linear along each axis; coarser grids added to this one, as in the
-    representations of the literature, changed no figure of a map.
+    centres the function is linear along each axis.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
     error that :func:`~qsmprep.qsm.inversion.tv.tv` assumes rises to what it is in vivo,
     the trust t in this loss falls from 1 to 0 and the function becomes t times the fit and 1 - t
-    times the warm start: in vivo the weighted total variation of this loss, from any start, raised
-    the error against COSMOS in any dose.
+    times the warm start (docs/inr.md says why).
 
     Parameters
     ----------
@@ -77,13 +75,12 @@ def inr(
     regularisation
         Weight of the total variation [ppm], differences per mean voxel edge. By default 0.04
         times the noise, times the fourth root of the noise over 0.5 ppb; the noise is its median
-        or, without a noise map, the white part of the field's spectrum. Found on four simulated
-        heads of 2 mm that no table shows.
+        or, without a noise map, the white part of the field's spectrum.
     trust
         The trust t, 0 to 1; by default 1 less the error share that the warm start chose.
     lower_percentile, upper_percentile
-        Of the absolute differences of the warm start, between which the weights fall from 1 to 0.
-        The published ones, 50 and 70, leave more streaks of the warm start unpenalised.
+        Of the absolute differences of the warm start, between which the weights fall from 1 to 0
+        (50 and 70 as published).
     iterations
         The most to take. The last 60 lower the learning rate; they begin when the discrepancy
         between field and model falls no further, measured in its expectation under the noise.
@@ -111,8 +108,7 @@ def inr(
         trust = 1 - convex.chosen['error_share']
     if not 0 <= trust <= 1:
         raise ValueError(f'The trust lies between 0 and 1, unlike {trust}.')
-    level = calibration.noise**0.5 if known is None else known
-    level = max(level, field_roughness(field, mask) / 8)
+    level = noise_level(field, mask, known, calibration.noise)
     if regularisation is None:
         regularisation = WEIGHT_PER_NOISE * level * (level / TYPICAL_NOISE_PPM) ** 0.25
     if trust > 0:

@@ -17,7 +17,7 @@ from qsmprep.qsm.inversion.inr_qsm.published import UNIT_PPM, evaluate, fit_sire
 from qsmprep.qsm.inversion.inr_qsm.siren import Siren
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
 from qsmprep.qsm.inversion.tv import tv
-from qsmprep.qsm.noise import field_roughness
+from qsmprep.qsm.noise import noise_level
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.solvers import conjugate_gradients
 
@@ -170,8 +170,7 @@ def _least_loss(
     share, weight, known = calibration.error_share, calibration.weight, calibration.known_noise
     inside = mask.to(field.dtype)
     power = inside if weight is None else weight.square()
-    level = calibration.noise**0.5 if known is None else known
-    level = max(level, field_roughness(field, mask) / 8)
+    level = noise_level(field, mask, known, calibration.noise)
     if regularisation is None:
         regularisation = (level / DIFFERENCE_PPM) ** 2
     chosen = {'regularisation': regularisation, 'error_share': share}
