@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 
 import nibabel as nb
@@ -425,6 +426,27 @@ SCANS: tuple[Scan, ...] = (
         'refused',
         'echo-2',
     ),
+    Scan(
+        'values',
+        'named .nii.gz, not compressed',
+        on_files(lambda p: p.write_bytes(gzip.decompress(p.read_bytes())), 'phase', 2),
+        'refused',
+        'not compressed',
+    ),
+    Scan(
+        'values',
+        'named .nii, compressed',
+        on_files(lambda p: p.rename(p.with_suffix('')), 'phase', 2),
+        'refused',
+        'name it .nii.gz',
+    ),
+    Scan(
+        'values',
+        'magnitude beyond 16 bits',
+        magnitude(lambda m: (m / m.max() * 60000).astype(np.int64).astype(np.int16)),
+        'told',
+        'overflowed',
+    ),
     # sidecars and datasets
     Scan(
         'dataset',
@@ -449,6 +471,14 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan('dataset', 'frequency in Hz', sidecars(ImagingFrequency=127732435.0), 'refused', 'MHz'),
     Scan('dataset', 'sidecars at the root', inherited),
+    Scan(
+        'dataset',
+        'frequency drifts from echo to echo',
+        sidecars(
+            drop=('MagneticFieldStrength',),
+            ImagingFrequency=lambda s: 127.7324 + 1e-4 * s['EchoNumber'],
+        ),
+    ),
     Scan('dataset', 'byte order mark', encoded('Klinik', 'utf-8-sig')),
     Scan('dataset', 'Latin-1', encoded('Universität', 'latin-1'), 'refused', 'ISO-8859-1'),
     Scan(
