@@ -46,7 +46,15 @@ def commands() -> list[str]:
     for task in Path('/proc/self/task').iterdir():
         with contextlib.suppress(OSError):
             found += (task / 'children').read_text().split()
-    return found
+    return [pid for pid in found if _program(pid) != _program('self')]
+
+
+def _program(process: str) -> str:
+    """Program of a process; between fork and exec it is still that of its parent."""
+    try:
+        return os.readlink(f'/proc/{process}/exe')
+    except OSError:
+        return ''
 
 
 def measured(node, updatehash: bool, taskid: int) -> dict:
@@ -84,6 +92,10 @@ def main() -> None:
     rows: dict[str, list[tuple[float, float]]] = {}
     voxels = []
     workers._run_and_seal = measured
+    # one file for all sizes: workers come from one server, which keeps the environment of its start
+    given.work.mkdir(parents=True, exist_ok=True)
+    record = given.work / 'record'
+    os.environ[RECORD] = str(record)
     for voxel in given.voxel:
         data, folder = given.work / f'data-{voxel}', given.work / f'run-{voxel}'
         shutil.rmtree(folder, ignore_errors=True)
@@ -93,11 +105,11 @@ def main() -> None:
             subprocess.run(simulate, check=True)
         image = nb.load(next(data.glob('sub-*/anat/*echo-1_part-mag*.nii.gz')))
         voxels.append(math.prod(image.shape))
-        os.environ[RECORD] = str(folder / 'record')
+        record.unlink(missing_ok=True)
         fixed = ['participant', '-w', str(folder / 'work'), '--nprocs', '1', '--device', 'cpu']
         fixed += ['--skip-bids-validation', *arguments[split + 1 :]]
         assert run.main([str(data), str(folder / 'out'), *fixed]) == 0
-        for line in (folder / 'record').read_text().splitlines():
+        for line in record.read_text().splitlines():
             name, declared, took = json.loads(line)
             rows.setdefault(name, []).append((declared, took))
     heads = ' | '.join(f'{count / 1e6:.2f} M voxels' for count in voxels)
