@@ -175,7 +175,7 @@ def essence(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
     new = [line for line in outcome.warnings if line not in usual.warnings and is_warning(line)]
     wanted = [line for line in new if scan.words and re.search(scan.words, line)]
     line = next(iter(wanted or new), '')
-    line = re.sub(r'\S*/(?=[^/\s]+)', '', line).replace('|', '/')
+    line = re.sub(r'(?<!\S)/\S*/(?=[^/\s]+)', '', line).replace('|', '/')
     return line if len(line) < 150 else f'{line[:147]}...'
 
 
