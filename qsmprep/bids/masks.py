@@ -306,8 +306,8 @@ def _signal(acquisition: Acquisition) -> np.ndarray:
     """Where the first echo has signal."""
     files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
     parts = [np.asanyarray(read_image(file).dataobj).astype(np.float32) for file in files]
-    power = sum(part**2 for part in parts).reshape(*acquisition.shape, -1)
-    magnitude = np.sqrt(power.sum(axis=-1))
+    echoes = np.hypot(parts[0], parts[-1] if len(parts) > 1 else 0).reshape(*acquisition.shape, -1)
+    magnitude = np.linalg.norm(echoes, axis=-1)
     return magnitude > SIGNAL * np.percentile(magnitude, 99)
 
 

@@ -254,7 +254,9 @@ def _nominal_range(
 ) -> tuple[tuple[float, float], str, list[str]]:
     maker = manufacturer_of(metadata)
     told = f'Units {units!r}' if units else 'no Units'
-    warnings = [] if units else [Note(f'{images[0].path.name} has no Units in its sidecar.')]
+    warnings: list[str] = []
+    if not units:
+        warnings.append(Note(f'{images[0].path.name} has no Units in its sidecar.'))
     if maker == 'Siemens' and all((x.slope, x.intercept) == (2, -4096) for x in images):
         limits = (-4096.0, 4096.0)
         if not _contains(limits, images):
