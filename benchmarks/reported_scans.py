@@ -371,6 +371,8 @@ SCANS: tuple[Scan, ...] = (
         'header',
         'fourth axis of one',
         on_files(lambda p: write(p, read(p)[..., None], nb.load(p).affine)),
+        'refused',
+        'squeeze_image',
     ),
     Scan('header', 'slices of 1 x 1 x 4 mm', source=('--voxel', '2', '2', '5')),
     # fields of view

@@ -232,8 +232,11 @@ def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[in
         kind = header.get_data_dtype().kind
     except (HeaderDataError, ValueError, KeyError) as error:
         raise InputError(f'{path} has an impossible header: {error}; convert it again.') from error
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+    if len(shape) > 3 and math.prod(shape[3:]) == 1:
+        raise InputError(
+            f'{path} has {len(shape)} axes ({_product(shape)}), the last of length one; BIDS keeps '
+            "each echo in a 3-D file: drop that axis, for instance with nibabel's squeeze_image."
+        )
     if len(shape) > axes:
         raise InputError(
             f'{path} has {len(shape)} axes ({_product(shape)}); BIDS keeps each echo in a 3-D file '
