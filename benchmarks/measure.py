@@ -189,12 +189,12 @@ def _status_kb(pid: int, key: str) -> int:
 
 def _descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
-    for entry in Path('/proc').glob('[0-9]*/stat'):
+    for entry in filter(str.isdigit, os.listdir('/proc')):
         try:
-            parent = int(entry.read_text().rpartition(')')[2].split()[1])
+            status = Path('/proc', entry, 'stat').read_text()
         except OSError:
             continue
-        children.setdefault(parent, []).append(int(entry.parent.name))
+        children.setdefault(int(status.rpartition(')')[2].split()[1]), []).append(int(entry))
     found, stack = [], [root]
     while stack:
         below = children.get(stack.pop(), [])

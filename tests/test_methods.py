@@ -77,14 +77,16 @@ def test_new_methods_are_usable_from_the_command_line(tiny_dataset, tmp_path, mo
     assert sidecar['BackgroundFieldRemoval']['Method'] == 'demeaned'
     assert sidecar['BackgroundFieldRemoval']['offset_hz'] == 1.5
     assert sidecar['DipoleInversion']['share'] == 0.75
-    chi, field, mask = (
+    chi, field, noise, mask = (
         images.read(out / 'sub-01' / f'{name}.nii.gz')
         for name in (
-            'anat/sub-01_Chimap', 'fmap/sub-01_desc-local_fieldmap', 'anat/sub-01_desc-chi_mask'
+            'anat/sub-01_Chimap', 'fmap/sub-01_desc-local_fieldmap',
+            'fmap/sub-01_desc-noise_fieldmap', 'anat/sub-01_desc-chi_mask',
         )
     )  # fmt: skip
     grid = images.read_grid(out / 'sub-01' / 'anat' / 'sub-01_Chimap.nii.gz')
-    whole = invert(hz_to_ppm(field, 3.0), mask, grid, 'tkd').chi_ppm
+    field, noise = (hz_to_ppm(image, 3.0) for image in (field, noise))
+    whole = invert(field, mask, grid, 'tkd', noise_ppm=noise).chi_ppm
     np.testing.assert_allclose(chi, 0.75 * whole, atol=1e-6)
     text = (out / 'logs' / 'CITATION.md').read_text()
     for sentence in ('Bright voxels were taken', 'removed with its mean', 'a damped map'):
