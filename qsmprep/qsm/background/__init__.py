@@ -142,8 +142,10 @@ def remove_background(
     # fields do not change with the scale of an object: lengths in mm are those in larger ones
     scale = relative_size(whole, grid.voxel_size)
     grid = replace(grid, voxel_size=tuple(size / scale for size in grid.voxel_size))
+    if noise is not None:
+        noise = np.where(np.isfinite(noise), noise, 0)
     # the same everywhere: no source's field, but that of a centre frequency off the water
-    known = mask | (total_field != 0)
+    known = mask | (np.isfinite(total_field) & (total_field != 0))
     centred = np.where(known, total_field - np.median(total_field[mask]), 0)
     local_field, kept = chosen.run(centred, mask, grid, whole, scan={'noise': noise}, **settings)
     valid = kept & mask
