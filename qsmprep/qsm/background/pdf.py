@@ -155,28 +155,31 @@ def _fit_sources(
         for axis, n in enumerate(block):
             sources = sources.repeat(n, axis)
         sources *= outside
-    missed = (field - _filtered(sources, _dipole(grid))) / outlier
-    weight = np.where(outside, weight / (1 + missed**2), weight)
-    return _conjugate_gradients(sources, field, weight, outside, grid, iterations)
+    residual = field - _filtered(sources, _dipole(grid))
+    weight = np.where(outside, weight / (1 + (residual / outlier) ** 2), weight)
+    return _conjugate_gradients(sources, residual, weight, outside, grid, iterations)
 
 
 def _conjugate_gradients(
     sources: np.ndarray,
-    field: np.ndarray,
+    residual: np.ndarray,
     weight: np.ndarray,
     outside: np.ndarray,
     grid: Grid,
     iterations: int,
 ) -> np.ndarray:
-    """Sources after some steps of conjugate gradients on the normal equations; changed in place."""
+    """Sources, changed in place, after some steps of conjugate gradients on the normal equations.
+
+    ``residual`` is the measured field less that of the sources at the start.
+    """
     dipole, penalty = _dipole(grid), _penalty(grid)
     root = np.sqrt(weight)
 
-    def project(residual: np.ndarray) -> np.ndarray:
-        weighted = root * _filtered(root * residual, penalty)
+    def project(image: np.ndarray) -> np.ndarray:
+        weighted = root * _filtered(root * image, penalty)
         return outside * _filtered(weighted, dipole)
 
-    gradient = project(field - _filtered(sources, dipole))
+    gradient = project(residual)
     direction = gradient.copy()
     power = float(np.vdot(gradient, gradient))
     least = RESIDUAL**2 * power

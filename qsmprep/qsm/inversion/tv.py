@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from math import pi, prod
 
 import torch
@@ -134,12 +135,11 @@ def tv(
     # expectation-maximisation would not reach what weighs less
     weight = torch.where(weight > 0, weight.clamp(min=LEAST_WEIGHT), 0.0)
     splitting = _Splitting(calibration.dipole, field, mask, weight.square(), problem)
-    first, total = [0], iterations + iterations // 2
+    steps, total = count(1), iterations + iterations // 2
 
-    def tell(step: int, _: int, change: float) -> None:
-        first[0] += 1
+    def tell(change: float) -> None:
         if progress is not None:
-            progress(first[0], total, change)
+            progress(next(steps), total, change)
 
     chi = splitting.run(iterations, tolerance, tell)
     if strength == 1:
@@ -317,14 +317,17 @@ class _Splitting:
         self,
         iterations: int,
         tolerance: float,
-        progress: Callable[[int, int, float], None] | None,
+        tell: Callable[[float], None],
     ) -> Tensor:
-        """Iterate, on from where the last run ended, until the whitened map stands still."""
+        """Iterate, on from where the last run ended, until the whitened map stands still.
+
+        ``tell`` is called with the relative change of the map in each iteration.
+        """
         dipole, problem, spectrum = self.dipole, self.problem, self.spectrum
         padded = self._image(spectrum)
         inside = self._grid_part(padded) * self.mask
         data = self.data
-        for iteration in range(1, iterations + 1):
+        for _ in range(iterations):
             predicted = self.response * spectrum
             if problem.colour is None:
                 step = self.pull * self._white_residual(predicted)
@@ -338,8 +341,7 @@ class _Splitting:
             padded = self._image(spectrum)
             previous, inside = inside, self._grid_part(padded) * self.mask
             change = float((inside - previous).norm() / inside.norm().clamp(min=1e-12))
-            if progress is not None:
-                progress(iteration, iterations, change)
+            tell(change)
             if change < tolerance:
                 break
         self.spectrum, self.data = spectrum, data
