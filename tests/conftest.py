@@ -10,6 +10,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from qsmprep.bids.files import sidecar_of
+
 DATA = Path(__file__).parent / 'data'
 STORED = {
     'radians': (np.float32, 1.0, 0.0, lambda phase: phase),
@@ -97,9 +99,7 @@ class TinyDataset:
                     keys['Units'] = units
                 path = self.folder(name) / f'{name}{label}_part-{part}_{suffix}.nii.gz'
                 self.write_image(path, images[part], dtype, slope, intercept)
-                self.write_json(
-                    self.sidecar_of(path), {k: v for k, v in keys.items() if v is not None}
-                )
+                self.write_json(sidecar_of(path), {k: v for k, v in keys.items() if v is not None})
         return self
 
     def folder(self, name: str, datatype: str = 'anat') -> Path:
@@ -112,14 +112,9 @@ class TinyDataset:
         (path,) = self.root.rglob(f'*{ending}.nii*')
         return path
 
-    @staticmethod
-    def sidecar_of(path: Path) -> Path:
-        """Sidecar beside an image."""
-        return path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
-
     def edit_sidecar(self, ending: str, **changes) -> None:
         """Set keys of the sidecar of an image; None removes a key."""
-        path = self.sidecar_of(self.image(ending))
+        path = sidecar_of(self.image(ending))
         content = json.loads(path.read_text()) | changes
         path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 

@@ -265,7 +265,7 @@ def _add_echoes(branch: Branch) -> None:
 
 def _connect_given(workflow: Workflow, job: Job, name: str, given: GivenMap, to: Workflow) -> None:
     """Take a given map over for the input of that name of a graph."""
-    reference = (job.acquisition.magnitude or job.acquisition.real)[0]
+    reference = job.acquisition.first_image
     take = pe.Node(
         TakeGiven(
             in_files=[str(path) for path in given.paths],

@@ -102,6 +102,11 @@ class Acquisition:
     notes: tuple[str, ...] = ()
     coils: int = 1
 
+    @property
+    def first_image(self) -> Path:
+        """Magnitude, or real part, of the first echo: it stands for the grid of all."""
+        return (self.magnitude or self.real)[0]
+
 
 @dataclass(frozen=True)
 class RejectedAcquisition:

@@ -129,6 +129,33 @@ def read_json_object(path: str | Path) -> dict:
     return content
 
 
+def sidecar_of(image: Path) -> Path:
+    """
+    Path of the JSON file beside an image.
+
+    Examples
+    --------
+    >>> sidecar_of(Path('sub-01_Chimap.nii.gz')).name
+    'sub-01_Chimap.json'
+
+    """
+    return image.with_name(image.name.removesuffix('.gz').removesuffix('.nii') + '.json')
+
+
+def read_sidecar_of(image: Path) -> dict:
+    """
+    Content of the JSON file beside an image, empty where there is none.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or holds no object.
+
+    """
+    sidecar = sidecar_of(image)
+    return read_json_object(sidecar) if sidecar.is_file() else {}
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     Write a file so that a reader sees either the old one or the whole new one.

@@ -9,6 +9,7 @@ from pathlib import Path
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import bids_uri, dataset_link, output_path
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.geometry import by
 from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.names import LONG_NAMES
 
@@ -112,8 +113,8 @@ def check_truth(path: Path, acquisition: Acquisition) -> None:
     shape = inspect_image(path).shape
     if shape != acquisition.shape:
         raise InputError(
-            f'{path} has {" x ".join(map(str, shape))} voxels, but {acquisition.stem} has '
-            f'{" x ".join(map(str, acquisition.shape))}; give a true map on its grid.'
+            f'{path} has {by(shape)} voxels, but {acquisition.stem} has '
+            f'{by(acquisition.shape)}; give a true map on its grid.'
         )
 
 

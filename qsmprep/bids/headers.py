@@ -15,16 +15,12 @@ from nibabel.wrapstruct import WrapStructError
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_fetched, check_path
+from qsmprep.bids.geometry import by, check_geometry
 
 MAX_VOXELS = 2**29
 """Voxels of one echo: 813 cubed, finer than 0.3 mm for a whole head."""
 MAX_DATA_OFFSET = 2**24
 CHUNK_BYTES = 2**24
-VOXEL_SIZE_RANGE_MM = (0.02, 20.0)
-MOST_SKEW_DEGREES = 3.0
-TOLD_SKEW_DEGREES = 0.2
-SCANNER = 1
-STANDARD_SPACE_CODES = (3, 4)
 SAMPLES = 2**16
 """Pairs of neighbouring voxels that are kept of an image, to judge what it holds."""
 
@@ -123,8 +119,8 @@ def check_same_grid(image: ImageSummary, reference: ImageSummary) -> None:
     """
     if image.shape != reference.shape:
         raise InputError(
-            f'{image.path} has {_product(image.shape)} voxels but {reference.path.name} has '
-            f'{_product(reference.shape)}; magnitude and phase of all echoes must share one grid.'
+            f'{image.path} has {by(image.shape)} voxels but {reference.path.name} has '
+            f'{by(reference.shape)}; magnitude and phase of all echoes must share one grid.'
         )
     distance = np.abs(np.subtract(image.affine, reference.affine)).max()
     if distance > 1e-3:
@@ -132,10 +128,6 @@ def check_same_grid(image: ImageSummary, reference: ImageSummary) -> None:
             f'{image.path} and {reference.path.name} differ in their affines by up to '
             f'{distance:.3g}; magnitude and phase of all echoes must share one grid.'
         )
-
-
-def _product(shape: tuple[int, ...]) -> str:
-    return ' x '.join(str(n) for n in shape)
 
 
 def _open(path: Path):
@@ -200,32 +192,6 @@ def read_image(path: Path) -> nb.Nifti1Image:
     return kind.from_filename(path)
 
 
-def scanner_affine(header: nb.Nifti1Header) -> np.ndarray:
-    """Affine (4 x 4) of :func:`scanner_transform`."""
-    return scanner_transform(header)[0]
-
-
-def scanner_transform(header: nb.Nifti1Header) -> tuple[np.ndarray, int]:
-    """
-    Affine (4 x 4) from voxel indices to scanner mm, and its code; its third row points along B0.
-
-    Of sform and qform it is the one whose code says scanner (1); where both or none say so, the
-    sform, if there is one. Code 0 means that the header has neither.
-
-    Parameters
-    ----------
-    header
-        Header of an image.
-
-    """
-    sform, sform_code = header.get_sform(coded=True)
-    qform, qform_code = header.get_qform(coded=True)
-    if qform_code and (not sform_code or qform_code == SCANNER != sform_code):
-        return np.asarray(qform, dtype=np.float64), int(qform_code)
-    affine = sform if sform_code else header.get_best_affine()
-    return np.asarray(affine, dtype=np.float64), int(sform_code)
-
-
 def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[int, ...]:
     try:
         shape = tuple(int(n) for n in header.get_data_shape())
@@ -234,23 +200,23 @@ def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[in
         raise InputError(f'{path} has an impossible header: {error}; convert it again.') from error
     if len(shape) > 3 and math.prod(shape[3:]) == 1:
         raise InputError(
-            f'{path} has {len(shape)} axes ({_product(shape)}), the last of length one; BIDS keeps '
+            f'{path} has {len(shape)} axes ({by(shape)}), the last of length one; BIDS keeps '
             "each echo in a 3-D file: drop that axis, for instance with nibabel's squeeze_image."
         )
     if len(shape) > axes:
         raise InputError(
-            f'{path} has {len(shape)} axes ({_product(shape)}); BIDS keeps each echo in a 3-D file '
+            f'{path} has {len(shape)} axes ({by(shape)}); BIDS keeps each echo in a 3-D file '
             'of its own (echo-1, echo-2, ...): split it along the fourth axis, for instance with '
             'fslsplit; if that axis is one of coils, say coil-all in the name.'
         )
     if len(shape) < 3 or min(shape) < 2:
         raise InputError(
-            f'{path} has the shape {_product(shape)}; a volume of at least two voxels along each '
+            f'{path} has the shape {by(shape)}; a volume of at least two voxels along each '
             'axis is needed.'
         )
     if math.prod(shape) > MAX_VOXELS:
         raise InputError(
-            f'{path} claims {_product(shape)} voxels, more than the {MAX_VOXELS} that one echo '
+            f'{path} claims {by(shape)} voxels, more than the {MAX_VOXELS} that one echo '
             'may have; the header is wrong, or the image is not a head.'
         )
     if kind not in 'iuf':
@@ -259,105 +225,6 @@ def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[in
             'split complex images into part-mag and part-phase or part-real and part-imag.'
         )
     return shape
-
-
-def check_geometry(header: nb.Nifti1Header, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """
-    Affine to scanner mm by :func:`scanner_affine`, and warnings.
-
-    Raises
-    ------
-    InputError
-        If voxel sizes or transforms are impossible.
-
-    """
-    zooms = np.asarray(header['pixdim'][1:4], dtype=np.float64)
-    lengths = ', '.join(f'{z:g}' for z in zooms)
-    if not np.all(np.isfinite(zooms)) or np.any(zooms <= 0):
-        raise InputError(
-            f'{path} has the voxel size (pixdim) {lengths} mm; three positive numbers are '
-            'expected: repair the header.'
-        )
-    try:
-        affine = scanner_affine(header)
-        sform, sform_code = header.get_sform(coded=True)
-        qform, qform_code = header.get_qform(coded=True)
-    except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
-        raise InputError(f'{path} has no valid affine: {error}; repair the header.') from error
-    if not np.all(np.isfinite(affine)):
-        raise InputError(f'{path} has an affine with values that are not finite; repair it.')
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.any(sizes == 0) or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
-        raise InputError(f'{path} has a singular affine; repair sform and qform of the header.')
-    skew = _skew_degrees(affine[:3, :3] / sizes)
-    if skew > MOST_SKEW_DEGREES:
-        raise InputError(
-            f'{path} has voxel axes that are {skew:.1f} degrees off right angles by its affine; '
-            'dipole fields are computed on voxels with right angles: repair the header, or '
-            'resample all images to such voxels.'
-        )
-    low, high = VOXEL_SIZE_RANGE_MM
-    if np.any(sizes < low) or np.any(sizes > high):
-        raise InputError(
-            f'{path} has voxels of {", ".join(f"{s:g}" for s in sizes)} mm by its affine; '
-            f'{low:g} to {high:g} mm are expected: repair the header (unit: mm).'
-        )
-    warnings = []
-    if skew > TOLD_SKEW_DEGREES:
-        warnings.append(
-            f'{path.name}: the voxel axes are {skew:.1f} degrees off right angles by the affine; '
-            'they are taken for right angles.'
-        )
-    codes = (int(sform_code), int(qform_code))
-    if codes == (0, 0):
-        warnings.append(
-            f'{path.name} holds no orientation (sform and qform codes are 0): its third axis is '
-            'taken as the direction of B0.'
-        )
-    elif SCANNER not in codes:
-        warnings.append(
-            f'{path.name}: neither transform leads to the scanner by its code (sform {codes[0]}, '
-            f'qform {codes[1]}; 1 is expected){_standard(codes)}, so that the direction of B0 read '
-            'from it may be wrong.'
-        )
-    if not np.allclose(sizes, zooms, rtol=0.01):
-        warnings.append(
-            f'{path.name}: the voxel size by the affine ({", ".join(f"{s:.4g}" for s in sizes)} '
-            f'mm) is used, not pixdim ({lengths} mm).'
-        )
-    if sform_code and qform_code and not np.allclose(sform, qform, atol=0.01):
-        used = 'qform' if codes[1] == SCANNER != codes[0] else 'sform'
-        warnings.append(
-            f'{path.name}: sform (code {codes[0]}) and qform (code {codes[1]}) differ by up to '
-            f'{np.abs(sform - qform).max():.3g}, their directions of B0 by '
-            f'{_b0_angle(sform, qform):.1f} degrees; the {used} is used.'
-        )
-    return affine, tuple(warnings)
-
-
-def _skew_degrees(axes: np.ndarray) -> float:
-    """
-    Largest deviation of the angles between three unit vectors (columns) from a right one.
-
-    Examples
-    --------
-    >>> round(_skew_degrees(np.array([[1, 0.6, 0], [0, 0.8, 0], [0, 0, 1]])), 1)
-    36.9
-
-    """
-    cosines = np.abs(axes.T @ axes)[~np.eye(3, dtype=bool)]
-    return float(np.degrees(np.arcsin(min(cosines.max(), 1.0))))
-
-
-def _standard(codes: tuple[int, int]) -> str:
-    return ', but to a standard space' if (codes[0] or codes[1]) in STANDARD_SPACE_CODES else ''
-
-
-def _b0_angle(first: np.ndarray, second: np.ndarray) -> float:
-    """Angle between the scanner's z axis in the voxel frames of two affines [degrees]."""
-    ones, others = (a[2, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (first, second))
-    cosine = ones @ others / (np.linalg.norm(ones) * np.linalg.norm(others))
-    return math.degrees(math.acos(min(1.0, max(-1.0, float(cosine)))))
 
 
 def _check_scaling(header: nb.Nifti1Header, path: Path) -> tuple[float, float, tuple[str, ...]]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.files import check_path, read_json_object
+from qsmprep.bids.files import check_path, read_sidecar_of
+from qsmprep.bids.geometry import SAME_PLACE_VOXELS, by
 from qsmprep.bids.given import find_given
-from qsmprep.bids.headers import read_header
-from qsmprep.bids.masks import SAME_PLACE_VOXELS, header_transforms, placement, read_volume
+from qsmprep.bids.masks import distance_to_echoes, read_volume
 
 HZ_PER_T = 42.577478518e6
 """Off-resonance of protons in one tesla [Hz]."""
@@ -157,7 +157,7 @@ def _check(
 ) -> tuple[float, str, list[str]]:
     """Factor to the used unit, the stored unit, and warnings."""
     path = check_path(path)
-    sidecar = _sidecar(path)
+    sidecar = read_sidecar_of(path)
     unit = sidecar.get('Units')
     if not isinstance(unit, str) or unit not in kind.scales:
         known = ', '.join(kind.scales)
@@ -197,17 +197,15 @@ def _check_grid(
 ) -> None:
     if shape != acquisition.shape:
         raise InputError(
-            f'{path} has {" x ".join(map(str, shape))} voxels, but {acquisition.stem} has '
-            f'{" x ".join(map(str, acquisition.shape))}; give the {kind.words} on its grid.'
+            f'{path} has {by(shape)} voxels, but {acquisition.stem} has '
+            f'{by(acquisition.shape)}; give the {kind.words} on its grid.'
         )
-    reference = (acquisition.magnitude or acquisition.real)[0]
-    targets = [np.asarray(acquisition.affine), *header_transforms(read_header(reference))]
-    shift = min(placement(a, shape, b, shape) for a in affines for b in targets)
+    shift = distance_to_echoes(affines, shape, acquisition)
     if shift > SAME_PLACE_VOXELS:
         raise InputError(
             f'{path} has the matrix of the echoes but another affine (corners {shift:.3g} voxels '
             f'away). If its voxels are those of the echoes, copy the header (fslcpgeom '
-            f'{reference} {path}); else resample it to their grid.'
+            f'{acquisition.first_image} {path}); else resample it to their grid.'
         )
 
 
@@ -222,8 +220,3 @@ def _check_echo(path: Path, data: np.ndarray, sidecar: dict, echo_time_s: float)
     if largest <= math.pi * 1.001:
         return [f'{path.name} stays within -pi and pi; check that it is unwrapped.']
     return []
-
-
-def _sidecar(path: Path) -> dict:
-    sidecar = path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
-    return read_json_object(sidecar) if sidecar.is_file() else {}

@@ -10,13 +10,18 @@ import numpy as np
 
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.files import check_path, read_json_object
-from qsmprep.bids.headers import MAX_VOXELS, check_geometry, read_header, read_image
+from qsmprep.bids.files import check_path, read_sidecar_of
+from qsmprep.bids.geometry import (
+    SAME_PLACE_VOXELS,
+    by,
+    check_geometry,
+    header_transforms,
+    placement,
+)
+from qsmprep.bids.headers import MAX_VOXELS, read_header, read_image
 
 HALF = 0.5
 PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
-SAME_PLACE_VOXELS = 0.1
-"""Distance of the corners, in voxels, up to which two grids are the same."""
 SIGNAL = 0.08
 """Part of the 99th percentile of the magnitude above which there is signal."""
 WELL_PLACED, BADLY_PLACED = 0.8, 0.5
@@ -130,45 +135,25 @@ def read_volume(path: Path, words: str) -> tuple[np.ndarray, np.ndarray, list[np
         data = data.reshape(data.shape[:3])
     if data.ndim != 3 or min(data.shape) < 2 or data.dtype.kind not in 'biuf':
         raise InputError(
-            f'{path} has the shape {" x ".join(map(str, shape))} and values of type {data.dtype}; '
+            f'{path} has the shape {by(shape)} and values of type {data.dtype}; '
             f'a {words} is one volume of numbers: extract the right one, for instance with fslroi.'
         )
     affine, _ = check_geometry(header, path)
     return data, affine, header_transforms(header)
 
 
-def placement(
-    affine: np.ndarray, shape: tuple[int, ...], target: np.ndarray, target_shape: tuple[int, ...]
+def distance_to_echoes(
+    affines: list[np.ndarray], shape: tuple[int, ...], acquisition: Acquisition
 ) -> float:
+    """Distance of the corners of a grid from those of the echoes, in voxels of the echoes.
+
+    A header may hold two affines; the pair counts that lies closest.
     """
-    Largest distance between the corners of two grids, in voxels of the second.
-
-    Parameters
-    ----------
-    affine, shape
-        The one grid.
-    target, target_shape
-        The other grid.
-
-    Returns
-    -------
-    float
-        Infinite where the shapes differ.
-
-    Examples
-    --------
-    >>> placement(np.eye(4), (4, 4, 4), np.eye(4), (4, 4, 4))
-    0.0
-
-    """
-    if tuple(shape[:3]) != tuple(target_shape[:3]):
-        return math.inf
-    try:
-        change = np.linalg.solve(target, affine) - np.eye(4)
-    except np.linalg.LinAlgError:
-        return math.inf
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]], (1,))).reshape(4, -1)
-    return float(np.abs(change @ corners)[:3].max())
+    theirs = [
+        np.asarray(acquisition.affine),
+        *header_transforms(read_header(acquisition.first_image)),
+    ]
+    return min(placement(a, shape, b, acquisition.shape) for a in affines for b in theirs)
 
 
 def _origin(path: Path, acquisition: Acquisition) -> list[str]:
@@ -180,10 +165,7 @@ def _origin(path: Path, acquisition: Acquisition) -> list[str]:
         If that is another session of the participant.
 
     """
-    sidecar = path.with_name(path.name.removesuffix('.gz').removesuffix('.nii') + '.json')
-    if not sidecar.is_file():
-        return []
-    content = read_json_object(sidecar)
+    content = read_sidecar_of(path)
     stated = [content.get(key) for key in ('Sources', 'RawSources')]
     names = [
         source.rpartition('/')[2].partition('.')[0]
@@ -245,24 +227,20 @@ def _place(
     acquisition: Acquisition,
 ) -> tuple[bool, list[str]]:
     """Whether a mask lies on the echoes voxel by voxel, and warnings."""
-    reference = (acquisition.magnitude or acquisition.real)[0]
+    reference = acquisition.first_image
     target, shape = np.asarray(acquisition.affine), acquisition.shape
     signal = _signal(acquisition)
     same_matrix = mask.shape == shape
     by_voxels = _over_signal(mask, signal) if same_matrix else 0.0
-    shift = min(
-        placement(mine, mask.shape, theirs, shape)
-        for mine in [affine, *transforms]
-        for theirs in [target, *header_transforms(read_header(reference))]
-    )
+    shift = distance_to_echoes([affine, *transforms], mask.shape, acquisition)
     if shift <= SAME_PLACE_VOXELS:
         return True, _judge(by_voxels, path)
     if not transforms or _is_bare(affine):
         if by_voxels < BADLY_PLACED:
             raise InputError(
                 f'{path} has an affine that tells nothing of where it lies, and its '
-                f'{" x ".join(map(str, mask.shape))} voxels are not those of the echoes '
-                f'({" x ".join(map(str, shape))}); make it again with the header of {reference}.'
+                f'{by(mask.shape)} voxels are not those of the echoes '
+                f'({by(shape)}); make it again with the header of {reference}.'
             )
         return True, [
             f'{path.name} has the matrix of the echoes but an affine that tells nothing of where '
@@ -289,12 +267,6 @@ def _place(
         f'away). If its voxels are those of the echoes, copy the header (fslcpgeom {reference} '
         f'{path}); if its affine is right, resample it to the grid of the echoes.'
     )
-
-
-def header_transforms(header) -> list[np.ndarray]:
-    """Both affines of a header, if its codes say that they mean something."""
-    pairs = (header.get_sform(coded=True), header.get_qform(coded=True))
-    return [np.asarray(transform, dtype=np.float64) for transform, code in pairs if code]
 
 
 def _is_bare(affine: np.ndarray) -> bool:

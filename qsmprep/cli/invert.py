@@ -184,12 +184,12 @@ def _write(
 ) -> None:
     """Write an image [ppm] on the grid of ``reference`` or with an affine, and its sidecar."""
     from qsmprep.bids.derivatives import write_json
+    from qsmprep.bids.files import sidecar_of
     from qsmprep.interfaces import images
 
     images.save(data, reference, path, affine)
-    sidecar = path.name.removesuffix('.gz').removesuffix('.nii') + '.json'
     content = {'Units': 'ppm', 'SkullStripped': True, 'DipoleInversion': record}
-    write_json(path.with_name(sidecar), content)
+    write_json(sidecar_of(path), content)
 
 
 def _progress(iteration: int, total: int, loss: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 
-from qsmprep.bids.headers import SCANNER, scanner_affine, scanner_transform
+from qsmprep.bids.geometry import SCANNER, scanner_affine, scanner_transform
 from qsmprep.qsm.grid import Grid
 
 

@@ -73,3 +73,13 @@ def simulated(tmp_path_factory):
 @pytest.fixture
 def head(simulated, tmp_path):
     return Head(Path(shutil.copytree(simulated, tmp_path / 'head')))
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return an image of 6 x 5 x 4 voxels from -3 to 56.5 by a slope of 0.5."""
+    image = nb.Nifti1Image(np.arange(120, dtype=np.int16).reshape(6, 5, 4), np.diag([1, 1, 2, 1]))
+    image.header.set_slope_inter(0.5, -3)
+    image.set_sform(image.affine, 1)
+    image.to_filename(tmp_path / 'image.nii.gz')
+    return tmp_path / 'image.nii.gz'

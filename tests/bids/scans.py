@@ -1,7 +1,21 @@
-"""The acquisitions that are found in a small dataset, for tests of what they hold."""
+"""What is found in a small dataset, and headers to spoil, for the tests of this folder."""
+
+import gzip
+import struct
 
 from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.layout import open_dataset
+
+PIXDIM_BYTE, DIM_BYTE, SROW_X_BYTE, SLOPE_BYTE, OFFSET_BYTE = 76, 40, 280, 112, 108
+
+
+def patch(path, byte, *values, form='<f'):
+    """Overwrite numbers in the header, as they are stored."""
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    for value in values:
+        struct.pack_into(form, raw, byte, value)
+        byte += struct.calcsize(form)
+    path.write_bytes(gzip.compress(bytes(raw)))
 
 
 def find(dataset, subject='01', **keywords):

@@ -3,6 +3,7 @@
 import pytest
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.files import sidecar_of
 from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.selection import select_participants, select_sessions
 
@@ -112,7 +113,7 @@ def test_names_that_do_not_fit_are_left_out_and_told(tiny_dataset, caplog, name,
 
 def test_sidecars_with_a_byte_order_mark_are_read(tiny_dataset):
     tiny_dataset.add(echo_times_s=(0.02,))
-    path = tiny_dataset.sidecar_of(tiny_dataset.image('part-phase_MEGRE'))
+    path = sidecar_of(tiny_dataset.image('part-phase_MEGRE'))
     path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
     dataset = open_dataset(tiny_dataset.root)
     for image in dataset.images('01', 'anat', ('MEGRE',)):
