@@ -16,6 +16,7 @@ from qsmprep.interfaces.phase import SplitEchoes
 from qsmprep.settings import Settings
 from qsmprep.workflows.anatomy import AnatomyPlan, init_anatomy_wf, products
 from qsmprep.workflows.contrasts import MADE, init_contrasts_wf
+from qsmprep.workflows.nodes import between
 from qsmprep.workflows.outputs import init_anatomy_outputs_wf, init_outputs_wf
 from qsmprep.workflows.plan import Job, Plan, plan_acquisition, plan_anatomy
 from qsmprep.workflows.processing import init_processing_wf, phase_record
@@ -105,18 +106,11 @@ def _connect_results(branch: Branch, plan: Plan) -> None:
     workflow, qsm_wf, reports_wf, outputs_wf = branch
     drawn = reports_wf.get_node('inputnode').inputs.copyable_trait_names()
     workflow.connect([
-        (qsm_wf, outputs_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in plan.images]),
-        (qsm_wf, outputs_wf, [
-            ('outputnode.combined_magnitude', 'inputnode.fieldmap_magnitude'),
-        ]),
-        (qsm_wf, reports_wf, [
-            (f'outputnode.{x}', f'inputnode.{x}')
-            for x in plan.shown if x in drawn
-        ]),
-        (reports_wf, outputs_wf, [('outputnode.quality', 'inputnode.quality')]),
-        (reports_wf, outputs_wf, [
-            (f'outputnode.{panel}', f'inputnode.figure_{panel}') for panel in plan.panels
-        ]),
+        (qsm_wf, outputs_wf, between(plan.images)),
+        (qsm_wf, outputs_wf, between({'combined_magnitude': 'fieldmap_magnitude'})),
+        (qsm_wf, reports_wf, between(x for x in plan.shown if x in drawn)),
+        (reports_wf, outputs_wf, between(['quality'])),
+        (reports_wf, outputs_wf, between({panel: f'figure_{panel}' for panel in plan.panels})),
     ])  # fmt:skip
 
 
@@ -135,18 +129,18 @@ def _connect_records(branch: Branch, plan: Plan, phase: dict) -> None:
     )
     add_readout.inputs.fieldmap = phase
     steps = {
-        f'outputnode.{step}_parameters': f'inputnode.{step}'
+        f'{step}_parameters': step
         for step in ('background', 'inversion', 'reference') if f'{step}_parameters' in plan.known
     }  # fmt: skip
     if plan.relaxometry:
-        steps['outputnode.relaxation_parameters'] = 'inputnode.relaxometry'
+        steps['relaxation_parameters'] = 'relaxometry'
     workflow.connect([
         (qsm_wf, mask_record, [
             ('outputnode.brain_parameters', 'brain'),
             ('outputnode.mask_parameters', 'reliable'),
         ]),
         (mask_record, outputs_wf, [('record', 'inputnode.mask')]),
-        (qsm_wf, outputs_wf, list(steps.items())),
+        (qsm_wf, outputs_wf, between(steps)),
         (qsm_wf, add_readout, [('outputnode.readout_parameters', 'readout')]),
         (add_readout, outputs_wf, [('record', 'inputnode.phase')]),
     ])  # fmt:skip
@@ -171,14 +165,9 @@ def _add_superres(branch: Branch, job: Job, settings: Settings, plan: Plan, devi
         'local_noise': 'noise',
     }  # fmt: skip
     workflow.connect([
-        (qsm_wf, superres_wf, [
-            (f'outputnode.{x}', f'inputnode.{y}') for x, y in sources.items() if x in plan.known
-        ]),
-        (superres_wf, reports_wf, [('outputnode.chi', 'inputnode.chi_fine')]),
-        (superres_wf, outputs_wf, [
-            ('outputnode.chi', 'inputnode.chi_fine'),
-            ('outputnode.parameters', 'inputnode.superres'),
-        ]),
+        (qsm_wf, superres_wf, between({x: y for x, y in sources.items() if x in plan.known})),
+        (superres_wf, reports_wf, between({'chi': 'chi_fine'})),
+        (superres_wf, outputs_wf, between({'chi': 'chi_fine', 'parameters': 'superres'})),
     ])  # fmt:skip
 
 
@@ -203,17 +192,10 @@ def _add_contrasts(branch: Branch, job: Job, settings: Settings, plan: Plan, dev
     steps += ['reversible'] if contrasts_wf.get_node('subtract_r2') else []
     steps += ['separation'] if 'paramagnetic' in made else []
     workflow.connect([
-        (qsm_wf, contrasts_wf, [
-            (f'outputnode.{x}', f'inputnode.{x}')
-            for x in wanted if x in plan.known
-        ]),
-        (contrasts_wf, outputs_wf, [
-            *((f'outputnode.{x}', f'inputnode.{x}') for x in made),
-            *((f'outputnode.{x}_parameters', f'inputnode.{x}') for x in steps),
-        ]),
-        (contrasts_wf, reports_wf, [
-            (f'outputnode.{x}', f'inputnode.{x}') for x in made if x in drawn
-        ]),
+        (qsm_wf, contrasts_wf, between(x for x in wanted if x in plan.known)),
+        (contrasts_wf, outputs_wf, between(made)),
+        (contrasts_wf, outputs_wf, between({f'{step}_parameters': step for step in steps})),
+        (contrasts_wf, reports_wf, between(x for x in made if x in drawn)),
     ])  # fmt:skip
     if job.r2 is not None:
         _connect_given(workflow, job, 'r2', job.r2, contrasts_wf)
@@ -239,19 +221,11 @@ def _add_anatomy(
     fields = anatomy_wf.get_node('inputnode').inputs.copyable_trait_names()
     made = [field for field in fields if field not in OUTPUTS]
     workflow.connect([
-        (qsm_wf, anatomy_wf, [
-            (f'outputnode.{x}', f'inputnode.{x}') for x in fields if x in plan.known
-        ]),
-        (anatomy_wf, anatomy_outputs_wf, [
-            (f'outputnode.{x}', f'inputnode.{x}') for x in products(anatomy)
-        ]),
+        (qsm_wf, anatomy_wf, between(x for x in fields if x in plan.known)),
+        (anatomy_wf, anatomy_outputs_wf, between(products(anatomy))),
     ])  # fmt:skip
     if made:
-        workflow.connect([
-            (workflow.get_node('contrasts_wf'), anatomy_wf, [
-                (f'outputnode.{x}', f'inputnode.{x}') for x in made
-            ]),
-        ])  # fmt:skip
+        workflow.connect([(workflow.get_node('contrasts_wf'), anatomy_wf, between(made))])
 
 
 def _add_echoes(branch: Branch) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.bids.anatomy import TEMPLATE, Anatomy
 from qsmprep.interfaces.regions import ATLAS
 from qsmprep.interfaces.reports import DrawPanel
+from qsmprep.workflows.nodes import ends
 from qsmprep.workflows.regions import TITLES, init_regions_wf
 from qsmprep.workflows.registration import init_registration_wf, init_spaces_wf
 
@@ -125,10 +125,9 @@ def init_anatomy_wf(
     workflow = Workflow(name=name)
     masks = {mask for mask in plan.maps.values() if mask}
     fields = {'combined_magnitude', 'brain_mask', 'estimated_mask', 'reference_parameters'}
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=sorted(fields | masks | set(plan.maps))), name='inputnode'
+    inputnode, outputnode = ends(
+        inputs=sorted(fields | masks | set(plan.maps)), outputs=products(plan)
     )
-    outputnode = pe.Node(niu.IdentityInterface(fields=products(plan)), name='outputnode')
     registration_wf = init_registration_wf(
         t1w=plan.anatomy is not None,
         t1w_mask=plan.anatomy is not None and plan.anatomy.brain_mask is not None,

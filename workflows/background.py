@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.background import RemoveBackground
 from qsmprep.methods import BACKGROUNDS
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 
 def init_background_wf(
@@ -60,13 +59,9 @@ def init_background_wf(
         f'Background fields were removed with {BACKGROUNDS[method].sentence}. The brain mask was '
         'taken to hold no background source, even where its phase was unreliable. '
     )
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'noise', 'mask', 'brain_mask']),
-        name='inputnode',
-    )
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=['field', 'mask', 'tissue', 'noise', 'parameters']),
-        name='outputnode',
+    inputnode, outputnode = ends(
+        inputs=('field', 'noise', 'mask', 'brain_mask'),
+        outputs=('field', 'mask', 'tissue', 'noise', 'parameters'),
     )
     remove_background = pe.Node(
         RemoveBackground(method=method, method_parameters=parameters or {}),
@@ -75,17 +70,9 @@ def init_background_wf(
     )
     workflow.connect([
         (inputnode, remove_background, [
-            ('field', 'field'),
-            ('noise', 'noise'),
-            ('mask', 'mask'),
+            *same('field', 'noise', 'mask'),
             ('brain_mask', 'brain'),
         ]),
-        (remove_background, outputnode, [
-            ('field', 'field'),
-            ('mask', 'mask'),
-            ('tissue', 'tissue'),
-            ('noise', 'noise'),
-            ('parameters', 'parameters'),
-        ]),
+        (remove_background, outputnode, same('field', 'mask', 'tissue', 'noise', 'parameters')),
     ])  # fmt:skip
     return workflow

@@ -17,9 +17,9 @@ def add_coil_combination(
     together: bool,
     mem_gb: float,
     **scan,
-) -> pe.Node:
+) -> None:
     """
-    Add the nodes that combine coils (MCPC-3D-S); return the last, which prepares the echoes.
+    Add the nodes that combine coils (MCPC-3D-S); the last, ``prepare_echoes``, gives the echoes.
 
     Parameters
     ----------
@@ -65,4 +65,3 @@ def add_coil_combination(
         (coil_difference, prepare_echoes, [('weight', 'weight')]),
         (unwrap_coils, prepare_echoes, [('unwrapped', 'unwrapped_difference')]),
     ])  # fmt:skip
-    return prepare_echoes

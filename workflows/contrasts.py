@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.contrasts import SeparateSources, SubtractR2, WeightSusceptibility
 from qsmprep.methods import SEPARATIONS
-from qsmprep.workflows.nodes import LIBRARIES_GB, device_node
+from qsmprep.workflows.nodes import LIBRARIES_GB, device_node, ends, same
 
 MADE = {
     'swi': ('swi', 'minimum'),
@@ -79,18 +78,15 @@ def init_contrasts_wf(
 
     """
     workflow = Workflow(name=name)
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                'combined_magnitude', 'local_field', 'local_noise', 'field_mask', 'chi',
-                'chi_mask', 'r2star', 's0', 'noise_sd', 'r2',
-            ]
-        ),
-        name='inputnode',
-    )  # fmt: skip
-    records = [f'{step}_parameters' for step in ('weighting', 'reversible', 'separation')]
     images = [image for made in MADE.values() for image in made]
-    outputnode = pe.Node(niu.IdentityInterface(fields=[*images, *records]), name='outputnode')
+    records = [f'{step}_parameters' for step in ('weighting', 'reversible', 'separation')]
+    inputnode, outputnode = ends(
+        inputs=(
+            'combined_magnitude', 'local_field', 'local_noise', 'field_mask', 'chi', 'chi_mask',
+            'r2star', 's0', 'noise_sd', 'r2',
+        ),
+        outputs=(*images, *records),
+    )  # fmt: skip
     workflow.add_nodes([inputnode, outputnode])
     text = ''
     if 'swi' in contrasts:
@@ -100,9 +96,9 @@ def init_contrasts_wf(
         text += "R2' was taken as the difference of R2* and a given map of R2. "
         subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=LIBRARIES_GB + 6 * mem_gb)
         workflow.connect([
-            (inputnode, subtract_r2, [('r2star', 'r2star'), ('r2', 'r2')]),
+            (inputnode, subtract_r2, same('r2star', 'r2')),
             (subtract_r2, outputnode, [
-                ('r2prime', 'r2prime'),
+                *same('r2prime'),
                 ('parameters', 'reversible_parameters'),
             ]),
         ])  # fmt:skip
@@ -123,24 +119,31 @@ def init_contrasts_wf(
             method=separation,
             reversible=r2_given,
         )
-        workflow.connect([
-            (rate[0], separate, [(rate[1], 'rate')]),
-            (inputnode, separate, [
-                ('local_field', 'field'),
-                ('field_mask', 'mask'),
-                ('chi_mask', 'tissue'),
-                *((x, x) for x in ('chi', 'r2star', 's0', 'noise_sd')),
-            ]),
-            (separate, outputnode, [
-                ('paramagnetic', 'paramagnetic'),
-                ('diamagnetic', 'diamagnetic'),
-                ('parameters', 'separation_parameters'),
-            ]),
-        ])  # fmt:skip
-        if noise_known:
-            workflow.connect(inputnode, 'local_noise', separate, 'noise')
+        _connect_separation(workflow, rate, separate, noise_known)
     workflow.__desc__ = text
     return workflow
+
+
+def _connect_separation(
+    workflow: Workflow, rate: tuple[pe.Node, str], separate: pe.Node, noise_known: bool
+) -> None:
+    """Give the separation its rate and maps, and pass on what it makes."""
+    inputnode, outputnode = (workflow.get_node(name) for name in ('inputnode', 'outputnode'))
+    workflow.connect([
+        (rate[0], separate, [(rate[1], 'rate')]),
+        (inputnode, separate, [
+            ('local_field', 'field'),
+            ('field_mask', 'mask'),
+            ('chi_mask', 'tissue'),
+            *same('chi', 'r2star', 's0', 'noise_sd'),
+        ]),
+        (separate, outputnode, [
+            *same('paramagnetic', 'diamagnetic'),
+            ('parameters', 'separation_parameters'),
+        ]),
+    ])  # fmt:skip
+    if noise_known:
+        workflow.connect(inputnode, 'local_noise', separate, 'noise')
 
 
 def _add_weighting(workflow: Workflow, echo_times_s: tuple[float, ...], mem_gb: float) -> str:
@@ -157,8 +160,7 @@ def _add_weighting(workflow: Workflow, echo_times_s: tuple[float, ...], mem_gb: 
             ('chi_mask', 'mask'),
         ]),
         (weight, workflow.get_node('outputnode'), [
-            ('swi', 'swi'),
-            ('minimum', 'minimum'),
+            *same('swi', 'minimum'),
             ('parameters', 'weighting_parameters'),
         ]),
     ])  # fmt:skip

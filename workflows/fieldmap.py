@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
@@ -14,7 +13,7 @@ from qsmprep.interfaces.phase import (
     UnwrapEchoes,
 )
 from qsmprep.methods import UNWRAPPINGS
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 
 def init_fieldmap_wf(
@@ -83,15 +82,9 @@ def init_fieldmap_wf(
     remove_offset = remove_offset and echoes > 1 and not given
     workflow.__desc__ = _describe(echoes, remove_offset, unwrapping, niimath.__version__)
 
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=['magnitude', 'phase', 'unwrapped']),
-        name='inputnode',
-    )
-    outputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=['field', 'noise', 'unwrapped', 'quality', 'misfit', 'noise_sd']
-        ),
-        name='outputnode',
+    inputnode, outputnode = ends(
+        inputs=('magnitude', 'phase', 'unwrapped'),
+        outputs=('field', 'noise', 'unwrapped', 'quality', 'misfit', 'noise_sd'),
     )
     romeo = pe.Node(Romeo(), name='romeo', mem_gb=LIBRARIES_GB + 3 * mem_gb)
     if echoes > 1:
@@ -103,41 +96,15 @@ def init_fieldmap_wf(
         mem_gb=LIBRARIES_GB + 4 * mem_gb,
     )
     workflow.connect([
-        (inputnode, romeo, [('magnitude', 'magnitude')]),
-        (inputnode, combine_echoes, [('magnitude', 'magnitude')]),
-        (romeo, outputnode, [('quality', 'quality')]),
-        (combine_echoes, outputnode, [
-            ('field', 'field'),
-            ('noise', 'noise'),
-            ('unwrapped', 'unwrapped'),
-            ('misfit', 'misfit'),
-            ('noise_sd', 'noise_sd'),
-        ]),
+        (inputnode, romeo, same('magnitude')),
+        (inputnode, combine_echoes, same('magnitude')),
+        (romeo, outputnode, same('quality')),
+        (combine_echoes, outputnode, same('field', 'noise', 'unwrapped', 'misfit', 'noise_sd')),
     ])  # fmt:skip
 
     corrected = (inputnode, 'phase')
     if remove_offset:
-        phase_difference = pe.Node(
-            PhaseDifference(), name='phase_difference', mem_gb=LIBRARIES_GB + 3 * mem_gb
-        )
-        unwrap_difference = pe.Node(
-            Romeo(quality_map=False), name='unwrap_difference', mem_gb=LIBRARIES_GB + mem_gb
-        )
-        phase_offset = pe.Node(
-            RemovePhaseOffset(echo_times_s=list(echo_times_s)),
-            name='phase_offset',
-            mem_gb=LIBRARIES_GB + 5 * mem_gb,
-        )
-        workflow.connect([
-            (inputnode, phase_difference, [('magnitude', 'magnitude'), ('phase', 'phase')]),
-            (phase_difference, unwrap_difference, [
-                ('difference', 'phase'),
-                ('weight', 'magnitude'),
-            ]),
-            (unwrap_difference, phase_offset, [('unwrapped', 'unwrapped_difference')]),
-            (inputnode, phase_offset, [('magnitude', 'magnitude'), ('phase', 'phase')]),
-        ])  # fmt:skip
-        corrected = (phase_offset, 'phase')
+        corrected = (_add_offset_removal(workflow, inputnode, echo_times_s, mem_gb), 'phase')
 
     workflow.connect(*corrected, romeo, 'phase')
     if given:
@@ -151,6 +118,33 @@ def init_fieldmap_wf(
         workflow.connect(*corrected, unwrap_echoes, 'phase')
     workflow.connect(unwrap_echoes, 'unwrapped', combine_echoes, 'unwrapped')
     return workflow
+
+
+def _add_offset_removal(
+    workflow: Workflow, inputnode: pe.Node, echo_times_s: tuple[float, ...], mem_gb: float
+) -> pe.Node:
+    """Remove the phase at an echo time of zero; return the node that gives the phase without."""
+    phase_difference = pe.Node(
+        PhaseDifference(), name='phase_difference', mem_gb=LIBRARIES_GB + 3 * mem_gb
+    )
+    unwrap_difference = pe.Node(
+        Romeo(quality_map=False), name='unwrap_difference', mem_gb=LIBRARIES_GB + mem_gb
+    )
+    phase_offset = pe.Node(
+        RemovePhaseOffset(echo_times_s=list(echo_times_s)),
+        name='phase_offset',
+        mem_gb=LIBRARIES_GB + 5 * mem_gb,
+    )
+    workflow.connect([
+        (inputnode, phase_difference, same('magnitude', 'phase')),
+        (phase_difference, unwrap_difference, [
+            ('difference', 'phase'),
+            ('weight', 'magnitude'),
+        ]),
+        (unwrap_difference, phase_offset, [('unwrapped', 'unwrapped_difference')]),
+        (inputnode, phase_offset, same('magnitude', 'phase')),
+    ])  # fmt:skip
+    return phase_offset
 
 
 def _describe(echoes: int, remove_offset: bool, unwrapping: str, niimath_version: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.inversion import InvertDipole, Reference
 from qsmprep.interfaces.mask import MatchMask
 from qsmprep.methods import INVERSIONS
-from qsmprep.workflows.nodes import LIBRARIES_GB, device_node
+from qsmprep.workflows.nodes import LIBRARIES_GB, device_node, ends, same
 
 
 def init_inversion_wf(
@@ -82,33 +81,13 @@ def init_inversion_wf(
 
     """
     workflow = Workflow(name=name)
-    workflow.__desc__ = (
-        f'Susceptibility was computed with {INVERSIONS[method].sentence}. In tissue without a '
-        'reliable field of its own it was estimated from the field around. '
+    workflow.__desc__ = _describe(method, reference)
+    images = ('field', 'noise', 'magnitude', 'mask', 'tissue')
+    made = ('mask', 'estimated', 'uncertainty')
+    inputnode, outputnode = ends(
+        inputs=(*images, 'reference_mask', 'reference_placement'),
+        outputs=('chi', *made, 'inversion_parameters', 'reference_parameters'),
     )
-    workflow.__desc__ += {
-        'brain': 'Its mean over the brain is the reference (zero). ',
-        'none': 'It is not referenced to any region. ',
-    }.get(reference, f'Its mean over the region {reference!r} is the reference (zero). ')
-
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                'field', 'noise', 'magnitude', 'mask', 'tissue', 'reference_mask',
-                'reference_placement',
-            ]
-        ),
-        name='inputnode',
-    )  # fmt: skip
-    outputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                'chi', 'mask', 'estimated', 'uncertainty', 'inversion_parameters',
-                'reference_parameters',
-            ]
-        ),
-        name='outputnode',
-    )  # fmt: skip
     invert_dipole = device_node(
         InvertDipole,
         name='invert_dipole',
@@ -125,20 +104,25 @@ def init_inversion_wf(
         Reference(kind=reference), name='reference_chi', mem_gb=LIBRARIES_GB + 4 * mem_gb
     )
     workflow.connect([
-        (inputnode, invert_dipole, [
-            (image, image) for image in ('field', 'noise', 'magnitude', 'mask', 'tissue')
-        ]),
-        (invert_dipole, reference_chi, [('chi', 'chi'), ('mask', 'mask')]),
-        (invert_dipole, outputnode, [
-            ('parameters', 'inversion_parameters'),
-            ('uncertainty', 'uncertainty'),
-            ('mask', 'mask'),
-            ('estimated', 'estimated'),
-        ]),
+        (inputnode, invert_dipole, same(*images)),
+        (invert_dipole, reference_chi, same('chi', 'mask')),
+        (invert_dipole, outputnode, [*same(*made), ('parameters', 'inversion_parameters')]),
         (reference_chi, outputnode, [('chi', 'chi'), ('parameters', 'reference_parameters')]),
     ])  # fmt:skip
     connect_region(workflow, reference, inputnode, inputnode, reference_chi)
     return workflow
+
+
+def _describe(method: str, reference: str) -> str:
+    """Methods text of inversion and referencing."""
+    text = (
+        f'Susceptibility was computed with {INVERSIONS[method].sentence}. In tissue without a '
+        'reliable field of its own it was estimated from the field around. '
+    )
+    return text + {
+        'brain': 'Its mean over the brain is the reference (zero). ',
+        'none': 'It is not referenced to any region. ',
+    }.get(reference, f'Its mean over the region {reference!r} is the reference (zero). ')
 
 
 def connect_region(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase
 from qsmprep.methods import MASKS
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 
 def init_mask_wf(
@@ -69,15 +68,9 @@ def init_mask_wf(
             'Voxels with unreliable phase (quality map of ROMEO, or too steep to be unwrapped) '
             'were taken off the mask, and its holes filled. '
         )
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=['magnitude', 'quality', 'unwrapped', 'brain_mask', 'brain_placement']
-        ),
-        name='inputnode',
-    )
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=['brain_mask', 'mask', 'brain_parameters', 'mask_parameters']),
-        name='outputnode',
+    inputnode, outputnode = ends(
+        inputs=('magnitude', 'quality', 'unwrapped', 'brain_mask', 'brain_placement'),
+        outputs=('brain_mask', 'mask', 'brain_parameters', 'mask_parameters'),
     )
     if given:
         brain = pe.Node(MatchMask(), name='brain')
@@ -98,9 +91,7 @@ def init_mask_wf(
 
     trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=LIBRARIES_GB + 2 * mem_gb)
     if phase_quality:
-        workflow.connect([
-            (inputnode, trust_phase, [('quality', 'quality'), ('unwrapped', 'unwrapped')]),
-        ])  # fmt:skip
+        workflow.connect([(inputnode, trust_phase, same('quality', 'unwrapped'))])
     workflow.connect([
         (brain, trust_phase, [('mask', 'brain')]),
         (brain, outputnode, [('mask', 'brain_mask'), ('parameters', 'brain_parameters')]),

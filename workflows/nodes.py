@@ -1,13 +1,60 @@
-"""What nodes declare of threads, GPU and memory."""
+"""Nodes that graphs share: their ends, what they declare of threads, GPU and memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 LIBRARIES_GB = 0.65
 """Resident memory of a worker with all libraries loaded [GB], as `benchmarks/memory.py` shows."""
+
+
+def ends(inputs: Iterable[str], outputs: Iterable[str]) -> tuple[pe.Node, pe.Node]:
+    """
+    Make the nodes ``inputnode`` and ``outputnode`` of a graph.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Their fields.
+
+    """
+    return (
+        pe.Node(niu.IdentityInterface(fields=list(inputs)), name='inputnode'),
+        pe.Node(niu.IdentityInterface(fields=list(outputs)), name='outputnode'),
+    )
+
+
+def same(*names: str) -> list[tuple[str, str]]:
+    """
+    Connect fields of two nodes that have the same name.
+
+    Examples
+    --------
+    >>> same('field', 'mask')
+    [('field', 'field'), ('mask', 'mask')]
+
+    """
+    return [(name, name) for name in names]
+
+
+def between(fields: Iterable[str] | Mapping[str, str]) -> list[tuple[str, str]]:
+    """
+    Connect outputs of a graph to inputs of another, of the same name or as a mapping says.
+
+    Examples
+    --------
+    >>> between(['chi'])
+    [('outputnode.chi', 'inputnode.chi')]
+    >>> between({'chi_mask': 'mask'})
+    [('outputnode.chi_mask', 'inputnode.mask')]
+
+    """
+    pairs = fields.items() if isinstance(fields, Mapping) else ((name, name) for name in fields)
+    return [(f'outputnode.{source}', f'inputnode.{target}') for source, target in pairs]
 
 
 def device_node(

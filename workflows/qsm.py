@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
@@ -16,7 +15,7 @@ from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends
 from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
 INPUTS = (
@@ -35,6 +34,7 @@ OUTPUTS = {
     'noise_sd': ('fieldmap_wf', 'outputnode.noise_sd'),
     'field_misfit': ('fieldmap_wf', 'outputnode.misfit'),
     'unwrapped': ('fieldmap_wf', 'outputnode.unwrapped'),
+    'quality': ('fieldmap_wf', 'outputnode.quality'),
     'brain_mask': ('mask_wf', 'outputnode.brain_mask'),
     'reliable_mask': ('mask_wf', 'outputnode.mask'),
     'brain_parameters': ('mask_wf', 'outputnode.brain_parameters'),
@@ -42,6 +42,7 @@ OUTPUTS = {
     'local_field': ('background_wf', 'outputnode.field'),
     'local_noise': ('background_wf', 'outputnode.noise'),
     'field_mask': ('background_wf', 'outputnode.mask'),
+    'tissue': ('background_wf', 'outputnode.tissue'),
     'background_parameters': ('background_wf', 'outputnode.parameters'),
     'chi': ('inversion_wf', 'outputnode.chi'),
     'chi_mask': ('inversion_wf', 'outputnode.mask'),
@@ -55,10 +56,26 @@ OUTPUTS = {
     'relaxation_parameters': ('fit_relaxation', 'parameters'),
 }
 """Field of the output node -> node and field that it comes from."""
-TOTAL = {'total_field': 'field', 'field_noise': 'noise'}
-"""Output of a stage before background removal -> its input."""
-LOCAL = {'local_field': 'field', 'field_mask': 'mask', 'local_noise': 'noise'}
-"""Output of a stage before the inversion -> its input."""
+FEEDS = {
+    'mask_wf': {'magnitude': 'magnitude', 'quality': 'quality', 'unwrapped': 'unwrapped'},
+    'fieldmap_wf': {'magnitude': 'magnitude', 'phase': 'phase'},
+    'background_wf': {
+        'total_field': 'field', 'field_noise': 'noise', 'reliable_mask': 'mask',
+        'brain_mask': 'brain_mask',
+    },
+    'inversion_wf': {
+        'combined_magnitude': 'magnitude', 'local_field': 'field', 'local_noise': 'noise',
+        'field_mask': 'mask', 'tissue': 'tissue',
+    },
+    'fit_relaxation': {'magnitude': 'magnitude', 'brain_mask': 'mask', 'noise_sd': 'noise_sd'},
+}  # fmt: skip
+"""Stage -> outputs of other stages that it takes, where there are such, and its inputs."""
+GIVEN = {
+    'mask_wf': ('brain_mask', 'brain_placement'),
+    'fieldmap_wf': ('unwrapped',),
+    'inversion_wf': ('reference_mask', 'reference_placement'),
+}
+"""Stage -> fields of the input node that it takes."""
 
 
 def init_qsm_wf(
@@ -170,11 +187,10 @@ def init_qsm_wf(
     workflow.__desc__ = _describe(start, len(echo_times_s))
     relaxometry = relaxometry and len(echo_times_s) > 1
     echoes_gb = len(echo_times_s) * volume_gb
-    inputnode = pe.Node(niu.IdentityInterface(fields=list(INPUTS)), name='inputnode')
-    outputnode = pe.Node(niu.IdentityInterface(fields=list(OUTPUTS)), name='outputnode')
+    inputnode, outputnode = ends(inputs=INPUTS, outputs=OUTPUTS)
     outputs = outputs_from(OUTPUTS, start, noise_given, relaxometry)
-    stages = {node for node, _ in outputs.values()}
-    prepare_echoes = _add_echoes(
+    needed = {node for node, _ in outputs.values()}
+    _add_echoes(
         workflow,
         inputnode,
         stored_phase=phase_range is not None,
@@ -188,75 +204,46 @@ def init_qsm_wf(
     )
     mask_wf = init_mask_wf(
         brain_extraction=brain_extraction,
-        phase_quality=phase_quality and 'fieldmap_wf' in stages,
+        phase_quality=phase_quality and 'fieldmap_wf' in needed,
         use_gpu=device.startswith('cuda'),
         mem_gb=echoes_gb,
     )
-    workflow.connect([
-        (prepare_echoes, mask_wf, [('magnitude', 'inputnode.magnitude')]),
-        (inputnode, mask_wf, [
-            ('brain_mask', 'inputnode.brain_mask'),
-            ('brain_placement', 'inputnode.brain_placement'),
-        ]),
-    ])  # fmt:skip
-    if 'fieldmap_wf' in stages:
-        fieldmap_wf = init_fieldmap_wf(
-            echo_times_s=echo_times_s,
-            remove_offset=remove_offset,
-            unwrapping='given' if start == 'unwrapped' else unwrapping,
-            mem_gb=echoes_gb,
+    stages = [mask_wf]
+    if 'fieldmap_wf' in needed:
+        stages.append(
+            init_fieldmap_wf(
+                echo_times_s=echo_times_s,
+                remove_offset=remove_offset,
+                unwrapping='given' if start == 'unwrapped' else unwrapping,
+                mem_gb=echoes_gb,
+            )
         )
-        workflow.connect([
-            (prepare_echoes, fieldmap_wf, [
-                ('magnitude', 'inputnode.magnitude'),
-                ('phase', 'inputnode.phase'),
-            ]),
-            (inputnode, fieldmap_wf, [('unwrapped', 'inputnode.unwrapped')]),
-            (fieldmap_wf, mask_wf, [
-                ('outputnode.quality', 'inputnode.quality'),
-                ('outputnode.unwrapped', 'inputnode.unwrapped'),
-            ]),
-        ])  # fmt:skip
-    if 'background_wf' in stages:
-        background_wf = init_background_wf(
-            method=background, parameters=background_parameters, mem_gb=volume_gb
+    if 'background_wf' in needed:
+        stages.append(
+            init_background_wf(
+                method=background, parameters=background_parameters, mem_gb=volume_gb
+            )
         )
-        workflow.connect([
-            (mask_wf, background_wf, [
-                ('outputnode.mask', 'inputnode.mask'),
-                ('outputnode.brain_mask', 'inputnode.brain_mask'),
-            ]),
-        ])  # fmt:skip
-        _connect_known(workflow, outputs, TOTAL, background_wf)
+    if 'inversion_wf' in needed:
+        stages.append(
+            init_inversion_wf(
+                field_strength_t=field_strength_t,
+                method=inversion,
+                parameters=inversion_parameters,
+                reference=reference,
+                device=device,
+                random_seed=random_seed,
+                omp_nthreads=omp_nthreads,
+                mem_gb=volume_gb,
+            )
+        )
+    if relaxometry:
+        stages.append(_fit_relaxation(workflow, echo_times_s, coils, echoes_gb))
+    workflow.add_nodes(stages)
     if start in ('local-field', 'chi'):
         add_given_map(workflow, inputnode, mask_wf, start, reference)
-    if 'inversion_wf' in stages:
-        inversion_wf = init_inversion_wf(
-            field_strength_t=field_strength_t,
-            method=inversion,
-            parameters=inversion_parameters,
-            reference=reference,
-            device=device,
-            random_seed=random_seed,
-            omp_nthreads=omp_nthreads,
-            mem_gb=volume_gb,
-        )
-        workflow.connect([
-            (prepare_echoes, inversion_wf, [('combined_magnitude', 'inputnode.magnitude')]),
-            (inputnode, inversion_wf, [
-                ('reference_mask', 'inputnode.reference_mask'),
-                ('reference_placement', 'inputnode.reference_placement'),
-            ]),
-        ])  # fmt:skip
-        _connect_known(workflow, outputs, LOCAL, inversion_wf)
-        if 'background_wf' in stages:
-            workflow.connect(background_wf, 'outputnode.tissue', inversion_wf, 'inputnode.tissue')
-    if relaxometry:
-        fit_relaxation = _add_relaxometry(
-            workflow, prepare_echoes, mask_wf, echo_times_s, coils, echoes_gb
-        )
-        if 'fieldmap_wf' in stages:
-            workflow.connect(fieldmap_wf, 'outputnode.noise_sd', fit_relaxation, 'noise_sd')
+    for stage in stages:
+        _feed(workflow, inputnode, outputs, stage)
     for field, (source, output) in outputs.items():
         workflow.connect(workflow.get_node(source), output, outputnode, field)
     return workflow
@@ -283,54 +270,47 @@ def _add_echoes(
     coils_together: bool,
     echoes_gb: float,
     **scan: Any,
-) -> pe.Node:
+) -> None:
     """Read the echoes, combine their coils where that was not done."""
     kinds = ('magnitude', 'phase') if stored_phase else ('real', 'imaginary')
     parts = [(f'{kind}_files', f'{kind}_files') for kind in kinds]
     if coils > 1:
-        return add_coil_combination(
+        add_coil_combination(
             workflow, inputnode, parts, coils_together, echoes_gb, coils=coils, **scan
         )
+        return
     prepare_echoes = pe.Node(
         PrepareEchoes(**scan), name='prepare_echoes', mem_gb=LIBRARIES_GB + 4 * echoes_gb
     )
     workflow.connect([(inputnode, prepare_echoes, parts)])
-    return prepare_echoes
 
 
-def _connect_known(
+def _feed(
     workflow: Workflow,
+    inputnode: pe.Node,
     outputs: Mapping[str, tuple[str, str]],
-    inputs: Mapping[str, str],
-    stage: Workflow,
+    stage: Workflow | pe.Node,
 ) -> None:
-    """Connect those outputs of earlier stages that there are to the inputs of a stage."""
-    for field, target in inputs.items():
+    """Connect what is given, and those outputs of other stages that there are, to a stage."""
+    prefix = 'inputnode.' if isinstance(stage, Workflow) else ''
+    for field in GIVEN.get(stage.name, ()):
+        workflow.connect(inputnode, field, stage, f'{prefix}{field}')
+    for field, target in FEEDS[stage.name].items():
         if field in outputs:
             source, output = outputs[field]
-            workflow.connect(workflow.get_node(source), output, stage, f'inputnode.{target}')
+            workflow.connect(workflow.get_node(source), output, stage, f'{prefix}{target}')
 
 
-def _add_relaxometry(
-    workflow: Workflow,
-    prepare_echoes: pe.Node,
-    mask_wf: Workflow,
-    echo_times_s: tuple[float, ...],
-    coils: int,
-    echoes_gb: float,
+def _fit_relaxation(
+    workflow: Workflow, echo_times_s: tuple[float, ...], coils: int, echoes_gb: float
 ) -> pe.Node:
-    """Map R2*, T2* and S0."""
-    fit_relaxation = pe.Node(
-        FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
-        name='fit_relaxation',
-        mem_gb=LIBRARIES_GB + 3 * echoes_gb,
-    )
+    """Map R2*, T2* and S0; its sentence ends the methods text."""
     workflow.__postdesc__ = (
         r'R2\*, T2\* and S0 were fitted to the magnitude and its noise floor by nonlinear '
         'least squares [@r2starnoise]. '
     )
-    workflow.connect([
-        (prepare_echoes, fit_relaxation, [('magnitude', 'magnitude')]),
-        (mask_wf, fit_relaxation, [('outputnode.brain_mask', 'mask')]),
-    ])  # fmt:skip
-    return fit_relaxation
+    return pe.Node(
+        FitRelaxation(echo_times_s=list(echo_times_s), coils=coils),
+        name='fit_relaxation',
+        mem_gb=LIBRARIES_GB + 3 * echoes_gb,
+    )

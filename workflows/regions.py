@@ -7,7 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.regions import PlaceLabels, TabulateRegions
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 TITLES = {
     'chi': ('Chimap', 'ppm'),
@@ -70,23 +70,10 @@ def init_regions_wf(
     workflow = Workflow(name=name)
     records = [f'registration{n + 1}' for n in range(registrations)]
     masks = list(dict.fromkeys(maps.values()))
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                *maps,
-                *masks,
-                'estimated_mask',
-                'segmentation',
-                'transforms',
-                'reference',
-                *records,
-            ]
-        ),
-        name='inputnode',
-    )
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=['labels', 'table', 'label_table', 'parameters']),
-        name='outputnode',
+    single = ('estimated_mask', 'segmentation', 'transforms', 'reference')
+    inputnode, outputnode = ends(
+        inputs=(*maps, *masks, *single, *records),
+        outputs=('labels', 'table', 'label_table', 'parameters'),
     )
     place_labels = pe.Node(PlaceLabels(), name='place_labels', mem_gb=LIBRARIES_GB + 6 * mem_gb)
     all_maps = pe.Node(niu.Merge(len(maps)), name='all_maps', run_without_submitting=True)
@@ -105,7 +92,7 @@ def init_regions_wf(
         )
     else:
         tabulate.inputs.names = {str(number): title for number, title in names.items()}
-        workflow.connect([(inputnode, place_labels, [('segmentation', 'segmentation')])])
+        workflow.connect([(inputnode, place_labels, same('segmentation'))])
     first = next(iter(maps))
     for index, (key, mask) in enumerate(maps.items(), start=1):
         workflow.connect([
@@ -116,16 +103,12 @@ def init_regions_wf(
         workflow.connect([(inputnode, all_records, [(record, f'in{index}')])])
     workflow.connect([
         (inputnode, place_labels, [(first, 'reference'), ('transforms', 'transforms')]),
-        (place_labels, tabulate, [('labels', 'labels')]),
+        (place_labels, tabulate, same('labels')),
         (all_maps, tabulate, [('out', 'maps')]),
         (all_masks, tabulate, [('out', 'masks')]),
         (all_records, tabulate, [('out', 'registrations')]),
         (inputnode, tabulate, [('estimated_mask', 'estimated'), ('reference', 'reference')]),
-        (place_labels, outputnode, [('labels', 'labels')]),
-        (tabulate, outputnode, [
-            ('table', 'table'),
-            ('label_table', 'label_table'),
-            ('parameters', 'parameters'),
-        ]),
+        (place_labels, outputnode, same('labels')),
+        (tabulate, outputnode, same('table', 'label_table', 'parameters')),
     ])  # fmt:skip
     return workflow

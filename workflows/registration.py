@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.interfaces.mask import ExtractBrain
 from qsmprep.interfaces.registration import RigidRegistration, TemplateRegistration
 from qsmprep.interfaces.spaces import ResampleToSpace
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 
 def init_registration_wf(
@@ -63,16 +63,12 @@ def init_registration_wf(
 
     """
     workflow = Workflow(name=name)
-    fields = ['magnitude', 'brain_mask', 't1w', 't1w_mask', 'to_template', 'from_template']
-    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
-    outputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                'to_t1w', 'from_t1w', 't1w_parameters', 'template_parameters', 'template_xfm',
-                'template_inverse_xfm', 'to_template', 'from_template',
-            ]
+    inputnode, outputnode = ends(
+        inputs=('magnitude', 'brain_mask', 't1w', 't1w_mask', 'to_template', 'from_template'),
+        outputs=(
+            'to_t1w', 'from_t1w', 't1w_parameters', 'template_parameters', 'template_xfm',
+            'template_inverse_xfm', 'to_template', 'from_template',
         ),
-        name='outputnode',
     )  # fmt: skip
     workflow.add_nodes([inputnode, outputnode])
     image, mask, text = (inputnode, 'magnitude'), (inputnode, 'brain_mask'), ''
@@ -111,8 +107,7 @@ def _add_rigid(
         ]),
         (mask[0], register_t1w, [(mask[1], 't1w_mask')]),
         (register_t1w, outputnode, [
-            ('to_t1w', 'to_t1w'),
-            ('from_t1w', 'from_t1w'),
+            *same('to_t1w', 'from_t1w'),
             ('parameters', 't1w_parameters'),
         ]),
     ])  # fmt:skip
@@ -215,12 +210,9 @@ def init_spaces_wf(
     workflow.__desc__ = (
         'Maps were resampled to other spaces in a single interpolation with cubic splines. '
     )
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*maps, 't1w', 'to_t1w', 'to_template']), name='inputnode'
-    )
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=[f'{space}_{key}' for space in spaces for key in maps]),
-        name='outputnode',
+    inputnode, outputnode = ends(
+        inputs=(*maps, 't1w', 'to_t1w', 'to_template'),
+        outputs=[f'{space}_{key}' for space in spaces for key in maps],
     )
     for space, resolution in spaces.items():
         for key, mask in maps.items():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.reports import DrawPanel, MeasureQuality
 from qsmprep.reports.panels import PANELS
-from qsmprep.workflows.nodes import LIBRARIES_GB
+from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 QUALITY_INPUTS = {
     'chi': 'chi',
@@ -67,8 +66,7 @@ def init_reports_wf(
     workflow = Workflow(name=name)
     images = {image for panel in panels for image in PANELS[panel].inputs} - {'residual'}
     fields = sorted(images | {*QUALITY_INPUTS, 'r2star'})
-    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
-    outputnode = pe.Node(niu.IdentityInterface(fields=[*panels, 'quality']), name='outputnode')
+    inputnode, outputnode = ends(inputs=fields, outputs=(*panels, 'quality'))
     echoes_gb = len(echo_times_s) * volume_gb
 
     quality = pe.Node(
@@ -86,7 +84,7 @@ def init_reports_wf(
         )
         given = [image for image in PANELS[panel].inputs if image != 'residual']
         workflow.connect([
-            (inputnode, draw, [(image, image) for image in given]),
+            (inputnode, draw, same(*given)),
             (draw, outputnode, [('out_file', panel)]),
         ])  # fmt:skip
         if 'residual' in PANELS[panel].inputs:
@@ -97,6 +95,6 @@ def init_reports_wf(
         measured['r2star'] = 'r2star'
     workflow.connect([
         (inputnode, quality, list(measured.items())),
-        (quality, outputnode, [('quality', 'quality')]),
+        (quality, outputnode, same('quality')),
     ])  # fmt:skip
     return workflow

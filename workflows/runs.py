@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.inversion import Reference
 from qsmprep.interfaces.runs import AverageRuns, InvertOrientations, RegisterRuns
-from qsmprep.workflows.nodes import device_node
+from qsmprep.workflows.nodes import device_node, ends, same
 
 PER_RUN = (
     'combined_magnitude', 'brain_mask', 'local_field', 'local_noise', 'field_mask', 'chi',
@@ -68,10 +67,9 @@ def init_runs_wf(
 
     """
     workflow = Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=list(PER_RUN)), name='inputnode')
     images = [image for made in MADE.values() for image in made]
     records = ['runs_parameters', 'cosmos_parameters', 'average_parameters', 'cosmos_reference']
-    outputnode = pe.Node(niu.IdentityInterface(fields=[*images, *records]), name='outputnode')
+    inputnode, outputnode = ends(inputs=PER_RUN, outputs=(*images, *records))
     text = 'The runs of a session were registered rigidly to the first by their magnitudes. '
     register = pe.Node(
         RegisterRuns(num_threads=omp_nthreads),
@@ -100,8 +98,8 @@ def init_runs_wf(
         reference_chi = pe.Node(Reference(kind=kind), name='reference_chi')
         workflow.connect([
             (inputnode, invert, [('local_field', 'fields'), ('field_mask', 'masks')]),
-            (register, invert, [('matrices', 'matrices')]),
-            (invert, reference_chi, [('chi', 'chi'), ('mask', 'mask')]),
+            (register, invert, same('matrices')),
+            (invert, reference_chi, same('chi', 'mask')),
             (invert, outputnode, [('mask', 'cosmos_mask'), ('parameters', 'cosmos_parameters')]),
             (reference_chi, outputnode, [('chi', 'cosmos'), ('parameters', 'cosmos_reference')]),
         ])  # fmt:skip
@@ -112,7 +110,7 @@ def init_runs_wf(
         average = pe.Node(AverageRuns(), name='average', mem_gb=0.3 + 6 * runs * mem_gb)
         workflow.connect([
             (inputnode, average, [('chi', 'maps'), ('chi_mask', 'masks')]),
-            (register, average, [('matrices', 'matrices')]),
+            (register, average, same('matrices')),
             (average, outputnode, [
                 ('chi', 'mean'),
                 ('mask', 'mean_mask'),

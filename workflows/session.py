@@ -12,6 +12,7 @@ from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.interfaces.reports import DrawPanel
 from qsmprep.settings import Settings
+from qsmprep.workflows.nodes import between
 from qsmprep.workflows.outputs import init_outputs_wf
 from qsmprep.workflows.runs import LEAST_RUNS, MADE, PER_RUN, init_runs_wf
 
@@ -85,23 +86,17 @@ def add_session_maps(
         figures=first.entities,
         name=f'outputs_of_{branch}_runs_wf',
     )
-    records = [('outputnode.runs_parameters', 'inputnode.runs')]
+    records = {'runs_parameters': 'runs'}
     if 'cosmos' in kinds:
-        records += [
-            ('outputnode.cosmos_parameters', 'inputnode.orientations'),
-            ('outputnode.cosmos_reference', 'inputnode.reference'),
-        ]
+        records |= {'cosmos_parameters': 'orientations', 'cosmos_reference': 'reference'}
     if 'average' in kinds:
-        records += [('outputnode.average_parameters', 'inputnode.average')]
-    workflow.connect([(runs_wf, outputs_wf, records)])
+        records['average_parameters'] = 'average'
+    workflow.connect([(runs_wf, outputs_wf, between(records))])
     for kind in kinds:
         image, mask = MADE[kind]
         draw = pe.Node(DrawPanel(panel=image), name=f'draw_{image}_of_{branch}')
         workflow.connect([
-            (runs_wf, outputs_wf, [
-                (f'outputnode.{image}', f'inputnode.{image}'),
-                (f'outputnode.{mask}', f'inputnode.{mask}'),
-            ]),
+            (runs_wf, outputs_wf, between(MADE[kind])),
             (runs_wf, draw, [(f'outputnode.{image}', image), (f'outputnode.{mask}', mask)]),
             (draw, outputs_wf, [('out_file', f'inputnode.figure_{image}')]),
         ])  # fmt:skip

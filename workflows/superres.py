@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nipype.interfaces import utility as niu
-from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow as Workflow
 
 from qsmprep.interfaces.superres import SuperResolve
-from qsmprep.workflows.nodes import device_node
+from qsmprep.workflows.nodes import device_node, ends, same
 
 SOURCES = {
     'map': 'the susceptibility map, to which the finer map is true within the measured band',
@@ -79,11 +77,9 @@ def init_superres_wf(
         f'A finer map of {size} was made from {SOURCES[source]}: samples of a diffusion prior '
         '[@edm] were drawn under the model of a scanner that measures the central part of k-space. '
     )
-    inputnode = pe.Node(
-        niu.IdentityInterface(fields=['chi', 'mask', 'field', 'field_mask', 'noise']),
-        name='inputnode',
+    inputnode, outputnode = ends(
+        inputs=('chi', 'mask', 'field', 'field_mask', 'noise'), outputs=('chi', 'parameters')
     )
-    outputnode = pe.Node(niu.IdentityInterface(fields=['chi', 'parameters']), name='outputnode')
     super_resolve = device_node(
         SuperResolve,
         name='super_resolve',
@@ -100,7 +96,7 @@ def init_superres_wf(
     if source == 'field':
         images += ('field', 'field_mask', 'noise')
     workflow.connect([
-        (inputnode, super_resolve, [(image, image) for image in images]),
-        (super_resolve, outputnode, [('chi', 'chi'), ('parameters', 'parameters')]),
+        (inputnode, super_resolve, same(*images)),
+        (super_resolve, outputnode, same('chi', 'parameters')),
     ])  # fmt:skip
     return workflow
