@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qsmprep.qsm.mask import reliable_mask, signal_mask
     from qsmprep.qsm.metrics import hfen, nrmse, xsim
     from qsmprep.qsm.phase import phase_offset, remove_offset, scale_phase
-    from qsmprep.qsm.readout import correct_readout, find_bipolar_ramp
+    from qsmprep.qsm.readout import correct_readout, find_bipolar_ramp, opposite_echoes
     from qsmprep.qsm.reference import reference_chi
     from qsmprep.qsm.relaxometry import Relaxometry, fit_r2star
     from qsmprep.qsm.separation import Separation, separate
@@ -40,7 +40,7 @@ _ROOMS = {
     'phase': ('scale_phase', 'phase_offset', 'remove_offset'),
     'unwrapping': ('laplacian_unwrap',),
     'coils': ('coil_difference', 'combine_coils'),
-    'readout': ('correct_readout', 'find_bipolar_ramp'),
+    'readout': ('correct_readout', 'find_bipolar_ramp', 'opposite_echoes'),
     'fieldmap': ('FieldMap', 'align_echoes', 'combine_echoes'),
     'mask': ('signal_mask', 'reliable_mask'),
     'background': ('BackgroundRemoval', 'remove_background'),
@@ -79,6 +79,7 @@ __all__ = [
     'invert_orientations',
     'laplacian_unwrap',
     'nrmse',
+    'opposite_echoes',
     'phase_offset',
     'ppm_to_hz',
     'reference_chi',

@@ -20,6 +20,10 @@ LEAST_CONFIDENCE = 6.0
 """Slope of a ramp over its standard error, above which the readout is taken for bipolar."""
 LEAST_RAMP_RAD = 0.1
 """Ramp across the object below which it does not matter."""
+MOST = 0.75
+"""Share of what the echoes contradict each other by that a model of the readout must explain."""
+ABOVE_NOISE = 4.0
+"""Contradiction of the echoes over its noise from which its cause is sought."""
 ALTERNATING = -0.5
 """Mean cosine of the phase step between slices below which they alternate by pi."""
 LEAST_SLICES = 4
@@ -74,7 +78,10 @@ def find_bipolar_ramp(
     sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
     second difference. Its slope is the median over pairs of neighbours along each axis of the
     contrast of their wrapped phase differences, which needs no unwrapping. A readout is bipolar
-    where a ramp is seen along some axis; then slopes along all axes that show one are fitted.
+    where a ramp is seen along some axis that explains most of what the echoes contradict
+    each other by, along all axes, in all parts of the object and in all echoes: an echo of the
+    other sign or scale shows a mean ramp too, but contradicts the others as the field changes. Then
+    slopes along all axes that show one are fitted.
 
     Parameters
     ----------
@@ -100,21 +107,23 @@ def find_bipolar_ramp(
     if signal is None:
         return None
     contrast = alternation_contrast(times, signal.power)
-    found = []
+    found, extent = [], np.ptp(signal.index, axis=0) + 1
     for axis in range(3):
-        slopes = _block_slopes(phase, signal, contrast, axis)
+        slopes, _ = _by_parts(phase, signal, contrast[np.newaxis], axis)
         if len(slopes) > 3:
+            mean = float(np.mean(slopes))
             error = max(np.std(slopes, ddof=1) / np.sqrt(len(slopes)), 1e-7)
-            found.append((abs(np.mean(slopes)) / error, axis, float(np.mean(slopes))))
-    extent = np.ptp(signal.index, axis=0) + 1
-    found = [
-        f for f in found if f[0] > LEAST_CONFIDENCE and abs(f[2]) * extent[f[1]] > LEAST_RAMP_RAD
-    ]
+            if abs(mean) > LEAST_CONFIDENCE * error and abs(mean) * extent[axis] > LEAST_RAMP_RAD:
+                found.append((abs(mean) / error, axis, mean))
     if not found:
         return None
     start = np.zeros(3)
     for _, axis, slope in found:
         start[axis] = slope
+    contradiction, _ = _contradiction(phase, signal, times)
+    left, _ = _contradiction(phase, signal, times, ramp=start)
+    if left > (1 - MOST) * contradiction:
+        return None
     slopes, constant = _refine(phase, magnitude, times, signal, contrast, start)
     confidence, axis, _ = max(found, key=lambda f: abs(f[2]) * extent[f[1]])
     return BipolarRamp(
@@ -136,10 +145,7 @@ def alternation_contrast(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     """
     alternation = (np.arange(len(times)) % 2).astype(np.float64)
-    design = np.stack([np.ones_like(times), times - times.mean()], axis=1)
-    weighted = weights[:, np.newaxis] * design
-    fitted = design @ np.linalg.solve(design.T @ weighted, weighted.T @ alternation)
-    contrast = weights * (alternation - fitted)
+    contrast = np.sqrt(weights) * (_left_over(times, weights) @ alternation)
     return contrast / (contrast @ alternation)
 
 
@@ -166,23 +172,111 @@ class _Sample:
         return cls(index, strong, power)
 
 
-def _block_slopes(
-    phase: np.ndarray, signal: _Sample, contrast: np.ndarray, axis: int
-) -> np.ndarray:
-    """Median slope of the contrast along an axis in each part of the object [rad / voxel]."""
+def _left_over(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Matrix that takes offset and field, fitted with weights, off the phase of the echoes."""
+    design = np.stack([np.ones_like(times), times - times.mean()], axis=1)
+    weighted = weights[:, np.newaxis] * design
+    fit = design @ np.linalg.solve(design.T @ weighted, weighted.T)
+    return np.sqrt(weights)[:, np.newaxis] * (np.eye(len(times)) - fit)
+
+
+def _by_parts(
+    phase: np.ndarray,
+    signal: _Sample,
+    combinations: np.ndarray,
+    axis: int,
+    signs: np.ndarray | float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Combinations (N, E) of the echoes' phase steps along an axis in parts of the object.
+
+    ``signs`` multiplies the phase of each echo.
+
+    Returns
+    -------
+    medians
+        Over the voxels of a part [rad / voxel], (parts, N).
+    error
+        Their variance, by the spread in the part [rad^2].
+
+    """
     index = signal.index[signal.index[:, axis] + 1 < phase.shape[axis]]
     neighbour = index + np.eye(3, dtype=int)[axis]
     both = signal.strong[tuple(neighbour.T)]
     index, neighbour = index[both], neighbour[both]
-    steps = phase[tuple(neighbour.T)] - phase[tuple(index.T)]
-    slope = wrap(steps - steps[:, :1]) @ contrast.astype(np.float32)
+    steps = (phase[tuple(neighbour.T)] - phase[tuple(index.T)]) * np.float32(signs)
+    steps = wrap(steps - steps[:, :1]) @ combinations.T.astype(np.float32)
     low, high = index.min(axis=0), index.max(axis=0) + 1
     part = (index - low) * BLOCKS // (high - low)
     block = np.ravel_multi_index(tuple(part.T), (BLOCKS,) * 3)
     counts = np.bincount(block, minlength=BLOCKS**3)
     order = np.argsort(block, kind='stable')
-    members = np.split(slope[order], np.cumsum(counts)[:-1])
-    return np.array([np.median(m) for m in members if m.size >= 30])
+    members = [m for m in np.split(steps[order], np.cumsum(counts)[:-1]) if len(m) >= 30]
+    medians = np.array([np.median(m, axis=0) for m in members]).reshape(-1, len(combinations))
+    spread = [
+        np.median(np.abs(m - middle), axis=0) / 0.6745 / np.sqrt(len(m))
+        for m, middle in zip(members, medians, strict=True)
+    ]
+    return medians, np.pi / 2 * np.array(spread).reshape(medians.shape) ** 2
+
+
+def _contradiction(
+    phase: np.ndarray,
+    signal: _Sample,
+    times: np.ndarray,
+    signs: np.ndarray | float = 1.0,
+    ramp: np.ndarray | None = None,
+) -> tuple[float, float]:
+    """How far the echoes are from one field and offset, above the noise, and the noise.
+
+    Mean square over parts of the object of the phase steps that are left, summed over the axes,
+    less a ramp of every second echo [rad / voxel] if one is given.
+    """
+    left_over = _left_over(times, signal.power)
+    unit = left_over @ (np.arange(len(times)) % 2)
+    power, noise = 0.0, 0.0
+    for axis in range(3):
+        rest, error = _by_parts(phase, signal, left_over, axis, signs)
+        if ramp is not None:
+            rest = rest - ramp[axis] * unit
+        if len(rest):
+            noise += float(error.sum(axis=1).mean())
+            power += float((rest**2 - error).sum(axis=1).mean())
+    return power, noise
+
+
+def opposite_echoes(
+    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
+) -> tuple[int, ...]:
+    """Echoes whose phase has the other sign, by what the echoes contradict each other by.
+
+    Parameters
+    ----------
+    phase, magnitude, echo_times_s
+        As for :func:`find_bipolar_ramp`.
+
+    Returns
+    -------
+    echoes
+        Their numbers, from 0: one, or every second; empty where no change of sign makes most of
+        the contradiction vanish, or there are fewer than three echoes.
+
+    """
+    times = check_echo_times(echo_times_s, phase)
+    if len(times) < 3:
+        return ()
+    signal = _Sample.of(magnitude)
+    if signal is None:
+        return ()
+    contradiction, noise = _contradiction(phase, signal, times)
+    if contradiction < ABOVE_NOISE * noise:
+        return ()
+    every = range(len(times))
+    left = {}
+    for echoes in {*((e,) for e in every), tuple(every)[1::2]}:
+        signs = np.where(np.isin(every, echoes), -1, 1)
+        left[echoes] = _contradiction(phase, signal, times, signs)[0]
+    best = min(left, key=left.__getitem__)
+    return best if left[best] < (1 - MOST) * contradiction else ()
 
 
 def _refine(
@@ -291,6 +385,8 @@ class Readout:
         Axis along which the phase steps from slice to slice, and its step [rad], or None.
     shared
         Whether all echoes share these steps: then they are in the phase offset, not in the field.
+    opposite
+        Echoes whose phase has the other sign, from 0 (left as they are).
     ramp
         That of a bipolar readout (corrected), or None.
 
@@ -300,6 +396,7 @@ class Readout:
     alternating: int | None = None
     stepping: tuple[int, float] | None = None
     shared: bool = True
+    opposite: tuple[int, ...] = ()
     ramp: BipolarRamp | None = None
 
     @property
@@ -321,6 +418,15 @@ class Readout:
             found.append(
                 f'The phase steps by {step:.2g} rad from slice to slice along axis {axis + 1}: '
                 f'{fate}'
+            )
+        if self.opposite:
+            many = len(self.opposite) > 1
+            numbers = ' and '.join(str(e + 1) for e in self.opposite)
+            found.append(
+                f'The phase of echo{"es" if many else ""} {numbers} has the sign opposite to that '
+                f'of the others and was left as it is: the field is wrong. Change the sign of '
+                f'{"these files" if many else "this file"}, or leave the '
+                f'echo{"es" if many else ""} out.'
             )
         if self.ramp is not None:
             found.append(
@@ -377,10 +483,11 @@ def correct_readout(
         apart = stepping_axis(between)
         shared = apart is None
         stepping = apart or stepping
-    ramp = find_bipolar_ramp(phase, magnitude, echo_times_s)
+    opposite = opposite_echoes(phase, magnitude, echo_times_s)
+    ramp = None if opposite else find_bipolar_ramp(phase, magnitude, echo_times_s)
     if ramp is not None:
         phase = ramp.remove(phase)
-    return phase, Readout(phase.shape[3], alternating, stepping, shared, ramp)
+    return phase, Readout(phase.shape[3], alternating, stepping, shared, opposite, ramp)
 
 
 def _signal(phase: np.ndarray, magnitude: np.ndarray, echo: int) -> np.ndarray:

@@ -5,7 +5,12 @@ import pytest
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import phase_difference, phase_offset, wrap
-from qsmprep.qsm.readout import alternation_contrast, correct_readout, find_bipolar_ramp
+from qsmprep.qsm.readout import (
+    alternation_contrast,
+    correct_readout,
+    find_bipolar_ramp,
+    opposite_echoes,
+)
 
 GRID = Grid((48, 40, 36), (2.0, 2.0, 2.5))
 EVEN = (0.004, 0.009, 0.014, 0.019)
@@ -76,6 +81,32 @@ def test_a_monopolar_readout_stays_as_it_is(times, snr, flow):
     assert readout.ramp is None
     assert readout.warnings == []
     np.testing.assert_array_equal(corrected, phase)
+
+
+@pytest.mark.parametrize('times', [EVEN, EVEN[:3], UNEVEN])
+def test_an_echo_of_the_other_sign_is_named_and_is_no_bipolar_readout(times):
+    """It was taken for a ramp of 27 rad across the object."""
+    phase, magnitude = scan(times, snr=15.0)
+    for echoes in [(0,), (1,), (2,), tuple(range(len(times)))[1::2]]:
+        turned = phase.copy()
+        turned[..., echoes] *= -1
+        assert opposite_echoes(turned, magnitude, times) == echoes
+        same, readout = correct_readout(turned, magnitude, times)
+        np.testing.assert_array_equal(same, turned)
+        assert readout.ramp is None
+        numbers = ' and '.join(str(e + 1) for e in echoes)
+        assert f'{numbers} has the sign opposite' in readout.warnings[0]
+
+
+@pytest.mark.parametrize('scale', [0.5, 0.9, 1.1])
+@pytest.mark.parametrize('times', [EVEN, UNEVEN])
+def test_an_echo_of_another_scale_is_no_bipolar_readout(times, scale):
+    phase, magnitude = scan(times)
+    phase[..., 1] *= scale
+    same, readout = correct_readout(phase, magnitude, times)
+    np.testing.assert_array_equal(same, phase)
+    assert readout.ramp is None
+    assert readout.opposite == ()
 
 
 def test_two_echoes_cannot_tell_and_say_so():
