@@ -13,17 +13,12 @@ from qsmprep.interfaces.relaxometry import FitRelaxation
 from qsmprep.workflows.background import init_background_wf
 from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
+from qsmprep.workflows.fields import INPUT_FIELDS
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
 from qsmprep.workflows.nodes import LIBRARIES_GB, ends
 from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
-INPUTS = (
-    'magnitude_files', 'phase_files', 'real_files', 'imaginary_files', 'brain_mask',
-    'brain_placement', 'reference_mask', 'reference_placement', 'unwrapped', 'total_field',
-    'local_field', 'given_chi', 'field_noise',
-)  # fmt: skip
-"""Fields of the input node."""
 OUTPUTS = {
     'magnitude': ('prepare_echoes', 'magnitude'),
     'phase': ('prepare_echoes', 'phase'),
@@ -187,7 +182,7 @@ def init_qsm_wf(
     workflow.__desc__ = _describe(start, len(echo_times_s))
     relaxometry = relaxometry and len(echo_times_s) > 1
     echoes_gb = len(echo_times_s) * volume_gb
-    inputnode, outputnode = ends(inputs=INPUTS, outputs=OUTPUTS)
+    inputnode, outputnode = ends(inputs=INPUT_FIELDS, outputs=OUTPUTS)
     outputs = outputs_from(OUTPUTS, start, noise_given, relaxometry)
     needed = {node for node, _ in outputs.values()}
     _add_echoes(
