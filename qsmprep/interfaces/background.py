@@ -46,8 +46,8 @@ class RemoveBackground(SimpleInterface):
             images.read(inputs.mask, bool),
             images.read_grid(inputs.field),
             inputs.method,
-            noise=images.read(inputs.noise) if isdefined(inputs.noise) else None,
-            tissue=images.read(inputs.brain, bool) if isdefined(inputs.brain) else None,
+            noise=images.read_given(inputs.noise),
+            tissue=images.read_given(inputs.brain, bool),
             **(inputs.method_parameters if isdefined(inputs.method_parameters) else {}),
         )
         if not removal.mask.any():

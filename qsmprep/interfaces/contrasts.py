@@ -145,7 +145,7 @@ class SeparateSources(SimpleInterface):
             reversible=inputs.reversible,
             rate_sd_hz=sd,
             noise_ppm=in_ppm(inputs.noise) if isdefined(inputs.noise) else None,
-            tissue=images.read(inputs.tissue, bool) if isdefined(inputs.tissue) else None,
+            tissue=images.read_given(inputs.tissue, bool),
             remnant=True,
             device=inputs.device,
         )

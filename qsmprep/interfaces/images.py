@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from nipype.interfaces.base import isdefined
 
 from qsmprep.bids.geometry import SCANNER, scanner_affine, scanner_transform
 from qsmprep.qsm.grid import Grid
@@ -28,6 +29,11 @@ def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
         return data.reshape(shape)
     data = np.asanyarray(stored).reshape(shape)
     return data > 0 if dtype is bool else data.astype(dtype)
+
+
+def read_given(path: str | Path, dtype: type = np.float32) -> np.ndarray | None:
+    """Voxels of an image that a node may have been given, else None."""
+    return read(path, dtype) if isdefined(path) else None
 
 
 def read_echoes(path: str | Path, count: int | None = None) -> np.ndarray:

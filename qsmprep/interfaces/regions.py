@@ -124,7 +124,7 @@ class TabulateRegions(SimpleInterface):
                 inputs.titles, inputs.maps, inputs.masks, strict=True
             )
         ]  # fmt:skip
-        estimated = images.read(inputs.estimated, bool) if isdefined(inputs.estimated) else None
+        estimated = images.read_given(inputs.estimated, bool)
         grid = images.read_grid(inputs.labels)
         rows = measure_regions(labels, regions, maps, grid.voxel_size, estimated)
         warnings = [w for record in inputs.registrations or () for w in record.get('Warnings', ())]

@@ -93,17 +93,13 @@ class MeasureQuality(SimpleInterface):
         from qsmprep.reports.quality import measure_quality
 
         inputs = self.inputs
-
-        def known(path):
-            return images.read(path) if isdefined(path) else None
-
         grid = images.read_grid(inputs.chi)
         chi_ppm = images.read(inputs.chi)
         mask = images.read(inputs.mask, bool)
         centred = torch.from_numpy((chi_ppm - chi_ppm[mask].mean()) * mask)
         model_ppm = Dipole(grid).forward(centred).numpy()
         model_hz = ppm_to_hz(model_ppm, inputs.field_strength_t)
-        local_hz = known(inputs.local_field)
+        local_hz = images.read_given(inputs.local_field)
         measured = mask & ~images.read(inputs.estimated, bool)
         if local_hz is not None and measured.any():
             left_hz = np.where(measured, model_hz - local_hz, 0)
@@ -117,14 +113,14 @@ class MeasureQuality(SimpleInterface):
             estimated=images.read(inputs.estimated, bool),
             brain_mask=images.read(inputs.brain_mask, bool),
             reliable_mask=images.read(inputs.reliable_mask, bool),
-            total_field_hz=known(inputs.total_field),
-            field_noise_hz=known(inputs.noise),
-            echo_misfit=known(inputs.misfit),
+            total_field_hz=images.read_given(inputs.total_field),
+            field_noise_hz=images.read_given(inputs.noise),
+            echo_misfit=images.read_given(inputs.misfit),
             local_field_hz=local_hz,
             model_field_hz=model_hz,
-            r2star_hz=known(inputs.r2star),
-            magnitude=known(inputs.magnitude),
-            unwrapped=known(inputs.unwrapped),
+            r2star_hz=images.read_given(inputs.r2star),
+            magnitude=images.read_given(inputs.magnitude),
+            unwrapped=images.read_given(inputs.unwrapped),
             spectrum_misfit=inputs.inversion.get('misfit') if isdefined(inputs.inversion) else None,
         )
         return runtime

@@ -165,21 +165,3 @@ def region_errors(
             float(error.std()),
         )
     return regions
-
-
-def region_slope(regions: dict[int, Region]) -> float:
-    """Slope of the regression of the regions' means on the truth's; 1 is linear, NaN below two.
-
-    Examples
-    --------
-    >>> regions = {1: Region(9, 0.0, 0.1, 0.1, 0.0), 2: Region(9, 0.2, 0.26, 0.06, 0.0)}
-    >>> round(region_slope(regions), 3)
-    0.8
-
-    """
-    if len(regions) < 2:
-        return float('nan')
-    expected = np.array([region.truth for region in regions.values()])
-    found = np.array([region.mean for region in regions.values()])
-    expected = expected - expected.mean()
-    return float(expected @ found / (expected @ expected))

@@ -65,17 +65,6 @@ def test_regions_find_the_error_that_was_put_in(maps):
     assert regions[9].mean == pytest.approx(statistics['9']['mean'], abs=1e-6)
 
 
-def test_region_slope_is_that_of_the_scorer():
-    rng = np.random.default_rng(2)
-    labels = np.repeat(np.arange(7), 20).reshape(7, 4, 5)
-    truth = labels * 0.02 + rng.normal(0, 1e-3, labels.shape)
-    chi = 0.85 * truth + rng.normal(0, 0.005, labels.shape)
-    regions = metrics.region_errors(chi, truth, labels, np.ones_like(labels))
-    expected = qsm_eval.dgm_linearity(chi, truth, labels)
-    assert abs(1 - metrics.region_slope(regions)) == pytest.approx(expected, rel=1e-9)
-    assert np.isnan(metrics.region_slope({1: regions[1]}))
-
-
 def test_different_grids_and_empty_masks_are_refused(maps):
     chi, truth, mask = maps
     with pytest.raises(ValueError, match='one grid'):
