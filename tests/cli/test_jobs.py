@@ -1,0 +1,145 @@
+"""What is found of a participant, what was given for it, and what is told where it is missing."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qsmprep.bids.layout import open_dataset
+from qsmprep.cli.jobs import collect_jobs
+from qsmprep.settings import Settings
+
+
+@pytest.fixture
+def collect(tiny_dataset):
+    """Return jobs and record of sub-01 for changes of the settings."""
+
+    def of(inputs=None, outputs=None, filters=None, sessions=(), **processing):
+        settings = Settings()
+        settings = replace(
+            settings,
+            inputs=replace(settings.inputs, bids_dir=tiny_dataset.root, **inputs or {}),
+            processing=replace(settings.processing, **processing),
+            outputs=replace(settings.outputs, **outputs or {}),
+        )
+        record = {'participant': '01', 'acquisitions': [], 'errors': []}
+        dataset = open_dataset(tiny_dataset.root)
+        return collect_jobs(dataset, record, settings, list(sessions), filters), record
+
+    return of
+
+
+def errors(record):
+    return [item['error'] for item in record['acquisitions'] if item['error']]
+
+
+def give(tiny_dataset, name, data, **sidecar):
+    """Write an image into a derivatives dataset; return the setting that names it."""
+    root = tiny_dataset.root.parent / 'given'
+    path = root / 'sub-01' / 'anat' / f'sub-01_{name}.nii.gz'
+    tiny_dataset.write_image(path, data)
+    tiny_dataset.write_json(path.with_name(f'sub-01_{name}.json'), sidecar)
+    return {'derivatives': {'given': root}}
+
+
+def test_a_job_names_its_sources_and_software(tiny_dataset, collect):
+    tiny_dataset.add()
+    (job,), record = collect()
+    assert record['errors'] == []
+    assert [item['stem'] for item in record['acquisitions']] == ['sub-01_MEGRE']
+    assert len(job.metadata['Sources']) == 6
+    assert job.metadata['Sources'][0].startswith('bids:raw:sub-01/anat/sub-01_echo-1_part-')
+    assert job.metadata['EchoTime'] == [0.005, 0.010, 0.015]
+    assert job.metadata['MagneticFieldStrength'] == 3
+    assert {'qsmprep', 'torch'} <= set(job.metadata['Software'])
+    assert job.brain_mask is job.reference_mask is job.r2 is job.truth is job.anatomy is None
+
+
+def test_a_bad_acquisition_does_not_stop_the_others(tiny_dataset, collect, caplog):
+    tiny_dataset.add('sub-01_acq-good').add('sub-01_acq-bad')
+    tiny_dataset.edit_image('acq-bad_echo-2_part-mag_MEGRE', change=np.zeros_like)
+    with caplog.at_level(logging.ERROR, 'qsmprep'):
+        (job,), record = collect()
+    assert job.acquisition.stem == 'sub-01_acq-good_MEGRE'
+    (error,) = errors(record)
+    assert 'acq-bad_echo-2_part-mag_MEGRE.nii.gz holds one value alone' in error
+    assert error in caplog.messages
+
+
+def test_two_acquisitions_with_one_output_are_told_apart_first(tiny_dataset, collect):
+    tiny_dataset.add('sub-01', 'MEGRE').add('sub-01', 'T2starw')
+    (job,), record = collect()
+    (error,) = errors(record)
+    assert 'already written to sub-01/anat/sub-01_Chimap.nii.gz; tell them apart' in error
+    assert job.acquisition.stem not in error.partition(':')[0]
+
+
+def test_a_participant_without_echoes_gets_a_reason(tiny_dataset, collect):
+    tiny_dataset.write_image(
+        tiny_dataset.folder('sub-01') / 'sub-01_T1w.nii.gz', np.ones((4, 4, 4))
+    )
+    jobs, record = collect()
+    assert jobs == []
+    (error,) = record['errors']
+    assert error['node'] == 'input'
+    assert 'MEGRE' in error['message']
+
+
+def test_a_given_mask_is_used_unless_extraction_is_forced(tiny_dataset, collect):
+    tiny_dataset.add()
+    inputs = give(tiny_dataset, 'desc-brain_mask', (tiny_dataset.signal > 500).astype(np.uint8))
+    (job,), _ = collect(inputs)
+    assert job.brain_mask.path.name == 'sub-01_desc-brain_mask.nii.gz'
+    (job,), _ = collect(inputs, force=('brain-extraction',))
+    assert job.brain_mask is None
+
+
+def test_derivatives_without_a_mask_are_mentioned(tiny_dataset, collect):
+    tiny_dataset.add()
+    (job,), _ = collect(give(tiny_dataset, 'label-CSF_mask', np.ones((12, 10, 8), np.uint8)))
+    assert any('the brain is extracted' in text for text in job.acquisition.warnings)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'reference': 'CSF'}, "no mask of the reference region 'CSF' (sub-01..._label-CSF_mask"),
+        ({'outputs': {'output_spaces': ('T1w',)}}, '--output-spaces T1w needs a T1-weighted image'),
+        ({'contrasts': ('r2prime',)}, 'but there is no sub-01..._R2map.nii.gz in anat/'),
+        (
+            {'contrasts': ('chisep',), 'ignore': ('relaxometry',)},
+            'r2prime and chisep of --contrasts need R2*',
+        ),
+        ({'start_from': 'local-field'}, 'no local field to start from (sub-01..._desc-local_'),
+    ],
+)
+def test_what_was_asked_for_and_is_not_there_is_named(tiny_dataset, collect, settings, message):
+    tiny_dataset.add()
+    jobs, record = collect(**settings)
+    assert jobs == []
+    (error,) = errors(record)
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ('runs', 'flag', 'found'), [(2, 'cosmos', 2), (1, 'cosmos', 1), (1, 'average_runs', 1)]
+)
+def test_too_few_runs_for_a_map_of_several(tiny_dataset, collect, runs, flag, found):
+    for run in range(1, runs + 1):
+        tiny_dataset.add(f'sub-01_run-{run}')
+    jobs, record = collect(**{flag: True})
+    assert len(jobs) == runs
+    (error,) = record['errors']
+    assert f'sub-01 has {found} that can be processed' in error['message']
+    assert error['message'].startswith('--' + flag.replace('_', '-'))
+
+
+def test_only_the_sessions_that_were_asked_for_are_processed(tiny_dataset, collect):
+    tiny_dataset.add('sub-01_ses-a').add('sub-01_ses-b')
+    (job,), record = collect(sessions=['b'])
+    assert job.acquisition.session == 'b'
+    assert len(record['acquisitions']) == 1
+    jobs, record = collect(sessions=['c'])
+    assert jobs == []
+    assert 'Check --session-label' in record['errors'][0]['message']
