@@ -78,7 +78,7 @@ def turn(sample: np.ndarray) -> tuple[float, float] | None:
 
 def check_parts(pairs: Sequence[EchoPair], images: Sequence[Sequence[ImageSummary]]) -> list[str]:
     """
-    Check that both parts of each echo are what their names say, as far as can be told.
+    Check that both parts of each echo are what their names say, as far as can be known.
 
     Parameters
     ----------

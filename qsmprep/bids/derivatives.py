@@ -73,7 +73,7 @@ def dataset_link(name: str) -> str:
 
 def node_name(text: str) -> str:
     """
-    Name of a graph's branch: crash files are told apart by it.
+    Name of a graph's branch: crash files are distinguished by it.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def write_dataset_description(
 ) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore`` of the derivatives.
 
-    Links to other datasets are relative, so that no path of the host is told.
+    Links to other datasets are relative, so that no path of the host is written.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Timer
 
 PATIENCE_S = 20.0
-"""Time that a run which was told to stop has to write down what is known [s]."""
+"""Time that a run which was asked to stop has to write down what is known [s]."""
 
 
 class Stopped(BaseException):
@@ -162,7 +162,7 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory_gb() -> float | None:
-    """Most memory that this process has held since then [GB]; None where none is told."""
+    """Most memory that this process has used since then [GB]; None where it is unknown."""
     try:
         lines = Path('/proc/self/status').read_text().splitlines()
     except OSError:

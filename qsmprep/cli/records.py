@@ -37,7 +37,7 @@ class Outcome:
     seconds
         How long each of them took.
     memory_gb
-        The most memory that the process of each of them held [GB], as far as it is known.
+        The most memory that the process of each of them used [GB], as far as it is known.
     failures
         Node, message and traceback of each failure that could leave no crash file.
     error
@@ -210,17 +210,17 @@ def _steps(outcome: Outcome, branch: str) -> dict[str, dict]:
             step = steps.setdefault(key, {'seconds': 0.0})
             step['seconds'] = round(step['seconds'] + took, 2)
             if name in outcome.memory_gb:
-                held = round(outcome.memory_gb[name], 2)
-                step['memory_gb'] = max(step.get('memory_gb', 0.0), held)
+                used = round(outcome.memory_gb[name], 2)
+                step['memory_gb'] = max(step.get('memory_gb', 0.0), used)
     return {key: step for key, step in steps.items() if step['seconds'] >= 0.05}
 
 
 def _peak_memory_gb() -> float:
-    """Largest memory that one process of this run has held [GB]."""
+    """Largest memory that one process of this run has used [GB]."""
     import resource
 
-    held = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(who).ru_maxrss for who in held) * 1024 / 1e9
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(who).ru_maxrss for who in processes) * 1024 / 1e9
 
 
 def _complete(output_dir: Path, acquisition: dict) -> None:

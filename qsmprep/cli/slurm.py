@@ -22,7 +22,7 @@ FIXED_GB = 4.0
 VOLUMES = 60
 """Volumes of floats that inversion holds at most."""
 ECHOES = 8
-"""Times that all echoes are held at most, while they are prepared."""
+"""Copies of all echoes in memory at most, while they are prepared."""
 FIXED_MINUTES = 15
 MINUTES_PER_MEGAVOXEL = 30
 """Upper bounds for a run on two processors, the default inversion and reports included."""

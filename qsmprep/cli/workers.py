@@ -98,7 +98,7 @@ class RobustMultiProcPlugin(MultiProcPlugin):
     Nipype's own plugin waits for ever when a worker process is killed (out of memory, crash of
     a library), hangs or cannot write its result. Here every end of a job becomes a result with
     a traceback, so that the node fails, the others go on, and the exit code tells. The most memory
-    that the process of each node held is kept in ``peaks_gb``.
+    that the process of each node used is kept in ``peaks_gb``.
     """
 
     def __init__(self, plugin_args=None):
@@ -218,7 +218,7 @@ def _start_worker(cwd: str, level: int) -> None:
 
 
 def _run_and_seal(node, updatehash: bool, taskid: int) -> dict:
-    """Run a node in a worker, and write down what its folder and its process held."""
+    """Run a node in a worker, and write down the size of its folder and the memory of its process."""
     forget_peak_memory()
     result = run_node(node, updatehash, taskid)
     result |= {'node': node.fullname, 'memory_gb': peak_memory_gb()}

@@ -442,7 +442,7 @@ class Readout:
         if self.echoes != 2:
             return []
         return [
-            'There are two echoes: a phase ramp of a bipolar readout could not be told from a '
+            'There are two echoes: a phase ramp of a bipolar readout could not be distinguished from a '
             'linear field, and was not corrected.'
         ]
 

@@ -120,7 +120,7 @@ def measure_regions(
     Returns
     -------
     list of dict
-        One row for each region, erosion and map; values that cannot be told are NaN.
+        One row for each region, erosion and map; unknown values are NaN.
 
     """
     rows = []

@@ -9,12 +9,12 @@ from numba import njit
 from scipy.special import hyp1f1
 
 T2STAR_MAX_S = 0.5
-"""Longest T2* told apart from no decay [s]; R2* is bounded by its inverse from below."""
+"""Longest T2* that is distinguished from no decay [s]; R2* is bounded by its inverse from below."""
 
 ITERATIONS = 30
 TOLERANCE = 1e-6
 LEAST_SIGNAL = 0.5
-"""Signal of the second echo, in units of the noise, up to which rates can be told apart."""
+"""Signal of the second echo, in units of the noise, up to which rates can be distinguished."""
 TABLE_END, TABLE_STEP = 20.0, 0.02
 """Signals, in units of the noise, at which the mean magnitude is tabulated."""
 
@@ -53,7 +53,7 @@ def fit_r2star(
     squares (Levenberg-Marquardt), with any echo times, from a start that is log-linear in the
     signals freed of their noise in the mean square. R2* stays within
     [1 / 0.5 s, 20 / (TE_last - TE_first)], and below the rate at which the second echo falls to
-    half of the noise: faster decays cannot be told apart. Two echoes are met exactly within that.
+    half of the noise: faster decays cannot be distinguished. Two echoes are met exactly within that.
 
     Parameters
     ----------

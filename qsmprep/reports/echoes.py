@@ -123,7 +123,7 @@ def plot_masks(magnitude: Paths, out_path: str | PathLike, **masks: str | PathLi
 
     """
     if len(masks) > len(OUTLINES):
-        raise ValueError(f'At most {len(OUTLINES)} masks can be told apart, not {len(masks)}.')
+        raise ValueError(f'At most {len(OUTLINES)} masks can be distinguished, not {len(masks)}.')
     volume = load_volume(magnitude).echo(0)
     inside = {name: load_volume(path, like=volume).data > 0.5 for name, path in masks.items()}
     support = np.logical_or.reduce(list(inside.values()))

@@ -29,7 +29,7 @@ from qsmprep.reports.sheet import (
 )
 
 CHI_WINDOW_PPM = 0.1
-"""Largest susceptibility that is told apart in the pictures [ppm]."""
+"""Largest susceptibility that the pictures distinguish [ppm]."""
 
 
 def plot_chi(

@@ -193,11 +193,11 @@ def _steps(steps: object) -> list[tuple[str, float, str]]:
     """Name, time [s] and most memory [GB], where it is known, of each step."""
     rows = []
     for name, step in steps.items() if isinstance(steps, dict) else ():
-        took, held = (
+        took, used = (
             step.get(key) if isinstance(step, dict) else None for key in ('seconds', 'memory_gb')
         )
         if _is_number(took):
-            rows.append((plain_text(name), took, f'{held:.2f}' if _is_number(held) else ''))
+            rows.append((plain_text(name), took, f'{used:.2f}' if _is_number(used) else ''))
     return rows
 
 

@@ -114,7 +114,7 @@ def test_two_echoes_cannot_tell_and_say_so():
     _, readout = correct_readout(phase, magnitude, EVEN[:2])
     assert readout.ramp is None
     assert readout.warnings == []
-    assert 'bipolar readout could not be told' in readout.notes[0]
+    assert 'bipolar readout could not be distinguished' in readout.notes[0]
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2])

@@ -1,4 +1,4 @@
-r"""Susceptibility separation: paramagnetic and diamagnetic sources of one voxel told apart.
+r"""Susceptibility separation: paramagnetic and diamagnetic sources of one voxel, separated.
 
 A voxel's susceptibility is the sum of both shares, :math:`\chi = \chi^+ + \chi^-` with
 :math:`\chi^+ \ge 0 \ge \chi^-`; its reversible relaxation grows with both,
