@@ -218,7 +218,7 @@ def _start_worker(cwd: str, level: int) -> None:
 
 
 def _run_and_seal(node, updatehash: bool, taskid: int) -> dict:
-    """Run a node in a worker, and write down the size of its folder and the memory of its process."""
+    """Run a node in a worker; record the size of its folder and the memory of its process."""
     forget_peak_memory()
     result = run_node(node, updatehash, taskid)
     result |= {'node': node.fullname, 'memory_gb': peak_memory_gb()}

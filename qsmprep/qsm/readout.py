@@ -442,8 +442,8 @@ class Readout:
         if self.echoes != 2:
             return []
         return [
-            'There are two echoes: a phase ramp of a bipolar readout could not be distinguished from a '
-            'linear field, and was not corrected.'
+            'There are two echoes: a phase ramp of a bipolar readout could not be distinguished '
+            'from a linear field, and was not corrected.'
         ]
 
 

@@ -53,7 +53,8 @@ def fit_r2star(
     squares (Levenberg-Marquardt), with any echo times, from a start that is log-linear in the
     signals freed of their noise in the mean square. R2* stays within
     [1 / 0.5 s, 20 / (TE_last - TE_first)], and below the rate at which the second echo falls to
-    half of the noise: faster decays cannot be distinguished. Two echoes are met exactly within that.
+    half of the noise: faster decays cannot be distinguished. Two echoes are met exactly within
+    that.
 
     Parameters
     ----------
