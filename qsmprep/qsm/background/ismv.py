@@ -21,7 +21,7 @@ def ismv(
     """Iterative spherical mean values (iSMV).
 
     The background is the field that equals its mean over a sphere wherever the sphere lies in the
-    tissue, and the total field in the rim outside: means are taken repeatedly while the rim is kept.
+    tissue, and the total field in the rim: means are taken repeatedly while the rim is kept.
 
     Parameters
     ----------
