@@ -199,8 +199,19 @@ def _what_it_is(root: Path) -> str:
     """Sentence on a folder that is no BIDS dataset, as far as its first files tell what it is."""
     if root.name.startswith('sub-') and (root.parent / 'dataset_description.json').is_file():
         return f' It is the folder of one participant: give {root.parent} and --participant-label.'
+    if any(path.is_dir() for path in root.glob('sub-*')):
+        return (
+            f' It has sub- folders: if it is one, write {{"Name": "{root.name}", "BIDSVersion": '
+            '"1.10.0"} into that file.'
+        )
     paths = islice(root.rglob('*'), LOOKED_AT)
     for path in (path for path in paths if path.is_file()):
+        if path.name.endswith(('.nii', '.nii.gz')):
+            return (
+                f' It holds NIfTI images, such as {path.relative_to(root)}: name them as BIDS wants, '
+                'sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz, ..._part-phase_MEGRE.nii.gz and '
+                'so on, each with a sidecar (.json) that has EchoTime and MagneticFieldStrength.'
+            )
         if path.suffix.lower() in ('.dcm', '.ima') or _is_dicom(path):
             return (
                 ' It holds DICOM files: convert them first (dcm2niix, HeuDiConv, BIDScoin), and '

@@ -178,8 +178,12 @@ def positive(kind: type) -> Callable[[str], float]:
     """Numbers above zero, for argparse."""
 
     def positive_number(text: str) -> float:
-        value = kind(text)
-        if value <= 0:
+        try:
+            value = kind(text)
+        except ValueError:
+            whole = 'whole ' if kind is int else ''
+            raise argparse.ArgumentTypeError(f'{text!r} is no {whole}number') from None
+        if not value > 0:
             raise argparse.ArgumentTypeError(f'{text} is not above zero')
         return value
 

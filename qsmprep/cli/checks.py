@@ -34,7 +34,7 @@ def _check_folders(settings: Settings) -> None:
     if bids_dir.is_file():
         raise SettingsError(f'{bids_dir} is a file; name the root folder of a BIDS dataset.')
     if not bids_dir.is_dir():
-        raise SettingsError(f'The BIDS folder {bids_dir} does not exist.')
+        raise SettingsError(f'The BIDS folder {bids_dir} does not exist; check its name.')
     elsewhere = f'use {bids_dir / "derivatives" / "qsmprep"} or a folder outside it.'
     if output_dir == bids_dir:
         raise SettingsError(f'The output folder is the BIDS folder {bids_dir}; {elsewhere}')

@@ -126,6 +126,17 @@ def test_a_folder_that_is_no_dataset_is_recognised(tmp_path, tiny_dataset):
     (dicom / 'IM0001').write_bytes(bytes(128) + b'DICM' + bytes(100))
     with pytest.raises(InputError, match=r'It holds DICOM files: convert them first \(dcm2niix'):
         open_dataset(tmp_path / 'export')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'phase.nii.gz').touch()
+    with pytest.raises(
+        InputError, match=r'NIfTI images, such as phase.nii.gz: name them as BIDS wants'
+    ):
+        open_dataset(tmp_path / 'images')
     tiny_dataset.add()
     with pytest.raises(InputError, match=f'give {tiny_dataset.root} and --participant-label'):
         open_dataset(tiny_dataset.root / 'sub-01')
+    (tiny_dataset.root / 'dataset_description.json').unlink()
+    with pytest.raises(
+        InputError, match='It has sub- folders: if it is one, write {"Name": "tiny"'
+    ):
+        open_dataset(tiny_dataset.root)

@@ -85,6 +85,8 @@ def test_a_settings_file_is_overridden_by_flags(folders, tmp_path):
         (['--phase-range', '1', '-1'], 'LOW must be below HIGH'),
         (['--mem', 'lots'], 'is no size'),
         (['--nprocs', '0'], 'not above zero'),
+        (['--nprocs', 'two'], "'two' is no whole number"),
+        (['--hang-after', 'nan'], 'nan is not above zero'),
         (['--device', 'tpu'], 'is not auto, cpu or cuda'),
         (['--derivatives', 'a=/nowhere'], 'does not exist'),
         (['--derivatives', 'a=.', 'a=.'], 'given twice'),
