@@ -209,7 +209,7 @@ def _what_it_is(root: Path) -> str:
         if path.name.endswith(('.nii', '.nii.gz')):
             return (
                 f' It holds NIfTI images, such as {path.relative_to(root)}: name them as BIDS '
-                'wants, sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz, ..._part-phase_MEGRE.nii.gz'
+                'wants, sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz, _part-phase_MEGRE.nii.gz'
                 ' and so on, each with a sidecar (.json) of EchoTime and MagneticFieldStrength.'
             )
         if path.suffix.lower() in ('.dcm', '.ima') or _is_dicom(path):
