@@ -158,6 +158,15 @@ def homodyne(signal: np.ndarray, echo: int) -> np.ndarray:
     return np.abs(signal) * np.exp(1j * np.angle(signal * low.conj()))
 
 
+def high_pass(signal: np.ndarray, echo: int) -> np.ndarray:
+    """High-pass the phase with a Gaussian of two voxels (SD) in all directions."""
+    low = sum(
+        part * ndimage.gaussian_filter(getattr(signal, name), 2.0)
+        for name, part in (('real', 1), ('imag', 1j))
+    )
+    return np.abs(signal) * np.exp(1j * np.angle(signal * low.conj()))
+
+
 def add_noise(snr: float) -> Callable[[Folder], None]:
     """Noise that leaves an SNR in the first echo."""
 
@@ -298,6 +307,7 @@ FAULTS: dict[str, Fault] = {
     'slices alternate (GE)': Fault(lambda f: f.signal(slices)),
     'SNR of 5': Fault(add_noise(5.0)),
     'filtered phase (homodyne)': Fault(lambda f: f.signal(homodyne)),
+    'filtered phase (high-pass, 3D)': Fault(lambda f: f.signal(high_pass)),
     'magnitude and phase exchanged': Fault(lambda f: swap_files(f.files('mag'), f.files('phase'))),
     'reference region outside the brain': Fault(give_region, ('--reference', 'CSF')),
     'slices lost': Fault(drop_slices),

@@ -197,16 +197,31 @@ MEASURES = (
         source='susceptibility of air against tissue, 9.4 ppm, times 2/3',
     ),
     Measure(
+        'total_coarse_to_fine',
+        'Coarse over fine waves of the total field',
+        '',
+        'Spread of the total field in waves of about 45 mm (smoothed by Gaussians of 5 mm less of '
+        '10 mm, SD), over that in waves of about 25 mm (3 less 5 mm), deeper than 4 mm in the map. '
+        'Air around the brain makes coarse waves; tissue alone has 1.1 to 1.5.',
+        2.0,
+        None,
+        'The phase may have been high-pass filtered by the scanner (homodyne, SWI): export it '
+        'unfiltered.',
+        why='A high-pass filter takes the coarse waves of the tissue along with those of the '
+        'background: susceptibility is then too low by an unknown factor.',
+        source='geometric mean of simulated heads (3.3) and of tissue alone (1.2)',
+    ),
+    Measure(
         'total_to_local_field',
         'Total field over local field',
         '',
         'Standard deviation of the total field over that of the local field.',
         2.0,
         None,
-        'The phase may have been filtered by the scanner (homodyne, high-pass, SWI): export it '
-        'unfiltered.',
-        why='A high-pass filter takes the low frequencies of the local field along; susceptibility '
-        'is then too low by an unknown factor.',
+        'Background field may be left in the local field: look for shading towards the edge, and '
+        'at the outline of the mask; or the phase was filtered by the scanner.',
+        why='The background is several times as strong as the field of the tissue: a local field '
+        'that is nearly as strong holds something else.',
         tried=True,
     ),
     Measure(
@@ -371,13 +386,14 @@ MEASURES = (
         '',
         'Median of R2* over the map, over that of grey and white matter at this field strength '
         '(Peters 2007, 10.1016/j.mri.2007.02.014).',
-        0.75,
-        1.5,
+        0.8,
+        1.6,
         'Check echo times and field strength: both scale R2* and susceptibility.',
         why='Echo times or a field strength that are wrong by a factor make susceptibility wrong '
         'by the same factor.',
-        source='Peters 2007; half way to a factor of two',
-        tried=True,
+        source='published means lie between 1 (Peters) and 1.27 (Wansapura 1999, '
+        '10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L); the bounds are the '
+        'geometric middle between them and a factor of two',
     ),
     Measure(
         'r2star_per_chi',

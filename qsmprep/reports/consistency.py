@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -21,6 +22,14 @@ BAND = (0.03, 0.12)
 """Spatial frequencies at which the direction of B0 is looked for [cycles/mm]."""
 AS_WELL = 0.95
 """Share of the best correlation at which the direction of the header is believed."""
+WAVES_MM = (3.0, 5.0, 10.0)
+"""Gaussians (SD) between which a field is fine, with waves of about 25 mm, and coarse, 45 mm."""
+BLOCK_MM = 2.0
+"""Edge of the blocks of voxels that are taken for one there, where voxels are smaller."""
+WAVE_DEPTH_MM = 4.0
+"""Distance from the edge of a mask from which waves are looked for."""
+WIDE_MM = 50.0
+"""Extent along each axis that a mask needs for that: the field of a thin slab says too little."""
 STRONG_PERCENT = 2.0
 """Share of the map, with the largest susceptibility, that is compared with R2*."""
 
@@ -247,6 +256,57 @@ def _hemisphere(count: int) -> np.ndarray:
     z = index / count
     angle, radius = np.pi * (1 + np.sqrt(5)) * index, np.sqrt(1 - z**2)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)
+
+
+def coarse_to_fine(field: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+    """
+    Spread of the coarse waves of a field over that of its fine ones.
+
+    The field of sources outside a mask is harmonic inside, so that its fine waves are lost on the
+    way in, while tissue makes waves of either kind: a total field is the coarser one. Spreads are
+    half the distance between percentiles 16 and 84. A field that depends on both air and tissue
+    has 3 to 4, and tissue alone, all that is left by a high-pass filter, 1.1 to 1.5.
+
+    Parameters
+    ----------
+    field
+        Total field, in any unit.
+    mask
+        Voxels that have one.
+    grid
+        Their grid.
+
+    Returns
+    -------
+    float
+        NaN where the part deeper than 4 mm is shorter than 50 mm along an axis.
+
+    """
+    box = bounding_box(mask)
+    deep = depth_mm(mask, grid.voxel_size)[box] > WAVE_DEPTH_MM
+    place = np.argwhere(deep) * np.array(grid.voxel_size)
+    if not len(place) or np.ptp(place, axis=0).min() < WIDE_MM:
+        return math.nan
+    values = np.where(deep, field[box] - np.median(field[box][deep]), 0)
+    steps = [max(1, int(BLOCK_MM / edge)) for edge in grid.voxel_size]
+    values, weight = (_block_means(image.astype(np.float32), steps) for image in (values, deep))
+    used = weight > 0.5
+
+    def smooth(width_mm: float) -> np.ndarray:
+        widths = [width_mm / (n * edge) for n, edge in zip(steps, grid.voxel_size, strict=True)]
+        both = (ndimage.gaussian_filter(image, widths)[used] for image in (values, weight))
+        return np.divide(*both)
+
+    fine, middle, coarse = (smooth(width) for width in WAVES_MM)
+    spreads = [np.ptp(np.percentile(waves, [16, 84])) for waves in (middle - coarse, fine - middle)]
+    return float(spreads[0] / spreads[1]) if spreads[1] > 0 else math.nan
+
+
+def _block_means(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Means over blocks of voxels; what a last block lacks counts as zero."""
+    for axis, step in enumerate(steps):
+        image = np.add.reduceat(image, np.arange(0, image.shape[axis], step), axis=axis) / step
+    return image
 
 
 def tail_asymmetry(chi_ppm: np.ndarray, mask: np.ndarray) -> float:

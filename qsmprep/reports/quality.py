@@ -115,6 +115,9 @@ def measure_quality(
             found['total_field_sd_hz'] = np.std(total)
             largest_hz = np.abs(total - np.median(total)).max()
             found['total_field_max_ppm'] = hz_to_ppm(largest_hz, field_strength_t)
+            found['total_coarse_to_fine'] = consistency.coarse_to_fine(
+                total_field_hz, measured, grid
+            )
         if local_field_hz is not None:
             spread_hz = np.std(local_field_hz[measured], dtype=np.float64)
             found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)

@@ -59,6 +59,25 @@ def test_masks_beside_the_brain_are_seen(tissue):
     assert consistency.brain_beyond_percent(magnitude, small, GRID) > 90
 
 
+def test_a_high_pass_takes_the_coarse_waves_of_a_total_field():
+    grid = Grid((50, 60, 50), (3.0, 3.0, 3.0), (0.0, 0.0, 1.0))
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing='ij')
+    radius = np.sqrt(sum(a**2 for a in axes))
+    brain = radius < 0.7
+    rng = np.random.default_rng(3)
+    tissue = ndimage.gaussian_filter(rng.normal(size=grid.shape), 1.5) * brain
+    air = (radius > 0.75) & (ndimage.gaussian_filter(rng.normal(size=grid.shape), 4) > 0)
+    sources = 0.03 * tissue / tissue[brain].std() + 9.4 * air
+    total = Dipole(grid, padding=2).forward(torch.from_numpy(sources).float()).numpy()
+    low = ndimage.gaussian_filter(total, 2.0)
+    ratio = consistency.coarse_to_fine(total, brain, grid)
+    assert ratio > 3
+    assert consistency.coarse_to_fine(5 * total + 2, brain, grid) == pytest.approx(ratio, rel=1e-3)
+    assert consistency.coarse_to_fine(total - low, brain, grid) < 2
+    slab = brain & (np.abs(axes[2]) < 0.2)
+    assert np.isnan(consistency.coarse_to_fine(total, slab, grid))
+
+
 def test_wraps_left_are_counted():
     phase = np.zeros((10, 10, 10))
     phase[5:] = 2 * np.pi
