@@ -1,9 +1,10 @@
 """Medians of regions through the whole chain, from wrapped phase to the table, against the truth.
 
 A head is simulated as a BIDS dataset with a T1-weighted image in a place of its own and what
-fMRIPrep would make of it. qsmprep runs twice: with fMRIPrep's transforms to the template, and with
-its own deformable registration. Each error is divided: what the map errs within the true region
-(map), and what the true map changes where the region is misplaced (place).
+fMRIPrep would make of it. qsmprep runs with fMRIPrep's transforms to the template, with its own
+deformable registration, and once more from the true local field. Each error is divided: what a map
+from the true local field errs within the true region (inversion), what it errs more from wrapped
+phase (fields), and what the true map changes where the region is misplaced (place).
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ COLUMNS = (
     'truth [ppb]',
     'table [ppb]',
     'error [ppb]',
-    'map [ppb]',
+    'inversion [ppb]',
+    'fields [ppb]',
     'place [ppb]',
     'Dice',
 )
@@ -97,34 +99,40 @@ def main() -> None:
     table = Table('Medians of regions, from wrapped phase to the table', COLUMNS, [])
     session = f'ses-{args.sessions}' if args.sessions > 1 else ''
     name = '_'.join(part for part in ('sub-01', session) if part)
+    chosen = ['--session-label', args.sessions] if session else []
+    options = ['-w', args.out / 'work', '--nprocs', 1, '--skip-bids-validation', *chosen]
+    simulation = derivatives / 'simulation'
+    run('qsmprep', bids, args.out / 'local', 'participant', '--start-from', 'local-field',
+        '--ignore', 't1w', '--derivatives', f'given={simulation}', *options)  # fmt:skip
+    inverted = args.out / 'local' / 'sub-01' / session / 'anat'
     for kind, title in (('fmriprep', "fMRIPrep's transforms"), ('smriprep', 'own registration')):
         out = args.out / kind
-        chosen = ['--session-label', args.sessions] if session else []
-        given = [f'{kind}={derivatives / kind}', f'truth={derivatives / "simulation"}']
-        options = ['-w', args.out / 'work', '--nprocs', 1, '--skip-bids-validation', *chosen]
+        given = [f'{kind}={derivatives / kind}', f'truth={simulation}']
         run('qsmprep', bids, out, 'participant', '--derivatives', *given, *options)
         folder = out / 'sub-01' / session / 'anat'
-        truth = derivatives / 'simulation' / 'sub-01' / session / 'anat'
+        truth = simulation / 'sub-01' / session / 'anat'
         ending = 'from-MEGRE_to-T1w_mode-image_xfm.txt'
         both = [matrix_of(read_transform(f / f'{name}_{ending}')) for f in (folder, truth)]
         brain = nb.load(truth / f'{name}_desc-brain_mask.nii.gz')
         points = np.argwhere(brain.get_fdata() > 0) @ brain.affine[:3, :3].T + brain.affine[:3, 3]
         print(f'rigid registration: {distance_mm(*both, points):.2f} mm from the known one')
-        compare(table, title, folder, truth, name, 'CIT168')
+        compare(table, title, (folder, inverted, truth), name, 'CIT168')
         if kind == 'fmriprep':
-            compare(table, 'aseg', folder, truth, name, 'aseg')
+            compare(table, 'aseg', (folder, inverted, truth), name, 'aseg')
     table.write(args.out, 'regions')
 
 
-def compare(table: Table, title: str, folder: Path, truth: Path, name: str, seg: str) -> None:
-    """Enter the regions of a segmentation, both sides together."""
+def compare(table: Table, title: str, folders: tuple[Path, ...], name: str, seg: str) -> None:
+    """Enter the regions of a segmentation, both sides together; folders: run, inversion, truth."""
+    folder, inverted, truth = folders
 
     def load(place: Path, ending: str) -> np.ndarray:
         return nb.load(place / f'{name}_{ending}.nii.gz').get_fdata()
 
     chi, mask = 1000 * load(folder, 'Chimap'), load(folder, 'desc-chi_mask') > 0
-    true = 1000 * load(truth, 'Chimap')
-    true -= true[mask].mean()
+    true, alone = 1000 * load(truth, 'Chimap'), 1000 * load(inverted, 'Chimap')
+    for values in (true, alone):
+        values -= values[mask].mean()
     tissues, labels = load(truth, 'desc-tissues_dseg'), load(folder, f'seg-{seg}_dseg')
     regions = {key: (ATLAS[key], NUCLEI[key]) for key in NUCLEI} if seg == 'CIT168' else ASEG
     for region, (numbers, kinds) in regions.items():
@@ -132,15 +140,16 @@ def compare(table: Table, title: str, folder: Path, truth: Path, name: str, seg:
         real = np.isin(tissues, [int(kind) for kind in kinds]) & mask
         if not placed.any() or not real.any():
             continue
-        values = [np.median(x) for x in (true[real], chi[placed], chi[real], true[placed])]
-        expected, found, in_place, moved = values
+        sources = true[real], chi[placed], alone[real], chi[real], true[placed]
+        expected, found, alone_in_place, in_place, moved = map(np.median, sources)
         table.add(
             title,
             region,
             f'{expected:.0f}',
             f'{found:.0f}',
             f'{found - expected:+.1f}',
-            f'{in_place - expected:+.1f}',
+            f'{alone_in_place - expected:+.1f}',
+            f'{in_place - alone_in_place:+.1f}',
             f'{moved - expected:+.1f}',
             f'{overlap(placed, real):.2f}',
         )

@@ -101,14 +101,15 @@ def cite(description: str, bibliography: str) -> tuple[str, list[str]]:
 
     Examples
     --------
-    >>> bib = '@article{a, author = {Li, W}, title = {T}, journal = {J}, year = {2014}, doi = {1}}'
+    >>> bib = '@article{a, author={Li, W}, title={{T2} of}, journal={J}, year={2014}, doi={1}}'
     >>> cite('By V-SHARP [@a].', bib)
-    ('By V-SHARP [Li 2014].', ['Li, W (2014). T. J. doi:1'])
+    ('By V-SHARP [Li 2014].', ['Li, W (2014). T2 of. J. doi:1'])
 
     """
     entries = {}
     for key, body in re.findall(r'@\w+\{(\w+),(.*?)\}\s*(?=@|\Z)', bibliography, flags=re.S):
-        entries[key] = dict(re.findall(r'(\w+)\s*=\s*\{([^}]*)\}', body))
+        fields = re.findall(r'(\w+)\s*=\s*\{((?:[^{}]|\{[^{}]*\})*)\}', body)
+        entries[key] = {name: re.sub('[{}]', '', value) for name, value in fields}
     used: dict[str, str] = {}
 
     def short(match: re.Match) -> str:

@@ -68,8 +68,11 @@ def plot_swi(
     window = (0.0, percentile(volume.data, support, 99.5))
     projected = load_volume(minimum, like=volume)
     strips = [
-        Strip('Susceptibility-weighted', two_rows(volume, support), window, 'a.u.'),
-        Strip('Minimum intensity projection', two_rows(projected, support), window, 'a.u.'),
+        Strip(title, two_rows(image, support), window, 'a.u.', ticks={0.0: '0'})
+        for title, image in (
+            ('Susceptibility-weighted', volume),
+            ('Minimum intensity projection', projected),
+        )
     ]
     return draw_sheet(strips, out_path)
 

@@ -167,6 +167,7 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
     viewer = viewer_name(stem.rpartition('_')[0])
     there = '/' not in viewer and (output_dir / viewer).is_file()
     steps = _steps(acquisition.get('steps'))
+    rows = _quality_rows(quality)
     return {
         'stem': stem,
         'status': status,
@@ -184,7 +185,8 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
         'total': f'{sum(seconds for _, seconds, _ in steps):.0f}',
         'pictures': pictures,
         'missing': missing,
-        'quality': _quality_rows(quality),
+        'quality': rows,
+        'outside': sum(not row['good'] for row in rows),
         'paths': list(found.values()),
     }
 

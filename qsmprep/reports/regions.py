@@ -146,7 +146,7 @@ def plot_region_values(table: PathLikeStr, out_path: PathLikeStr) -> Path:
                 volume = float(row['volume_mm3'])
                 text = f'{side} {middle:.0f} ppb, {volume:.0f} mm³'
                 axes.annotate(text, (1.01, place + shift), xycoords=('axes fraction', 'data'),
-                              va='center', fontsize=7, color=SIDES[side])  # fmt:skip
+                              va='center', fontsize=9, color=SIDES[side])  # fmt:skip
     title = 'Susceptibility of deep nuclei: median, 5th to 95th percentile; left and right'
     if doubtful:
         title += '\nDOUBTFUL: the registration did not pass its checks'
@@ -229,7 +229,7 @@ def _draw_published(axes, place: int, name: str) -> None:
     value = NORMAL[name]
     axes.plot([value.mean_ppb] * 2, [place - 0.38, place + 0.38], color='#999999', lw=5, zorder=0)
     if value.with_age:
-        axes.annotate(value.with_age, (value.mean_ppb, place + 0.47), fontsize=6, color='#777777',
+        axes.annotate(value.with_age, (value.mean_ppb, place + 0.47), fontsize=7.5, color='#666666',
                       ha='center', va='center')  # fmt:skip
 
 
@@ -238,8 +238,8 @@ def _finish(figure, axes, names: Sequence[str], title: str, out_path: PathLikeSt
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axvline(0, color='#cccccc', lw=0.8, zorder=0)
     axes.set_xlabel('ppb (grey: published mean; its zero may be another one: compare differences '
-                    f'between regions)\n{NORMAL_SOURCE}', fontsize=6.5)  # fmt:skip
-    axes.set_title(title, fontsize=8)
+                    f'between regions)\n{NORMAL_SOURCE}', fontsize=8)  # fmt:skip
+    axes.set_title(title, fontsize=10)
     axes.spines[['top', 'right']].set_visible(False)
-    figure.savefig(out_path, format='png')
+    figure.savefig(out_path, format='png', bbox_inches='tight')
     return Path(out_path)

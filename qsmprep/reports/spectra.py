@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-WIDTH, HEIGHT = (60.0, 610.0), (260.0, 10.0)
+WIDTH, HEIGHT = (60.0, 610.0), (260.0, 24.0)
 SIDES = {'off': ('away from the cone', 'var(--dot)', 30), 'on': ('near the cone', 'var(--far)', 50)}
 
 

@@ -50,7 +50,8 @@ def read_methods(path: Path) -> list[dict]:
         for line in lines:
             mark = re.match(r'(#{1,6}|[-*+]|\d+\.)\s+(.*)', line)
             if mark is None:
-                paragraph.append(line)
+                if line.strip('-'):
+                    paragraph.append(line)
                 continue
             if paragraph:
                 blocks.append({'kind': 'paragraph', 'parts': _links(' '.join(paragraph))})
