@@ -102,14 +102,16 @@ def main() -> None:
     chosen = ['--session-label', args.sessions] if session else []
     options = ['-w', args.out / 'work', '--nprocs', 1, '--skip-bids-validation', *chosen]
     simulation = derivatives / 'simulation'
-    run('qsmprep', bids, args.out / 'local', 'participant', '--start-from', 'local-field',
-        '--ignore', 't1w', '--derivatives', f'given={simulation}', *options)  # fmt:skip
-    inverted = args.out / 'local' / 'sub-01' / session / 'anat'
     for kind, title in (('fmriprep', "fMRIPrep's transforms"), ('smriprep', 'own registration')):
         out = args.out / kind
         given = [f'{kind}={derivatives / kind}', f'truth={simulation}']
         run('qsmprep', bids, out, 'participant', '--derivatives', *given, *options)
         folder = out / 'sub-01' / session / 'anat'
+        if kind == 'fmriprep':
+            give_true_field(args.out / 'given', simulation, out, f'sub-01/{session}/fmap/{name}')
+            run('qsmprep', bids, args.out / 'local', 'participant', '--start-from', 'local-field',
+                '--ignore', 't1w', '-d', f'given={args.out / "given"}', *options)  # fmt:skip
+            inverted = args.out / 'local' / 'sub-01' / session / 'anat'
         truth = simulation / 'sub-01' / session / 'anat'
         ending = 'from-MEGRE_to-T1w_mode-image_xfm.txt'
         both = [matrix_of(read_transform(f / f'{name}_{ending}')) for f in (folder, truth)]
@@ -120,6 +122,15 @@ def main() -> None:
         if kind == 'fmriprep':
             compare(table, 'aseg', (folder, inverted, truth), name, 'aseg')
     table.write(args.out, 'regions')
+
+
+def give_true_field(given: Path, simulation: Path, measured: Path, name: str) -> None:
+    """A derivatives dataset of the true local field, the noise that a scan gave, and its mask."""
+    shutil.rmtree(given, ignore_errors=True)
+    shutil.copytree(simulation, given)
+    for suffix in ('.nii.gz', '.json'):
+        noise = f'{name}_desc-noise_fieldmap{suffix}'
+        shutil.copy(measured / noise, given / noise)
 
 
 def compare(table: Table, title: str, folders: tuple[Path, ...], name: str, seg: str) -> None:

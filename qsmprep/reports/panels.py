@@ -103,9 +103,11 @@ PANELS = {
     'chi': Panel(
         'Susceptibility',
         'Window \u00b10.1 ppm, bright is paramagnetic. Veins, pallidum, putamen, red nucleus, '
-        'substantia nigra and dentate nucleus are bright, white matter is dark. Look for streaks '
-        'that leave veins at about 55\u00b0 to B0, for dark or bright rims at the edge of the '
-        'mask, and for broad shadows. All contrast inverted means a wrong sign of the phase.',
+        'substantia nigra and dentate nucleus are bright, white matter is dark. A spot that is '
+        'dark in the magnitude is bright here if it is blood or iron, and dark if it is calcium; the '
+        'viewer tells its sign in words. Look for streaks that leave veins at about 55\u00b0 to '
+        'B0, for dark or bright rims at the edge of the mask, and for broad shadows. All contrast '
+        'inverted means a wrong sign of the phase.',
         'maps:plot_chi',
         {'chi': 'chi', 'chi_mask': 'mask'},
     ),
@@ -154,9 +156,10 @@ PANELS = {
     ),
     'swi': Panel(
         'Susceptibility-weighted image',
-        'Veins and iron-rich nuclei are dark, and so are calcifications at their rims. The lower '
-        'rows show the minimum over slabs: veins are continuous there. Dark patches above the '
-        'sinuses are background field that is left.',
+        'Veins and iron-rich nuclei are dark, and so are calcifications, in the magnitude or at '
+        'their rims: what a dark spot is, the susceptibility map tells. The lower rows show the '
+        'minimum over slabs: veins are continuous there. Dark patches above the sinuses are '
+        'background field that is left.',
         'contrasts:plot_swi',
         {'swi': 'swi', 'minimum': 'minimum', 'chi_mask': 'mask'},
         expected=False,

@@ -126,6 +126,28 @@ def test_the_value_under_the_crosshair_is_that_of_the_map(results, browser):
         assert browser.evaluate(told.format('"Regions"')) == f'red <nucleus>, {side}'
 
 
+@pytest.mark.parametrize(('value', 'word'), [(-0.6, 'Diamagnetic'), (0.6, 'Paramagnetic')])
+def test_the_sign_of_a_dark_spot_is_told(results, browser, value, word):
+    path = results / 'sub-01' / 'sub-01_Chimap.nii.gz'
+    chi = nib.load(path)
+    values = np.clip(chi.get_fdata(dtype=np.float32), -0.05, 0.05)
+    middle = [n // 2 for n in chi.shape]
+    values[tuple(slice(n - 1, n + 2) for n in middle)] = value
+    nib.save(nib.Nifti1Image(values, chi.affine), path)
+    estimated = np.zeros(chi.shape, np.float32)
+    estimated[tuple(middle)] = 1
+    nib.save(nib.Nifti1Image(estimated, chi.affine), results / 'sub-01' / 'estimated_mask.nii.gz')
+    (page,) = write_viewers(results, '01')
+    browser.open(page)
+    browser.until('document.body.dataset.ready', limit_s=300)
+    place = (chi.affine @ [*middle, 1])[:3].tolist()
+    told = f'(tellSign({place}), document.getElementById("sign").textContent)'
+    assert word in browser.evaluate(told)
+    assert 'no field of its own' in browser.evaluate(told)
+    far = (chi.affine @ [*(n - 8 for n in middle), 1])[:3].tolist()
+    assert 'No sign stands out' in browser.evaluate(told.replace(str(place), str(far)))
+
+
 def test_keys_choose_layer_window_planes_and_masks(results, browser):
     (page,) = write_viewers(results, '01')
     browser.open(page)

@@ -81,6 +81,32 @@ function textOf(layer, value) {
   return value.toFixed(layer.digits).replace('-', '\u2212') + (layer.unit ? ' ' + layer.unit : '')
 }
 
+// values of a layer on a lattice of 1 mm within 3 mm of a place
+function around(layer, [x, y, z]) {
+  const values = []
+  for (let i = -3; i <= 3; i++) for (let j = -3; j <= 3; j++) for (let k = -3; k <= 3; k++) {
+    if (i * i + j * j + k * k <= 9) values.push(layer.image.getValue(...layer.image.mm2vox([x + i, y + j, z + k])))
+  }
+  return values
+}
+
+// which sign the strongest source near a place has: the question of a dark spot in the magnitude
+function tellSign(place) {
+  const chi = maps.find((layer) => layer.name === 'chi')
+  if (!chi) return
+  const values = around(chi, place)
+  const low = Math.min(...values), high = Math.max(...values)
+  const clear = Math.max(-low, high) >= 0.1
+  let text = 'Within 3 mm: ' + textOf(chi, low).replace(' ppm', '') + ' to ' + textOf(chi, high) + '. '
+  if (clear && high > -2 * low) text += 'Paramagnetic, as blood products, iron or a vein; calcium would be dark in the map.'
+  else if (clear && -low > 2 * high) text += 'Diamagnetic, as calcium; blood products would be bright in the map.'
+  else text += 'No sign stands out (beyond 0.1 ppm, and twice the other).'
+  const estimated = masks.find((layer) => layer.name === 'estimated_mask')
+  const share = estimated ? around(estimated, place).filter((x) => x > 0.5).length / values.length : 0
+  if (share > 0) text += ' ' + Math.round(100 * share) + ' % of it has no field of its own: its sign comes from the field around, its size is less certain.'
+  element('sign').textContent = text
+}
+
 function tellValues(location) {
   const place = location.mm
   cells.get('place').cell.textContent = Array.from(place).slice(0, 3).map((x) => x.toFixed(1)).join(', ').replaceAll('-', '\u2212') + ' mm'
@@ -88,6 +114,7 @@ function tellValues(location) {
     const value = layer.image.getValue(...layer.image.mm2vox(place))
     cells.get(layer).cell.textContent = textOf(layer, value)
   }
+  tellSign(place)
 }
 
 function setView(name) {
