@@ -104,7 +104,7 @@ PANELS = {
         'Susceptibility',
         'Window \u00b10.1 ppm, bright is paramagnetic. Veins, pallidum, putamen, red nucleus, '
         'substantia nigra and dentate nucleus are bright, white matter is dark. A spot that is '
-        'dark in the magnitude is bright here if it is blood or iron, and dark if it is calcium; the '
+        'dark in the magnitude is bright here if it is blood or iron, dark if it is calcium; the '
         'viewer tells its sign in words. Look for streaks that leave veins at about 55\u00b0 to '
         'B0, for dark or bright rims at the edge of the mask, and for broad shadows. All contrast '
         'inverted means a wrong sign of the phase.',
