@@ -24,6 +24,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from measure import Table
+from reported_converters import CONVERTED
 from reported_data import Scan, derivatives
 from reported_scans import SCANS
 
@@ -38,6 +39,9 @@ LIMIT_S = 900
 LOSS = 0.1
 """Correlation that a right map may have less than that of the unaltered scan. Masks that the
 program makes by itself cost the analytic head .09."""
+WRONG, SCALE = 0.5, 2.0
+"""Part of the correlation of the unaltered scan below which a map is wrong, and the factor by which
+its scale is off where it is."""
 
 
 @dataclass
@@ -50,7 +54,7 @@ class Outcome:
         Exit code, or what happened instead.
     said
         Terminal, warnings and errors of the records.
-    correlation
+    correlation, slope
         Of the map with the truth within both masks; NaN without a map.
     seconds
         Time on the clock.
@@ -60,6 +64,7 @@ class Outcome:
     code: int | str
     said: str
     correlation: float
+    slope: float
     seconds: float
 
     @property
@@ -92,10 +97,11 @@ def run(scan: Scan, work: Path) -> Outcome:
     flags += ['-w', folder / 'work', '--inversion', 'tikhonov']
     flags += derivatives(data, folder, scan.mask)
     command = [sys.executable, '-c', PROGRAM, data, folder / 'out', 'participant', *flags]
+    command += [data / 'filter.json' if flag == 'FILTER' else flag for flag in scan.flags]
     begin = time.monotonic()
     try:
         done = subprocess.run(
-            [str(part) for part in (*command, *scan.flags)],
+            [str(part) for part in command],
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -106,7 +112,7 @@ def run(scan: Scan, work: Path) -> Outcome:
         code, text = 'hangs', ''
     seconds = time.monotonic() - begin
     said = '\n'.join([text, *recorded(folder / 'out')])
-    return Outcome(code, said, correlation(folder / 'out', data), seconds)
+    return Outcome(code, said, *agreement(folder / 'out', data), seconds)
 
 
 def recorded(output: Path) -> list[str]:
@@ -125,12 +131,12 @@ def recorded(output: Path) -> list[str]:
     return told
 
 
-def correlation(output: Path, data: Path) -> float:
-    """Correlation of the first map with the truth, within its mask and the brain."""
+def agreement(output: Path, data: Path) -> tuple[float, float]:
+    """Correlation and slope of the first map on the truth, within its mask and the brain."""
     maps = sorted(output.glob('sub-*/**/anat/*Chimap.nii.gz'))
     maps = [path for path in maps if '_desc-' not in path.name and '_space-' not in path.name]
     if not maps:
-        return float('nan')
+        return float('nan'), float('nan')
     truth = next((data / 'derivatives' / 'simulation').glob('sub-*/**/*_Chimap.nii.gz'))
     truth = truth.with_name(re.sub('_desc-[a-z]+', '', truth.name))
     mask = maps[0].with_name(maps[0].name.replace('_Chimap', '_desc-chi_mask'))
@@ -138,13 +144,20 @@ def correlation(output: Path, data: Path) -> float:
     files = (maps[0], mask, truth, brain)
     chi, kept, true, inside = (np.asarray(nb.load(x).dataobj, dtype=np.float64) for x in files)
     both = (kept > 0) & (inside > 0)
-    return float(np.corrcoef(chi[both], true[both])[0, 1]) if both.sum() > 2 else float('nan')
+    if both.sum() < 3:
+        return 0.0, 0.0
+    covariance = np.cov(chi[both], true[both])
+    r = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    return float(r), float(covariance[0, 1] / covariance[1, 1])
 
 
 def judge(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
     """``'right'``, or what is wrong with an outcome."""
     made = np.isfinite(outcome.correlation)
-    good = made and outcome.correlation >= usual.correlation - LOSS
+    scale = outcome.slope / usual.slope
+    in_scale = 1 / SCALE < scale < SCALE
+    good = made and in_scale and outcome.correlation >= usual.correlation - LOSS
+    wrong = made and not (in_scale and outcome.correlation >= WRONG * usual.correlation)
     new = [line for line in outcome.warnings if line not in usual.warnings]
     found = re.search(scan.words, outcome.said) if scan.words else True
     if 'Traceback' in outcome.said:
@@ -153,12 +166,16 @@ def judge(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
         return 'HANGS'
     if outcome.code == 0 and made and not good and not any(map(is_warning, new)):
         return 'WRONG IN SILENCE'
+    if outcome.code == 0 and wrong:
+        return 'WRONG MAP, EXIT CODE 0'
     if not found:
         return 'NOT SAID'
     if scan.expect == 'map' and not (good and outcome.code == 0):
         return 'NO RIGHT MAP'
     if scan.expect == 'refused' and (made or outcome.code in (0, None)):
         return 'NOT REFUSED'
+    if scan.expect == 'failed' and outcome.code == 0:
+        return 'EXIT CODE 0'
     if not made and outcome.code == 0:
         return 'EXIT CODE 0 WITHOUT A MAP'
     return 'right'
@@ -187,16 +204,17 @@ def main() -> int:
     parser.add_argument('work', type=Path, help='folder for the runs')
     parser.add_argument('names', nargs='*', help='scans whose names begin so (default: all)')
     parser.add_argument('--kind', help='scans of one kind alone')
+    parser.add_argument('--further', action='store_true', help='the further scans alone')
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     table = Table(
         'Scans as people report them',
-        ['kind', 'scan', 'exit code', 'correlation', 'said', 's', 'outcome'],
+        ['kind', 'scan', 'exit code', 'correlation', 'scale', 'said', 's', 'outcome'],
         [],
     )
     controls: dict[tuple, Outcome] = {}
     wrong = 0
-    for scan in SCANS:
+    for scan in CONVERTED if arguments.further else (*SCANS, *CONVERTED):
         if arguments.names and not any(scan.name.startswith(name) for name in arguments.names):
             continue
         if arguments.kind not in (None, scan.kind):
@@ -209,8 +227,9 @@ def main() -> int:
         wrong += verdict != 'right'
         r = f'{outcome.correlation:.2f} ({usual.correlation:.2f})'
         r = r if np.isfinite(outcome.correlation) else '-'
-        said = essence(scan, outcome, usual)
-        table.add(scan.kind, scan.name, outcome.code, r, said, f'{outcome.seconds:.0f}', verdict)
+        scale = f'{outcome.slope / usual.slope:.2f}' if np.isfinite(outcome.slope) else '-'
+        seconds, said = f'{outcome.seconds:.0f}', essence(scan, outcome, usual)
+        table.add(scan.kind, scan.name, outcome.code, r, scale, said, seconds, verdict)
         logs = arguments.work / 'logs'
         logs.mkdir(exist_ok=True)
         (logs / f'{re.sub("[^0-9A-Za-z]+", "_", scan.name)}.txt').write_text(outcome.said)

@@ -132,8 +132,9 @@ class Scan:
     change
         Alters the dataset; returns its root where that has moved.
     expect
-        ``'map'`` (right, exit code 0), ``'refused'`` (no map, another exit code) or ``'told'``
-        (whatever the map, with the words).
+        ``'map'`` (right, exit code 0), ``'refused'`` (no map, another exit code), ``'failed'``
+        (another exit code, map or not) or ``'told'`` (with the words; a map that is not quite right
+        may have the exit code 0).
     words
         Pattern that the terminal or the record must hold.
     flags

@@ -12,11 +12,12 @@ import numpy as np
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_signed
 from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.filtering import check_filter
 from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
 from qsmprep.bids.layout import Dataset, ImageFile
 from qsmprep.bids.names import LONG_NAMES, normalise_label
-from qsmprep.bids.notes import Note
+from qsmprep.bids.notes import Doubt, Note
 from qsmprep.bids.phase_scale import (
     InputOverrides,
     PhaseScale,
@@ -77,6 +78,8 @@ class Acquisition:
         Sentences on what a user should look at.
     notes
         Sentences on plain facts, which ask for nothing.
+    doubts
+        Those of the warnings after which no map can be right.
     coils
         Coils that were not combined (``coil-``); 1 for images that the scanner combined.
 
@@ -100,6 +103,7 @@ class Acquisition:
     metadata: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     coils: int = 1
 
     @property
@@ -287,6 +291,12 @@ def _build(
         warnings += [*_check_magnitude(first), *check_decay(first[: len(times)], times)]
         scale, notes = choose_phase_scale(second, metadata, overrides)
     warnings += notes + scan_warnings(metadata, len(times)) + _oblique(reference)
+    if coils == 1 and len(reference.shape) == 3:
+        signals = [
+            _signal(*pair, None if is_complex else scale)
+            for pair in zip(first, second, strict=True)
+        ]
+        warnings += check_filter(signals, times, strength)
     told = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]
@@ -311,8 +321,17 @@ def _build(
         metadata=handed_on(metadata),
         warnings=tuple(text for text in told if not isinstance(text, Note)),
         notes=tuple(text for text in told if isinstance(text, Note)),
+        doubts=tuple(text for text in told if isinstance(text, Doubt)),
         coils=math.prod(reference.shape[3:], start=coils),
     )
+
+
+def _signal(first: ImageSummary, second: ImageSummary, scale: PhaseScale | None) -> np.ndarray:
+    """Sampled signal of both parts of an echo; without a scale they are real and imaginary."""
+    if scale is None:
+        return first.sample + 1j * second.sample
+    turn = (second.sample - scale.low) / (scale.high - scale.low)
+    return first.sample * np.exp(2j * np.pi * turn - 1j * np.pi)
 
 
 def _of_headers(images: list[ImageSummary]) -> list[str]:

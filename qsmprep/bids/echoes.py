@@ -8,6 +8,8 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import ImageFile
 from qsmprep.bids.sidecars import EchoPair, echo_time
 
+PARTS = ('mag', 'phase', 'real', 'imag')
+
 
 def pair_up(
     stem: str, files: list[ImageFile]
@@ -24,6 +26,12 @@ def pair_up(
             )
         echoes[echo] = file
     warnings = []
+    for part in sorted(set(by_part) - {None, *PARTS}, key=str):
+        path = next(iter(by_part[part].values())).path
+        unknown = f'{path} has the label part-{part}; BIDS has part-{", part-".join(PARTS)}'
+        if not any(set(both) <= set(by_part) for both in (PARTS[:2], PARTS[2:])):
+            raise InputError(f'{unknown}: rename images and sidecars.')
+        warnings.append(f'{unknown}; images of part-{part} are left out.')
     if 'phase' in by_part and 'mag' not in by_part and None in by_part:
         by_part['mag'] = by_part[None]
         warnings.append(f'{stem}: images without a part- label are taken for the magnitude.')

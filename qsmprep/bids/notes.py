@@ -10,3 +10,9 @@ class Note(str):
     """
 
     __slots__ = ()
+
+
+class Doubt(str):
+    """A warning of input from which no map can be right: the run counts as failed."""
+
+    __slots__ = ()

@@ -13,6 +13,10 @@ from qsmprep.bids.names import normalise_label
 LOGGER = logging.getLogger('qsmprep')
 PHASE = re.compile(r'phase(?!diff)|part-ph|_ph[._]', re.IGNORECASE)
 """What names of phase images hold."""
+FOREIGN = re.compile(
+    r'\.(img|hdr|mg[hz]|mnc|nrrd)(\.gz)?$|(?!\.nii$|\.nii\.gz$)\.(?i:nii|nii\.gz)$'
+)
+"""How names of images end that are not read: of other formats, or in capital letters."""
 
 
 def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]:
@@ -99,11 +103,18 @@ def explain_missing(dataset: Dataset, participant: str) -> str:
 
 
 def _phase_elsewhere(dataset: Dataset, participant: str) -> str:
-    """Sentence on an image of a participant whose name tells of a phase, if there is one."""
-    for path in sorted((dataset.root / f'sub-{participant}').rglob('*.nii*')):
-        if PHASE.search(path.name):
+    """Sentence on an image of a participant that may be meant, if there is one."""
+    files = sorted((dataset.root / f'sub-{participant}').rglob('*'))
+    for path in files:
+        where = path.relative_to(dataset.root).as_posix()
+        if re.search(r'_(MEGRE|T2starw)\.', path.name) and FOREIGN.search(path.name):
             return (
-                f' {path.relative_to(dataset.root).as_posix()} looks like a phase: if it is that '
+                f' {where} is no file that is read here: images end in .nii or .nii.gz, in small '
+                'letters; convert it (nibabel), or rename it.'
+            )
+        if '.nii' in path.name and PHASE.search(path.name):
+            return (
+                f' {where} looks like a phase: if it is that '
                 'of a gradient echo, name it sub-LABEL_echo-1_part-phase_MEGRE.nii.gz, '
                 'its magnitude likewise, and put both into anat/.'
             )

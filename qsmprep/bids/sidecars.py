@@ -95,7 +95,7 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
     Raises
     ------
     InputError
-        If neither is given, or one makes no sense.
+        If neither is given, one makes no sense, or they contradict each other.
 
     Examples
     --------
@@ -126,13 +126,10 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
         return nominal, f'MagneticFieldStrength {nominal:g} T.', check_model(metadata, nominal)
     rule = f'{exact:.4f} T from ImagingFrequency {frequency:g} MHz.'
     if nominal is not None and abs(exact - nominal) > 0.15 * nominal:
-        return (
-            exact,
-            rule,
-            [
-                f'ImagingFrequency {frequency:g} MHz means {exact:.3f} T, far from '
-                f'MagneticFieldStrength {nominal:g} T; the former is used.'
-            ],
+        raise InputError(
+            f'{path}: ImagingFrequency {frequency:g} MHz means {exact:.3f} T, far from '
+            f'MagneticFieldStrength {nominal:g} T, and susceptibility is inversely proportional to '
+            'it; correct the one that is wrong, or remove it from the sidecar.'
         )
     return exact, rule, check_model(metadata, exact)
 

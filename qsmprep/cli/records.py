@@ -110,6 +110,7 @@ def acquisition_record(acquisition: Acquisition) -> dict:
         },
         'warnings': list(acquisition.warnings),
         'notes': list(acquisition.notes),
+        'implausible': list(acquisition.doubts),
         'error': None,
         'quality': {},
         'outputs': {key: output_path(key, acquisition.entities) for key in LAYERS},
@@ -251,7 +252,7 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     for kind in ('warnings', 'notes'):
         texts = [text for record in stages for text in record.get(kind.capitalize(), [])]
         acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
-    acquisition['implausible'] = implausible(quality)
+    acquisition['implausible'] = [*acquisition.get('implausible', ()), *implausible(quality)]
 
 
 def _of_all_runs(folder: Path, stem: str, inputs: list[str]) -> list[dict]:

@@ -33,9 +33,9 @@ class Measure:
     tried
         Whether the bounds have no source, but lie between the clean and the faulty scans of
         ``benchmarks/report_faults.py``.
-    bound
-        Value beyond which no map can be right, whatever was scanned; the run then counts as
-        failed.
+    floor, bound
+        Values below and beyond which no map can be right, whatever was scanned; the run then
+        counts as failed.
 
     """
 
@@ -49,6 +49,7 @@ class Measure:
     why: str = ''
     source: str = ''
     tried: bool = False
+    floor: float = -math.inf
     bound: float = math.inf
 
     @property

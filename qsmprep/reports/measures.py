@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from qsmprep.reports.catalogue import MEASURES
 
+OTHER_SIGN, LEAST_RISE = -0.15, 15.0
+"""Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
+this [1/s/ppm/T]. Clean scans have 0.15 to 0.31 and 46 to 115; a large calcification alone leaves
+the latter as it is."""
+
 
 def implausible(quality: Mapping[str, float]) -> list[str]:
     """
@@ -23,13 +28,23 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
     ['Largest susceptibility: 480 ppm, beyond 100 ppm, which no map can have.']
 
     """
-    return [
-        f'{measure.label}: {value:.3g} {measure.unit}'.rstrip()
-        + f', beyond {measure.bound:g} {measure.unit}'.rstrip()
-        + ', which no map can have.'
-        for measure in MEASURES
-        if isinstance(value := quality.get(measure.key), int | float) and value > measure.bound
-    ]
+    found = []
+    for measure in MEASURES:
+        value = quality.get(measure.key)
+        if not isinstance(value, int | float) or measure.floor <= value <= measure.bound:
+            continue
+        way, limit = (
+            ('below', measure.floor) if value < measure.floor else ('beyond', measure.bound)
+        )
+        shown = f'{value:.3g} {measure.unit}'.rstrip(), f'{limit:g} {measure.unit}'.rstrip()
+        found.append(f'{measure.label}: {shown[0]}, {way} {shown[1]}, which no map can have.')
+    tails, rise = quality.get('chi_tail_asymmetry', 0.0), quality.get('r2star_per_chi', 0.0)
+    if tails < OTHER_SIGN and rise < LEAST_RISE:
+        found.append(
+            f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
+            f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign -1.'
+        )
+    return found
 
 
 @dataclass(frozen=True)

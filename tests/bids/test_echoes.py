@@ -36,6 +36,28 @@ def test_real_and_imaginary_parts_that_were_shifted_are_refused(tiny_dataset, pa
     assert re.search(f'part-{part}.*have both signs', the_error(tiny_dataset))
 
 
+@pytest.mark.parametrize(
+    ('part', 'written'), [('phase', 'Phase'), ('mag', 'magnitude'), ('phase', 'ph')]
+)
+def test_parts_that_bids_does_not_know_are_refused(tiny_dataset, part, written):
+    tiny_dataset.add()
+    _rename_part(tiny_dataset, part, written)
+    assert f'the label part-{written}; BIDS has part-mag, part-phase' in the_error(tiny_dataset)
+
+
+def test_parts_that_bids_does_not_know_are_left_out_beside_complete_ones(tiny_dataset):
+    tiny_dataset.add(parts=('mag', 'phase', 'real'))
+    _rename_part(tiny_dataset, 'real', 'masked')
+    scan = the_one(tiny_dataset)
+    assert len(scan.sources) == 6
+    assert 'images of part-masked are left out' in scan.warnings[0]
+
+
+def _rename_part(dataset, part, written):
+    for path in dataset.folder('sub-01').glob(f'*part-{part}_*'):
+        path.rename(path.with_name(path.name.replace(f'part-{part}', f'part-{written}')))
+
+
 def test_the_other_part_of_an_echo_under_other_labels_is_named(tiny_dataset):
     tiny_dataset.add()
     for path in tiny_dataset.folder('sub-01').glob('*part-mag*'):

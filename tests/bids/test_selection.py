@@ -62,6 +62,15 @@ def test_a_phase_of_another_name_or_folder_is_named(tiny_dataset, suffix, folder
     assert f'sub-01/{folder}/sub-01_echo-1_part-phase_{suffix}.nii.gz looks like a phase' in message
 
 
+@pytest.mark.parametrize('end', ['.NII.GZ', '.img', '.mgz', '.nii.GZ'])
+def test_images_that_are_not_read_are_named(tiny_dataset, end):
+    tiny_dataset.add()
+    for path in tiny_dataset.folder('sub-01').glob('*.nii.gz'):
+        path.rename(path.with_name(path.name.replace('.nii.gz', end)))
+    message = explain_missing(open_dataset(tiny_dataset.root), '01')
+    assert f'sub-01/anat/sub-01_echo-1_part-mag_MEGRE{end} is no file that is read here' in message
+
+
 def test_other_reasons_are_explained(tiny_dataset):
     tiny_dataset.add('sub-01', suffix='T1w').add('sub-02', parts=('mag',))
     tiny_dataset.write_image(

@@ -92,9 +92,9 @@ def test_imaging_frequencies_of_echoes_may_differ_a_little(tiny_dataset, step, a
         assert 'the echoes differ in ImagingFrequency (124.25, 125.25' in the_error(tiny_dataset)
 
 
-def test_field_strengths_far_apart_are_a_warning(tiny_dataset):
+def test_field_strengths_far_apart_are_refused(tiny_dataset):
     tiny_dataset.add(ImagingFrequency=63.87)
-    assert 'means 1.500 T, far from MagneticFieldStrength 3 T' in the_one(tiny_dataset).warnings[0]
+    assert 'means 1.500 T, far from MagneticFieldStrength 3 T' in the_error(tiny_dataset)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from qsmprep.cli.records import (
     read_record,
     write_record,
 )
+from qsmprep.reports.measures import implausible
 
 CRASH = """Node: qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.qsm_wf.inversion_wf.invert_dipole
 Working directory: /w
@@ -119,6 +120,24 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
     told = ' '.join(record['acquisitions'][0]['implausible'])
     assert '480 ppm, beyond 100 ppm' in told
     assert '9e+03 Hz, beyond 1000 Hz' in told
+
+
+@pytest.mark.parametrize(
+    ('quality', 'told'),
+    [
+        ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 8.0}, 'has the other sign'),
+        ({'chi_tail_asymmetry': -0.3}, 'has the other sign'),
+        ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 60.0}, ''),  # a large calcification
+        ({'chi_tail_asymmetry': 0.3, 'r2star_per_chi': 8.0}, ''),
+        ({'echo_misfit': 18.0}, 'Misfit of the echoes: 18, beyond 7, which'),
+        ({'local_field_sd_ppb': 0.8}, 'Spread of the local field: 0.8 ppb, below 1 ppb, which'),
+        ({'b0_angle_deg': 30.0, 'echo_misfit': 6.0, 'chi_sd_ppb': 5.0}, ''),
+    ],
+)
+def test_what_no_map_can_have_is_told(quality, told):
+    sentences = implausible(quality)
+    assert len(sentences) == bool(told)
+    assert told in ''.join(sentences)
 
 
 def test_the_group_is_gathered_whatever_names_hold(tmp_path, capsys):

@@ -1,0 +1,72 @@
+"""Whether a phase was high-pass filtered, as for SWI, without saying so."""
+
+from __future__ import annotations
+
+import cmath
+from collections.abc import Sequence
+
+import numpy as np
+
+from qsmprep.bids.notes import Doubt
+from qsmprep.bids.sidecars import PROTON_GYROMAGNETIC_RATIO
+
+STRONG = 0.3
+"""Part of the 99th percentile of the magnitude above which there is a head."""
+FEWEST = 1000
+LATE = 1.5
+"""Turns a ppm by an echo from which on the field of a head fills the circle."""
+NARROW = 0.42
+"""Length of the mean of all unit phasors; that of 30 unfiltered heads is at most 0.36 then."""
+AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
+"""Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
+
+
+def check_filter(
+    signals: Sequence[np.ndarray], echo_times_s: Sequence[float], field_strength_t: float
+) -> list[str]:
+    """
+    Warn of a phase that lies around zero, where coils and background spread that of a head.
+
+    A high-pass filter takes the local mean off the phase. The mean of all unit phasors then has the
+    angle zero in every echo, and stays long when the field of the head should have spread them
+    over the circle.
+
+    Parameters
+    ----------
+    signals
+        Complex values of the same voxels in each echo.
+    echo_times_s
+        Echo times [s].
+    field_strength_t
+        Field strength [T].
+
+    Returns
+    -------
+    list of str
+        A :class:`~qsmprep.bids.notes.Doubt` where both are so, a warning where the angles alone
+        are.
+
+    """
+    if signals[0].size < FEWEST:
+        return []
+    means = [_mean_phasor(signal) for signal in signals]
+    angles = [abs(cmath.phase(mean)) for mean in means]
+    turns = [PROTON_GYROMAGNETIC_RATIO * field_strength_t * time for time in echo_times_s]
+    late = [abs(mean) for mean, turn in zip(means, turns, strict=True) if turn > LATE]
+    what = (
+        f'The phase of all echoes lies around zero (mean of the last: {angles[-1]:.2f} rad, '
+        f'{abs(means[-1]):.2f} long): it looks high-pass filtered, as for SWI'
+    )
+    advice = 'a filter removes susceptibility: export the phase unfiltered.'
+    if late and min(late) > NARROW and max(angles) < AT_ZERO:
+        return [Doubt(f'{what}; {advice}')]
+    if late and len(angles) > 2 and max(angles) < EXACTLY_ZERO:
+        return [f'{what} with a wide window; {advice}']
+    return []
+
+
+def _mean_phasor(signal: np.ndarray) -> complex:
+    """Mean of the unit phasors of strong signal."""
+    magnitude = np.abs(signal)
+    strong = magnitude > STRONG * np.percentile(magnitude, 99)
+    return complex(np.exp(1j * np.angle(signal[strong])).mean()) if strong.any() else 1j

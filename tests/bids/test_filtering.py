@@ -1,0 +1,50 @@
+"""A phase that was high-pass filtered is told by where it lies."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from qsmprep.bids.filtering import check_filter
+from qsmprep.bids.notes import Doubt
+
+TIMES_S = (0.004, 0.012, 0.020, 0.028)
+
+
+def head(offset_rad=0.4, spread_ppm=0.1, shape=(40, 40, 40)):
+    """Signal of a smooth field with the spread of that of a head, behind coils of some phase."""
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 4)
+    field_hz = 127.7 * spread_ppm * field / field.std()
+    return [np.exp(1j * (2 * np.pi * field_hz * time + offset_rad)) for time in TIMES_S]
+
+
+def filtered(signals, width):
+    low = [
+        ndimage.gaussian_filter(z.real, width) + 1j * ndimage.gaussian_filter(z.imag, width)
+        for z in signals
+    ]
+    return [z * np.exp(-1j * np.angle(smooth)) for z, smooth in zip(signals, low, strict=True)]
+
+
+@pytest.mark.parametrize('offset_rad', [-2.0, 0.3, 1.0])
+def test_unfiltered_phase_is_not_doubted(offset_rad):
+    assert check_filter(head(offset_rad), TIMES_S, 3.0) == []
+
+
+@pytest.mark.parametrize('echoes', [1, 3, 4])
+def test_filtered_phase_is_doubted(echoes):
+    signals = filtered(head(), 2)[-echoes:]
+    (told,) = check_filter(signals, TIMES_S[-echoes:], 3.0)
+    assert isinstance(told, Doubt)
+    assert 'high-pass filtered, as for SWI; a filter removes susceptibility' in told
+
+
+def test_a_wide_filter_is_told():
+    (told,) = check_filter(filtered(head(spread_ppm=0.2), 5), TIMES_S, 3.0)
+    assert not isinstance(told, Doubt)
+    assert 'with a wide window' in told
+
+
+def test_short_echoes_lie_around_zero_by_themselves():
+    signals = [np.exp(0.1j * np.angle(z)) for z in head(0.0)]
+    assert check_filter(signals, [0.1 * time for time in TIMES_S], 3.0) == []
