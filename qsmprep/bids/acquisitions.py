@@ -12,7 +12,6 @@ import numpy as np
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_signed
 from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.filtering import check_filter
 from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
 from qsmprep.bids.layout import Dataset, ImageFile
@@ -24,6 +23,7 @@ from qsmprep.bids.phase_scale import (
     choose_phase_scale,
     complex_phase_scale,
 )
+from qsmprep.bids.plausibility import check_filter, check_flips
 from qsmprep.bids.sidecars import (
     EchoPair,
     check_echo_times,
@@ -297,6 +297,8 @@ def _build(
             for pair in zip(first, second, strict=True)
         ]
         warnings += check_filter(signals, times, strength)
+        if not is_complex:
+            warnings += check_flips(first[0], second[0], scale.high - scale.low)
     told = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]

@@ -72,11 +72,20 @@ def write_echoes(
     inputs, magnitude: np.ndarray, phase: np.ndarray, reference: str, folder: str
 ) -> dict:
     """Undo what the readout did to the phase; outputs of :class:`PrepareEchoes`."""
+    from qsmprep.qsm.phase import masked_voxels
     from qsmprep.qsm.readout import correct_readout
 
+    masked = masked_voxels(phase)
+    magnitude[masked] = 0
     phase, readout = correct_readout(phase, magnitude, inputs.echo_times_s, inputs.alternate_slices)
     combined = np.sqrt(np.einsum('...e,...e->...', magnitude, magnitude))
     results: dict = {'parameters': _readout_record(readout)}
+    if masked.any():
+        note = (
+            f'The phase was masked before: {100 * masked.mean():.0f} % of the voxels hold one '
+            'value in each echo, and count as voxels without signal.'
+        )
+        results['parameters'].setdefault('Notes', []).append(note)
     volumes = {'magnitude': magnitude, 'phase': phase, 'combined_magnitude': combined}
     for name, data in volumes.items():
         results[name] = images.write(data, reference, folder, name)

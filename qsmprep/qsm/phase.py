@@ -80,6 +80,29 @@ def scale_phase(raw: np.ndarray, low: float, high: float, sign: int = 1) -> np.n
     return wrap(stored * kind(scale) - kind(scale * (low + high) / 2))
 
 
+def masked_voxels(phase: np.ndarray, least: float = 0.05) -> np.ndarray:
+    """
+    Voxels whose phase was masked: in each echo they hold the value that its first corner holds.
+
+    Parameters
+    ----------
+    phase
+        Wrapped phase [rad], ``(X, Y, Z, E)``.
+    least
+        Part of the volume below which there is no such mask.
+
+    Examples
+    --------
+    >>> phase = np.arange(24.0).reshape(2, 3, 2, 2)
+    >>> phase[0] = 7.0
+    >>> masked_voxels(phase)[:, 0, 0]
+    array([ True, False])
+
+    """
+    masked = np.all(phase == phase[0, 0, 0], axis=-1)
+    return masked if masked.mean() > least else np.zeros_like(masked)
+
+
 def correct_alternate_slices(phase: np.ndarray, axis: int = 2) -> np.ndarray:
     """Undo the missing FFT shift of GE reconstructions: pi is added to every second slice.
 

@@ -1,4 +1,4 @@
-"""Whether a phase was high-pass filtered, as for SWI, without saying so."""
+"""What the values of a phase tell against it: filtered as for SWI, or flipped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qsmprep.bids.headers import ImageSummary, read_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.sidecars import PROTON_GYROMAGNETIC_RATIO
 
@@ -19,6 +20,8 @@ NARROW = 0.42
 """Length of the mean of all unit phasors; that of 30 unfiltered heads is at most 0.36 then."""
 AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 """Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
+LESS, SURE = 0.9, 6.0
+"""A flip explains a phase where it leaves this part of its jumps, by that many standard errors."""
 
 
 def check_filter(
@@ -70,3 +73,49 @@ def _mean_phasor(signal: np.ndarray) -> complex:
     magnitude = np.abs(signal)
     strong = magnitude > STRONG * np.percentile(magnitude, 99)
     return complex(np.exp(1j * np.angle(signal[strong])).mean()) if strong.any() else 1j
+
+
+def check_flips(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> list[str]:
+    """
+    Warn of a phase that fits its magnitude better when it is flipped along an axis.
+
+    Where there is signal the phase is smooth, where there is none it is noise: in the right place,
+    the phase of neighbours with signal jumps less often than in any other. What all neighbours
+    have in common, and steps of half a turn, count as smooth.
+
+    Parameters
+    ----------
+    magnitude, phase
+        Both parts of the earliest echo.
+    turn
+        Stored phase values in a full turn.
+
+    Returns
+    -------
+    list of str
+        A :class:`~qsmprep.bids.notes.Doubt`, or nothing.
+
+    """
+    signal, stored = (
+        np.asarray(read_image(image.path).dataobj, dtype=np.float32) for image in (magnitude, phase)
+    )
+    inside = signal > STRONG * np.percentile(signal, 99)
+    pairs = inside[1:] & inside[:-1]
+    steps = np.exp(4j * np.pi / turn * np.diff(stored, axis=0))
+    steps *= np.conj(steps[pairs].sum())
+    jumps = steps.real < 0
+    here = jumps[pairs]
+    for axis in range(3):
+        flipped = np.flip(jumps, axis)[pairs]
+        better = np.count_nonzero(here & ~flipped) - np.count_nonzero(flipped & ~here)
+        error = np.sqrt(max(np.count_nonzero(here ^ flipped), 1))
+        if flipped.sum() < LESS * here.sum() and better > SURE * error:
+            return [
+                Doubt(
+                    f'{phase.path.name} does not fit {magnitude.path.name}: the phase of '
+                    f'{100 * here.mean():.1f} % of the neighbours with signal jumps, of '
+                    f'{100 * flipped.mean():.1f} % if it is flipped along array axis {axis + 1}. '
+                    'One of them was flipped without its header: convert them again.'
+                )
+            ]
+    return []

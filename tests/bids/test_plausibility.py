@@ -1,0 +1,86 @@
+"""A phase that was filtered is told by where it lies, one that was flipped by where it jumps."""
+
+import nibabel as nb
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from qsmprep.bids.headers import inspect_image
+from qsmprep.bids.notes import Doubt
+from qsmprep.bids.plausibility import check_filter, check_flips
+
+TIMES_S = (0.004, 0.012, 0.020, 0.028)
+
+
+def head(offset_rad=0.4, spread_ppm=0.1, shape=(40, 40, 40)):
+    """Signal of a smooth field with the spread of that of a head, behind coils of some phase."""
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 4)
+    field_hz = 127.7 * spread_ppm * field / field.std()
+    return [np.exp(1j * (2 * np.pi * field_hz * time + offset_rad)) for time in TIMES_S]
+
+
+def filtered(signals, width):
+    low = [
+        ndimage.gaussian_filter(z.real, width) + 1j * ndimage.gaussian_filter(z.imag, width)
+        for z in signals
+    ]
+    return [z * np.exp(-1j * np.angle(smooth)) for z, smooth in zip(signals, low, strict=True)]
+
+
+@pytest.mark.parametrize('offset_rad', [-2.0, 0.3, 1.0])
+def test_unfiltered_phase_is_not_doubted(offset_rad):
+    assert check_filter(head(offset_rad), TIMES_S, 3.0) == []
+
+
+@pytest.mark.parametrize('echoes', [1, 3, 4])
+def test_filtered_phase_is_doubted(echoes):
+    signals = filtered(head(), 2)[-echoes:]
+    (told,) = check_filter(signals, TIMES_S[-echoes:], 3.0)
+    assert isinstance(told, Doubt)
+    assert 'high-pass filtered, as for SWI; a filter removes susceptibility' in told
+
+
+def test_a_wide_filter_is_told():
+    (told,) = check_filter(filtered(head(spread_ppm=0.2), 5), TIMES_S, 3.0)
+    assert not isinstance(told, Doubt)
+    assert 'with a wide window' in told
+
+
+def test_short_echoes_lie_around_zero_by_themselves():
+    signals = [np.exp(0.1j * np.angle(z)) for z in head(0.0)]
+    assert check_filter(signals, [0.1 * time for time in TIMES_S], 3.0) == []
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Magnitude and phase of an object without symmetry, noise around it."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, 40)] * 3, indexing='ij')
+    ball = (x + 0.15) ** 2 + (1.1 * y - 0.1) ** 2 + (1.2 * z + 0.1) ** 2 < 0.6
+    phase = np.where(ball, 3 * x + 2 * y * z, rng.uniform(-np.pi, np.pi, ball.shape))
+    magnitude = np.where(ball, 100.0, 2.0) + rng.uniform(0, 1, ball.shape)
+
+    def write(name, data):
+        image = nb.Nifti1Image(data.astype(np.float32), np.eye(4))
+        image.to_filename(tmp_path / f'{name}.nii.gz')
+        return inspect_image(tmp_path / f'{name}.nii.gz')
+
+    return write, magnitude, (phase + np.pi) % (2 * np.pi) - np.pi
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_a_flipped_phase_is_doubted(parts, axis):
+    write, magnitude, phase = parts
+    told = check_flips(write('m', magnitude), write('p', np.flip(phase, axis)), 2 * np.pi)
+    assert isinstance(told[0], Doubt)
+    assert f'if it is flipped along array axis {axis + 1}' in told[0]
+
+
+@pytest.mark.parametrize('change', ['none', 'checkerboard', 'ramp'])
+def test_a_phase_in_its_place_is_not_doubted(parts, change):
+    write, magnitude, phase = parts
+    index = np.indices(phase.shape)
+    added = {'none': 0, 'checkerboard': np.pi * index.sum(axis=0), 'ramp': 1.3 * index[0]}[change]
+    phase = np.angle(np.exp(1j * (phase + added)))
+    assert check_flips(write('m', magnitude), write('p', phase), 2 * np.pi) == []
