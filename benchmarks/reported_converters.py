@@ -568,13 +568,7 @@ CONVERTED: tuple[Scan, ...] = (
         'part-real|part-imag',
     ),
     # magnitude
-    Scan(
-        'magnitude',
-        'with a constant added',
-        magnitude(lambda m: m + 0.1 * m.max()),
-        'told',
-        'R2|signal',
-    ),
+    Scan('magnitude', 'with a constant added', magnitude(lambda m: m + 0.1 * m.max())),
     Scan(
         'magnitude',
         'bright on one side, ten to one',
