@@ -323,8 +323,15 @@ def _is_turned(affine: np.ndarray, target: np.ndarray, shape: tuple[int, ...]) -
 
 
 def _judge(over_signal: float, path: Path) -> list[str]:
+    """Warnings on a mask part of which lies where there is no signal."""
     if over_signal >= WELL_PLACED:
         return []
+    if over_signal < BADLY_PLACED:
+        raise InputError(
+            f'{path} lies over the signal of the echoes with {100 * over_signal:.0f} % of its '
+            'volume alone, where there is no phase elsewhere; give the mask of the brain of this '
+            'acquisition.'
+        )
     return [
         f'{path.name}: {100 * over_signal:.0f} % of the mask lie over the signal of the echoes; '
         'check that it belongs to this acquisition and lies in its space.'

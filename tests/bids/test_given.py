@@ -183,10 +183,11 @@ def test_a_mask_of_another_head_position_is_refused(head):
         use(head, path)
 
 
-def test_the_background_as_the_mask_is_told_or_refused(head):
-    path = head.give_mask(~brain_of(head))
-    _, warned = use(head, path)
-    assert 'check that it belongs to this acquisition' in warned
+@pytest.mark.parametrize('everywhere', [True, False])
+def test_the_background_as_the_mask_is_refused(head, everywhere):
+    path = head.give_mask(~brain_of(head) | everywhere)
+    with pytest.raises(InputError, match='lies over the signal of the echoes with [0-9]+ % of'):
+        use(head, path)
 
 
 @pytest.mark.parametrize(('keep', 'said'), [(2, 'has a volume of'), (None, '')])
