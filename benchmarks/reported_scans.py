@@ -606,7 +606,7 @@ SCANS: tuple[Scan, ...] = (
         'mask',
         'grown by 4 voxels',
         mask=save_mask(lambda b: ndimage.binary_dilation(b, iterations=4).astype(np.uint8)),
-        expect='told',
+        expect='failed',
         words='[Mm]ask',
     ),
     Scan('mask', 'axes turned with the affine', mask=nibble),

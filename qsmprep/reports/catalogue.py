@@ -30,6 +30,7 @@ MEASURES = (
         6.0,
         'Look at the outline of the brain mask: it may be shifted, too wide, or that of another '
         'scan.',
+        bound=10.0,
         why='Air and bone have no phase: noise from there becomes streaks in the brain.',
         tried=True,
     ),
@@ -235,7 +236,7 @@ MEASURES = (
         'A wide spread comes from background field that is left near the edge, a narrow one '
         'from a wrong scale of the phase.',
         floor=1.0,
-        bound=500.0,
+        bound=75.0,
         why='Susceptibility is proportional to the local field.',
         tried=True,
     ),
