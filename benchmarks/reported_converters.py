@@ -633,8 +633,8 @@ CONVERTED: tuple[Scan, ...] = (
                 h, dim=[3, h['dim'][1], h['dim'][2], h['dim'][3] // 2, 1, 1, 1, 1]
             )
         ),
-        'failed',
-        '.',
+        'refused',
+        'declares',
     ),
     Scan(
         'header',

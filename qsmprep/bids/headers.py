@@ -251,7 +251,7 @@ def _scan_values(
 ) -> tuple[float, float, np.ndarray]:
     """Smallest and largest stored value, and a sample of neighbours.
 
-    The stream is read once, no further than promised.
+    The stream is read once, one slice further than promised at most.
     """
     dtype = header.get_data_dtype()
     offset = float(header['vox_offset'])
@@ -259,6 +259,7 @@ def _scan_values(
         raise InputError(f'{path} starts its data at byte {offset:g}; repair vox_offset.')
     voxels = math.prod(shape)
     remaining = voxels * dtype.itemsize
+    slice_bytes = remaining // shape[-1]
     step = max(2, voxels // SAMPLES)
     while math.gcd(step, shape[0] * shape[1]) > 1:  # else the same columns over and over
         step += 1
@@ -281,11 +282,16 @@ def _scan_values(
                     values = values[finite]
                 if values.size:
                     low, high = min(low, float(values.min())), max(high, float(values.max()))
-            stream.read(1)
+            rest = stream.read(slice_bytes)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f'{path} is truncated or corrupt ({error}); copy or convert it again.'
         ) from error
+    if len(rest) == slice_bytes:
+        raise InputError(
+            f'{path} holds more than the {by(shape)} voxels that its header declares; the header '
+            'is wrong: convert it again.'
+        )
     if not_finite:
         raise InputError(
             f'{path} holds {not_finite} values that are not finite (NaN or infinite) among '

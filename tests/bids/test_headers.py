@@ -42,6 +42,19 @@ def test_large_files_are_read_in_chunks(tmp_path, monkeypatch):
     assert (summary.minimum, summary.maximum) == (float(data.min()), float(data.max()))
 
 
+@pytest.mark.parametrize(('more', 'refused'), [(63, False), (64, True)])
+@pytest.mark.parametrize('name', ['image.nii', 'image.nii.gz'])
+def test_a_file_that_holds_another_slice_is_refused(tmp_path, name, more, refused):
+    nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)).to_filename(tmp_path / 'x.nii')
+    content = (tmp_path / 'x.nii').read_bytes() + bytes(more)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith('.gz') else content)
+    if not refused:
+        assert inspect_image(tmp_path / name).maximum == 1
+        return
+    with pytest.raises(InputError, match='more than the 4 x 4 x 4 voxels that its header declares'):
+        inspect_image(tmp_path / name)
+
+
 def test_nifti_2_is_read(tmp_path):
     data = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
     nb.Nifti2Image(data, np.eye(4)).to_filename(tmp_path / 'image.nii.gz')
@@ -98,7 +111,8 @@ def test_no_more_is_decompressed_than_promised(path, monkeypatch):
         'read',
         lambda self, size=-1: taken.append(size) or original(self, size),
     )
-    assert inspect_image(path).maximum == 56.5
+    with pytest.raises(InputError, match='voxels that its header declares'):
+        inspect_image(path)
     assert min(taken) > 0
     assert sum(taken) < 2000
 
