@@ -109,7 +109,7 @@ def _connect_results(branch: Branch, plan: Plan) -> None:
         (qsm_wf, outputs_wf, between(plan.images)),
         (qsm_wf, outputs_wf, between({'combined_magnitude': 'fieldmap_magnitude'})),
         (qsm_wf, reports_wf, between(x for x in plan.shown if x in drawn)),
-        (reports_wf, outputs_wf, between(['quality'])),
+        (reports_wf, outputs_wf, between(['quality', 'spots'])),
         (reports_wf, outputs_wf, between({panel: f'figure_{panel}' for panel in plan.panels})),
     ])  # fmt:skip
 

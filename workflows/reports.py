@@ -61,12 +61,14 @@ def init_reports_wf(
         One PNG for each panel, under its name.
     quality
         Name -> value of each quality measure.
+    spots
+        Dark spots of the last echo, and their susceptibility.
 
     """
     workflow = Workflow(name=name)
     images = {image for panel in panels for image in PANELS[panel].inputs} - {'residual'}
     fields = sorted(images | {*QUALITY_INPUTS, 'r2star'})
-    inputnode, outputnode = ends(inputs=fields, outputs=(*panels, 'quality'))
+    inputnode, outputnode = ends(inputs=fields, outputs=(*panels, 'quality', 'spots'))
     echoes_gb = len(echo_times_s) * volume_gb
 
     quality = pe.Node(
@@ -95,6 +97,6 @@ def init_reports_wf(
         measured['r2star'] = 'r2star'
     workflow.connect([
         (inputnode, quality, list(measured.items())),
-        (quality, outputnode, same('quality')),
+        (quality, outputnode, same('quality', 'spots')),
     ])  # fmt:skip
     return workflow

@@ -242,6 +242,9 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     inversion, referencing = (content.get(key) for key in ('DipoleInversion', 'Referencing'))
     if isinstance(inversion, dict) and isinstance(inversion.get('spectra'), dict):
         acquisition['spectra'] = inversion['spectra']
+    dark = content.get('DarkSpots')
+    if isinstance(dark, dict) and isinstance(dark.get('Spots'), list):
+        acquisition['spots'] = dark['Spots']
     if isinstance(referencing, dict):
         acquisition['reference'] = referencing.get('ReferenceRegion')
     stem = chi.name.removesuffix('_Chimap.nii.gz')

@@ -25,6 +25,7 @@ STAGES = {
     'orientations': 'MultipleOrientations',
     'average': 'RunAverage',
     'quality': 'QualityMeasures',
+    'spots': 'DarkSpots',
     't1w_registration': 'RegistrationToT1w',
     'template_registration': 'RegistrationToTemplate',
     'regions': 'Regions',
@@ -48,6 +49,7 @@ class _DescribeOutputInputSpec(BaseInterfaceInputSpec):
     orientations = traits.Dict(desc='record of the inversion of several orientations')
     average = traits.Dict(desc='record of the average over runs')
     quality = traits.Dict(desc='quality measures')
+    spots = traits.Dict(desc='dark spots of the last echo')
     t1w_registration = traits.Dict(desc='record of the registration to a T1-weighted image')
     template_registration = traits.Dict(desc='record of the registration to the template')
     regions = traits.Dict(desc='record of a table of regions')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -19,6 +20,11 @@ from nipype.interfaces.io import add_traits
 
 from qsmprep.interfaces import images
 from qsmprep.reports.panels import PANELS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qsmprep.qsm.spots import Spot
 
 
 class _DrawPanelInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
@@ -76,6 +82,7 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
 class _MeasureQualityOutputSpec(TraitedSpec):
     quality = traits.Dict(desc='name -> value of each quality measure')
     residual = File(exists=True, desc='field of the map minus the local field [Hz]')
+    spots = traits.Dict(desc='dark spots of the last echo, and their susceptibility')
 
 
 class MeasureQuality(SimpleInterface):
@@ -90,6 +97,7 @@ class MeasureQuality(SimpleInterface):
 
         from qsmprep.qsm.grid import ppm_to_hz
         from qsmprep.qsm.operators import Dipole
+        from qsmprep.qsm.spots import dark_spots
         from qsmprep.reports.quality import measure_quality
 
         inputs = self.inputs
@@ -100,17 +108,23 @@ class MeasureQuality(SimpleInterface):
         model_ppm = Dipole(grid).forward(centred).numpy()
         model_hz = ppm_to_hz(model_ppm, inputs.field_strength_t)
         local_hz = images.read_given(inputs.local_field)
-        measured = mask & ~images.read(inputs.estimated, bool)
+        estimated = images.read(inputs.estimated, bool)
+        measured = mask & ~estimated
         if local_hz is not None and measured.any():
             left_hz = np.where(measured, model_hz - local_hz, 0)
             left_hz[measured] -= left_hz[measured].mean()
             self._results['residual'] = images.write(left_hz, inputs.chi, runtime.cwd, 'residual')
+        magnitude = images.read_given(inputs.magnitude)
+        if magnitude is not None:
+            last = magnitude[..., -1] if magnitude.ndim == 4 else magnitude
+            spots = dark_spots(last, chi_ppm, mask, grid, estimated)
+            self._results['spots'] = describe_spots(spots, images.affine_of(inputs.chi))
         self._results['quality'] = measure_quality(
             grid,
             inputs.field_strength_t,
             chi_ppm,
             mask,
-            estimated=images.read(inputs.estimated, bool),
+            estimated=estimated,
             brain_mask=images.read(inputs.brain_mask, bool),
             reliable_mask=images.read(inputs.reliable_mask, bool),
             total_field_hz=images.read_given(inputs.total_field),
@@ -119,8 +133,26 @@ class MeasureQuality(SimpleInterface):
             local_field_hz=local_hz,
             model_field_hz=model_hz,
             r2star_hz=images.read_given(inputs.r2star),
-            magnitude=images.read_given(inputs.magnitude),
+            magnitude=magnitude,
             unwrapped=images.read_given(inputs.unwrapped),
             spectrum_misfit=inputs.inversion.get('misfit') if isdefined(inputs.inversion) else None,
         )
         return runtime
+
+
+def describe_spots(spots: list[Spot], affine: np.ndarray) -> dict:
+    """Dark spots as a sidecar has them, their place in mm in the frame of the scan."""
+    signs = {1: 'paramagnetic', -1: 'diamagnetic', 0: 'not told'}
+    return {
+        'Spots': [
+            {
+                'Position_mm': [round(float(x), 1) for x in (affine @ [*spot.centre, 1])[:3]],
+                'Volume_mm3': round(spot.volume_mm3, 1),
+                'Sign': signs[spot.sign],
+                'Lowest_ppm': round(spot.lowest_ppm, 3),
+                'Highest_ppm': round(spot.highest_ppm, 3),
+                'Estimated_percent': round(spot.estimated_percent, 1),
+            }
+            for spot in spots
+        ]
+    }

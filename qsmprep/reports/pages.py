@@ -23,6 +23,12 @@ from qsmprep.reports.text import dicts, pairs, plain_text, read_methods, read_te
 from qsmprep.reports.viewer import viewer_name
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+SIGNS = {
+    'paramagnetic': 'paramagnetic: blood products, iron, or a vein',
+    'diamagnetic': 'diamagnetic: calcium',
+    'not told': 'cannot be told: neither sign stands out',
+}
+"""Sign of a dark spot -> what it means."""
 PNG_END = b'IEND\xaeB`\x82'
 
 
@@ -186,6 +192,7 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
         'pictures': pictures,
         'missing': missing,
         'quality': rows,
+        'spots': _spots(acquisition.get('spots')),
         'outside': sum(not row['good'] for row in rows),
         'paths': list(found.values()),
     }
@@ -200,6 +207,27 @@ def _steps(steps: object) -> list[tuple[str, float, str]]:
         )
         if _is_number(took):
             rows.append((plain_text(name), took, f'{used:.2f}' if _is_number(used) else ''))
+    return rows
+
+
+def _spots(spots: object) -> list[dict]:
+    """Dark spots of the last echo; those that are not as they were written are left out."""
+    rows = []
+    for spot in dicts(spots):
+        numbers = [spot.get(k) for k in ('Volume_mm3', 'Lowest_ppm', 'Highest_ppm')]
+        estimated, place = spot.get('Estimated_percent'), spot.get('Position_mm')
+        if not all(map(_is_number, [*numbers, estimated])) or not isinstance(place, list):
+            continue
+        volume, low, high = (format_value(x) for x in numbers)
+        sign = plain_text(spot.get('Sign'))
+        words = SIGNS.get(sign, sign)
+        if estimated >= 1:
+            words += (
+                f'; {estimated:.0f} % of it has no field of its own, so that its sign comes from '
+                'the field around, and its size is less certain'
+            )
+        shown = ', '.join(format_value(x) for x in place)
+        rows.append({'place': shown, 'volume': volume, 'low': low, 'high': high, 'words': words})
     return rows
 
 

@@ -34,6 +34,7 @@ Traceback:
 CONTENT = {
     'QualityMeasures': {'chi_sd_ppb': 30.0},
     'PhaseProcessing': {'Warnings': ['The readout is bipolar.']},
+    'DarkSpots': {'Spots': [{'Sign': 'diamagnetic'}]},
     'Units': 'ppm',
 }
 
@@ -84,6 +85,7 @@ def test_a_crash_fails_its_own_acquisition_only(tmp_path):
     error = record['acquisitions'][0]['error']
     assert error == 'invert_dipole: ValueError: it is broken: badly'
     assert record['acquisitions'][1]['quality'] == {'chi_sd_ppb': 30.0}
+    assert record['acquisitions'][1]['spots'] == [{'Sign': 'diamagnetic'}]
     assert record['acquisitions'][1]['warnings'] == ['seen', 'The readout is bipolar.']
     assert 'before the susceptibility map' in record['acquisitions'][2]['error']
     other = _record('a') | {'participant': '0'}

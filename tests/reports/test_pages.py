@@ -458,6 +458,25 @@ def test_the_cohort_is_sorted_and_filtered(tmp_path, browser):
     assert browser.evaluate('document.getElementById("count").textContent').startswith('1 of 8')
 
 
+def test_dark_spots_are_told_in_words(tmp_path):
+    spot = {
+        'Position_mm': [1.0, -20.5, 33.0],
+        'Volume_mm3': 120.0,
+        'Sign': 'diamagnetic',
+        'Lowest_ppm': -0.61,
+        'Highest_ppm': 0.04,
+        'Estimated_percent': 40.0,
+    }
+    odd = [{'Sign': 'x'}, 3, spot | {'Volume_mm3': '<b>'}]
+    put_record(tmp_path, acquisition={'spots': [spot, spot | {'Sign': 'not told'}, *odd]})
+    text = write_participant_page(tmp_path, '01').read_text()
+    assert text.count('diamagnetic: calcium; 40 % of it has no field of its own') == 1
+    assert text.count('cannot be told: neither sign stands out') == 1
+    assert text.count('1, \u221220.5, 33') == 2
+    put_record(tmp_path, acquisition={'spots': 'none'})
+    assert 'Dark spots' not in write_participant_page(tmp_path, '01').read_text()
+
+
 def test_spectra_are_drawn_and_odd_ones_left_out(tmp_path):
     power = [0.1, 0.01, 0.001]
     sides = [f'{kind}_{side}_cone' for kind in ('measured', 'expected') for side in ('on', 'off')]

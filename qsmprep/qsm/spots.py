@@ -1,0 +1,134 @@
+"""Dark spots of the magnitude, and the sign of the susceptibility in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from qsmprep.qsm.grid import Grid, depth_mm
+from qsmprep.qsm.swi import receive_bias
+
+DARK = 0.5
+"""Signal below which a voxel is dark, over that of its surroundings (15 mm)."""
+SMALLEST_MM3, LARGEST_MM3 = 15.0, 20000.0
+RIM_MM = 4.0
+"""Distance from the edge of the map within which air makes the signal dark."""
+NEAR_MM = 3.0
+"""Distance around a spot in which its source is looked for."""
+CLEAR_PPM = 0.1
+"""Susceptibility, against the surroundings, above which a sign is told."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """
+    A dark spot of the magnitude.
+
+    Parameters
+    ----------
+    centre
+        Index of its middle.
+    volume_mm3
+        Volume of its dark voxels.
+    lowest_ppm, highest_ppm
+        Extremes of the susceptibility within 3 mm, against the median around (3 to 9 mm).
+    estimated_percent
+        Part of its dark voxels without a field of their own.
+
+    """
+
+    centre: tuple[float, float, float]
+    volume_mm3: float
+    lowest_ppm: float
+    highest_ppm: float
+    estimated_percent: float
+
+    @property
+    def sign(self) -> int:
+        """1 for paramagnetic, -1 for diamagnetic, 0 where it cannot be told.
+
+        It is told where one of the extremes is beyond 0.1 ppm, and twice the other.
+
+        Examples
+        --------
+        >>> Spot((0, 0, 0), 30.0, -0.5, 0.1, 0.0).sign
+        -1
+
+        """
+        low, high = -self.lowest_ppm, self.highest_ppm
+        if max(low, high) < CLEAR_PPM or 0.5 < low / max(high, 1e-9) < 2:
+            return 0
+        return 1 if high > low else -1
+
+
+def dark_spots(
+    magnitude: np.ndarray,
+    chi_ppm: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    estimated: np.ndarray | None = None,
+    most: int = 8,
+) -> list[Spot]:
+    """
+    Find dark spots of a magnitude, and what the susceptibility is there.
+
+    Calcium and blood are both dark in the magnitude of a gradient echo; the susceptibility of
+    calcium is negative, that of blood products positive (Schweser et al. 2010,
+    10.1118/1.3481505). Spots of which more than half lies within 4 mm of the edge of the map are
+    left out: air makes them.
+
+    Parameters
+    ----------
+    magnitude
+        Magnitude of a late echo (X, Y, Z) [arbitrary].
+    chi_ppm
+        Susceptibility [ppm].
+    mask
+        Voxels of the map.
+    grid
+        Their grid.
+    estimated
+        Voxels without a field of their own.
+    most
+        Number of spots that are returned, those with the strongest sources first.
+
+    """
+    inside = np.asarray(mask, dtype=bool)
+    if not inside.any():
+        return []
+    bias = receive_bias(magnitude, inside, grid)
+    labels, count = ndimage.label(inside & (magnitude < DARK * bias), np.ones((3, 3, 3)))
+    deep = depth_mm(inside, grid.voxel_size) > RIM_MM
+    voxel_mm3 = 1000 * grid.voxel_volume_ml
+    margin = [int(np.ceil(3 * NEAR_MM / edge)) for edge in grid.voxel_size]
+    spots = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        dark = labels[box] == number
+        volume = np.count_nonzero(dark) * voxel_mm3
+        if not SMALLEST_MM3 <= volume <= LARGEST_MM3 or deep[box][dark].mean() < 0.5:
+            continue
+        wide = tuple(
+            slice(max(side.start - n, 0), side.stop + n)
+            for side, n in zip(box, margin, strict=True)
+        )
+        away = ndimage.distance_transform_edt(labels[wide] != number, sampling=grid.voxel_size)
+        chi, there = chi_ppm[wide], inside[wide]
+        around = chi[there & (away > NEAR_MM) & (away <= 3 * NEAR_MM)]
+        near = chi[there & (away <= NEAR_MM)] - (np.median(around) if around.size else 0.0)
+        unknown = np.zeros_like(dark) if estimated is None else estimated[box]
+        spots.append(
+            Spot(
+                tuple(
+                    float(x + side.start)
+                    for x, side in zip(ndimage.center_of_mass(dark), box, strict=True)
+                ),
+                float(volume),
+                float(near.min()),
+                float(near.max()),
+                float(100 * np.mean(unknown[dark])),
+            )
+        )
+    spots.sort(key=lambda spot: -max(-spot.lowest_ppm, spot.highest_ppm) * spot.volume_mm3)
+    return spots[:most]
