@@ -37,6 +37,24 @@ def test_rigid_registration_finds_the_known_transform(head, tmp_path):
     assert parameters['Warnings'] == []
 
 
+CONTRASTS = {
+    'T2-weighted': lambda x, z: 1 / (0.3 + x),
+    'inversion recovery': lambda x, z: np.abs(x - 0.7),
+    'receive bias': lambda x, z: x * np.exp(0.6 * z),
+}
+"""What is made of a T1-weighted image, and of its third axis from -1 to 1."""
+
+
+@pytest.mark.parametrize('contrast', CONTRASTS)
+def test_other_contrasts_are_registered_as_well(head, tmp_path, contrast):
+    moving, fixed, known = head
+    values = fixed.data / np.median(fixed.data[fixed.mask])
+    changed = CONTRASTS[contrast](values, np.linspace(-1, 1, fixed.data.shape[2]))
+    fixed = Brain(changed, fixed.mask, fixed.affine)
+    found, _ = register_rigidly(moving, fixed, tmp_path)
+    assert distance_mm(found, known, moving.points()) < 1.0
+
+
 def test_an_image_of_something_else_is_doubted(head, tmp_path):
     moving, fixed, _ = head
     rng = np.random.default_rng(0)

@@ -71,6 +71,23 @@ def test_the_transform_found_is_the_known_one(results):
     np.testing.assert_allclose(back @ found, np.eye(4), atol=1e-9)
 
 
+def test_without_the_anatomy_all_maps_are_the_same_to_the_bit(results, tmp_path):
+    folder, anat, _ = results
+    command = [
+        Path(sys.executable).with_name('qsmprep'), folder / 'bids', tmp_path / 'out', 'participant',
+        '--derivatives', f'truth={folder}/bids/derivatives/simulation', '--session-label', '2',
+        '--sloppy', '--ignore', 't1w', '-w', tmp_path / 'work', '--nprocs', '1',
+        '--skip-bids-validation', '--no-viewer',
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    plain = sorted((tmp_path / 'out/sub-01/ses-2').glob('[af]*/*.nii.gz'))
+    assert len(plain) >= 10
+    for path in plain:
+        other = anat.parent / path.parent.name / path.name
+        assert path.read_bytes() == other.read_bytes(), path.name
+
+
 def test_maps_lie_on_the_grids_of_the_other_spaces(results):
     folder, anat, moves = results
     chi, affine = load(anat / f'{NAME}_Chimap.nii.gz')
