@@ -78,6 +78,18 @@ def alarms() -> str:
     return '\n'.join(rows).replace('R2*', r'R2\*').replace('  |', ' |')
 
 
+def bounds() -> str:
+    """Fields of heads that bounds of measures come from."""
+    rows = [
+        '| head | coarse over fine waves: total field | local field alone '
+        '| too steep at 5 ms [ml] | at 20 ms [ml] |',
+        '|---|---:|---:|---:|---:|',
+    ]
+    for head, *cells in _read_csv('report_bounds'):
+        rows.append(f'| {head} | {" | ".join(f"{float(cell):.3g}" for cell in cells)} |')
+    return '\n'.join(rows)
+
+
 def _read_csv(name: str) -> list[list[str]]:
     with (DOCS / 'figures' / f'{name}.csv').open(newline='', encoding='utf-8') as stream:
         return list(csv.reader(stream))[1:]
@@ -114,6 +126,7 @@ TABLES = {
     'sources': sources,
     'faults': faults,
     'alarms': alarms,
+    'bounds': bounds,
     'choice': choice,
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
