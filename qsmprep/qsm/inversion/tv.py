@@ -42,7 +42,7 @@ def tv(
     calibration: Calibration | None = None,
     regularisation: float | None = None,
     error_share: float | None = None,
-    tolerance: float = 1e-3,
+    tolerance: float = 2e-3,
     iterations: int = 120,
 ) -> Estimate:
     r"""Total variation, as far as the field is one of a piecewise smooth map.
@@ -376,7 +376,7 @@ class _Splitting:
         outside = padded * self.outside
         dual = outside.add_(self.outside_dual).mul_(1 - self.problem.freedom)
         pull = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)
-        self.outside_dual = torch.lerp(self.outside_dual, dual, RELAXATION)
+        self.outside_dual.lerp_(dual, RELAXATION)
         target = pull if self.problem.freedom else self._grid_part(pull)
         for a, (q, e) in enumerate(zip(proposals, self.edges, strict=True)):
             length_a = q.shape[a]
@@ -384,5 +384,5 @@ class _Splitting:
             flow = (2 * dual - self.duals[a]).mul_(e).mul_(self.problem.coupling)
             target.narrow(a, 0, length_a).add_(flow)
             target.narrow(a, 1, length_a).sub_(flow)
-            self.duals[a] = torch.lerp(self.duals[a], dual, RELAXATION)
+            self.duals[a].lerp_(dual, RELAXATION)
         return pull
