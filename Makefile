@@ -4,7 +4,7 @@
 # Debian's packages that they need are installed on the way, or named.
 PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+PIP := $(BIN)/pip install --quiet --use-pep517 --constraint constraints.txt
 INSTALLED := .venv/.installed
 FOR_TESTS := .venv/.installed-for-tests
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsmprep.cli.run import main
 from qsmprep.interfaces import images
 from qsmprep.methods import (
     BACKGROUNDS,
@@ -26,6 +25,7 @@ from qsmprep.qsm.grid import hz_to_ppm
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.tkd import tkd
+from tests.whole_runs import run_here
 
 DOCS = Path(__file__).parent.parent / 'docs'
 EVERY = [
@@ -61,16 +61,13 @@ def test_new_methods_are_usable_from_the_command_line(tiny_dataset, tmp_path, mo
     monkeypatch.setitem(MASKS, 'bright', Method('bright', bright, '', 'Bright voxels were taken'))
     monkeypatch.setitem(UNWRAPPINGS, 'wrapped', Method('wrapped', wrapped, '', 'nothing'))
     tiny_dataset.add()
-    plugin = tmp_path / 'plugin.yml'
-    plugin.write_text('plugin: Linear\n')
     out = tmp_path / 'out'
-    code = main([
-        str(tiny_dataset.root), str(out), 'participant', '-w', str(tmp_path / 'work'),
-        '--use-plugin', str(plugin), '--skip-bids-validation', '--ignore', 'phase-quality',
+    code = run_here(
+        tiny_dataset.root, out, '--ignore', 'phase-quality',
         '--unwrapping', 'wrapped', '--brain-extraction', 'bright',
         '--background', 'demeaned', '--background-parameter', 'offset_hz=1.5',
         '--inversion', 'damped', '--inversion-parameter', 'share=0.75', '--reference', 'none',
-    ])  # fmt:skip
+    )  # fmt:skip
     assert code == 0
     sidecar = json.loads((out / 'sub-01' / 'anat' / 'sub-01_Chimap.json').read_text())
     assert sidecar['Masking']['BrainExtraction']['Method'] == 'bright'

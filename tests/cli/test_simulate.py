@@ -1,7 +1,6 @@
 """``qsmprep-simulate``: what it writes is valid BIDS and holds what was asked for."""
 
 import json
-import shutil
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ from qsmprep.interfaces.itk import matrix_of, read_transform, resample
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.simulate.lesions import LESIONS as KINDS
 from qsmprep.training.heads import find_heads, read_head
+from tests.whole_runs import errors_of
 
 
 @pytest.fixture(scope='module')
@@ -24,21 +24,9 @@ def dataset(tmp_path_factory):
     return folder
 
 
-def validate(folder, *options):
-    validator = shutil.which('bids-validator-deno', path=str(sys.prefix) + '/bin')
-    run = subprocess.run(
-        [validator, str(folder), '--format', 'json', *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    issues = json.loads(run.stdout)['issues']['issues']
-    return [issue for issue in issues if issue['severity'] == 'error'], run.returncode
-
-
 def test_dataset_and_truth_are_valid(dataset):
-    assert validate(dataset) == ([], 0)
-    assert validate(dataset / 'derivatives' / 'simulation') == ([], 0)
+    assert errors_of(dataset) == []
+    assert errors_of(dataset / 'derivatives' / 'simulation') == []
 
 
 def test_scan_can_be_read_back(dataset):
@@ -126,8 +114,8 @@ def two_sessions(tmp_path_factory):
 
 
 def test_sessions_and_anatomy_are_valid(two_sessions):
-    assert validate(two_sessions) == ([], 0)
-    errors, _ = validate(two_sessions / 'derivatives' / 'fmriprep')
+    assert errors_of(two_sessions) == []
+    errors = errors_of(two_sessions / 'derivatives' / 'fmriprep')
     assert {error['code'] for error in errors} <= {'NOT_INCLUDED', 'SIDECAR_KEY_REQUIRED'}
 
 

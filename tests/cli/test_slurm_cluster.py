@@ -53,7 +53,12 @@ def test_an_array_processes_a_cohort_and_goes_on_where_it_was(cluster, tmp_path,
 
 def test_a_graph_runs_with_each_node_as_a_job(cluster, tmp_path, tiny_dataset):
     tiny_dataset.add('sub-01')
-    done = run_as_graph(cluster, tiny_dataset.root, tmp_path, *FLAGS)
+    given = tmp_path / 'given' / 'sub-01' / 'fmap' / 'sub-01_desc-local_fieldmap.nii.gz'
+    tiny_dataset.write_image(given, tiny_dataset.field_hz)
+    tiny_dataset.write_json(given.with_name('sub-01_desc-local_fieldmap.json'), {'Units': 'Hz'})
+    # from a local field on there are half as many nodes, and as many kinds of job
+    late = ('--start-from', 'local-field', '--derivatives', f'given={tmp_path / "given"}')
+    done = run_as_graph(cluster, tiny_dataset.root, tmp_path, *FLAGS, *late)
     assert done.returncode == 0, done.stdout + done.stderr + cluster.logs()
     assert _states(tmp_path / 'out') == {'01': ['completed']}
     assert (tmp_path / 'out' / 'sub-01' / 'anat' / 'sub-01_Chimap.nii.gz').is_file()

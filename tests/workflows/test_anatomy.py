@@ -2,14 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
 
+from qsmprep.cli.run import main
 from qsmprep.cli.simulate import main as simulate
 from qsmprep.interfaces.brains import load_atlas, load_template
 from qsmprep.interfaces.itk import (
@@ -21,6 +19,7 @@ from qsmprep.interfaces.itk import (
     write_transform,
 )
 from qsmprep.qsm.registration import distance_mm
+from tests.whole_runs import run_here
 
 NAME = 'sub-01_ses-2'
 
@@ -40,15 +39,13 @@ def results(tmp_path_factory):
     for way, matrix in (('from-T1w_to-{}', moves), ('from-{}_to-T1w', np.linalg.inv(moves))):
         name = f'sub-01_ses-1_{way.format("MNI152NLin2009cAsym")}_mode-image_xfm.h5'
         write_transform(chain([affine_transform(matrix)]), anat / name)
-    command = [
-        Path(sys.executable).with_name('qsmprep'), folder / 'bids', folder / 'out', 'participant',
+    code = run_here(
+        folder / 'bids', folder / 'out',
         '--derivatives', f'fmriprep={folder}/bids/derivatives/fmriprep',
         f'truth={folder}/bids/derivatives/simulation', '--session-label', '2', '--sloppy',
-        '--output-spaces', 'T1w', 'MNI152NLin2009cAsym:res-2', '-w', folder / 'work',
-        '--nprocs', '1', '--skip-bids-validation',
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+        '--output-spaces', 'T1w', 'MNI152NLin2009cAsym:res-2', '--nprocs', '1',
+    )  # fmt: skip
+    assert code == 0
     return folder, folder / 'out/sub-01/ses-2/anat', moves
 
 
@@ -156,11 +153,7 @@ def test_the_report_shows_registration_and_regions(results):
     page = (folder / 'out' / 'sub-01.html').read_text()
     for title in ('Registration to the T1-weighted image', 'Regions of the atlas'):
         assert title in page
-    group = subprocess.run(
-        [Path(sys.executable).with_name('qsmprep'), folder / 'bids', folder / 'out', 'group'],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert group.returncode == 0, group.stderr
+    assert main([str(folder / 'bids'), str(folder / 'out'), 'group']) == 0
     table = (folder / 'out' / 'group_regions.tsv').read_text().splitlines()
     assert table[0].startswith('participant_id\tsession_id\tacquisition\tsegmentation\tlabel')
     assert any(line.startswith('sub-01\tses-2\tsub-01_ses-2\tCIT168\t') for line in table)

@@ -10,10 +10,10 @@ import pytest
 from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.runs import group_runs
-from qsmprep.cli.run import main
 from qsmprep.cli.simulate import write_scan
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_head
+from tests.whole_runs import run_here
 
 B0 = [(0.0, 0.0, 1.0), (0.42, 0.0, 0.9075), (0.0, 0.42, 0.9075)]
 
@@ -52,15 +52,9 @@ def session(tmp_path_factory):
 
 def test_three_orientations_and_their_average(session, tmp_path):
     raw, given, scan = session
-    plugin = tmp_path / 'plugin.yml'
-    plugin.write_text('plugin: Linear\n')
     out = tmp_path / 'out'
-    code = main([
-        str(raw), str(out), 'participant', '-w', str(tmp_path / 'work'), '--use-plugin',
-        str(plugin), '--skip-bids-validation', '--start-from', 'local-field', '--derivatives',
-        f'given={given}', '--cosmos', '--average-runs', '--sloppy',
-    ])  # fmt:skip
-    assert code == 0
+    options = ['--start-from', 'local-field', '--derivatives', f'given={given}', '--sloppy']
+    assert run_here(raw, out, *options, '--cosmos', '--average-runs') == 0
     anat = out / 'sub-01' / 'anat'
     maps = {
         name: nb.load(anat / f'sub-01_{name}.nii.gz').get_fdata()
@@ -99,9 +93,5 @@ def test_runs_are_told_by_their_names(tiny_dataset):
 
 def test_too_few_runs_are_told(tiny_dataset, tmp_path, caplog):
     tiny_dataset.add('sub-01_run-1').add('sub-01_run-2')
-    code = main([
-        str(tiny_dataset.root), str(tmp_path / 'out'), 'participant', '-w', str(tmp_path / 'w'),
-        '--skip-bids-validation', '--cosmos', '--dry-run',
-    ])  # fmt:skip
-    assert code == 1
+    assert run_here(tiny_dataset.root, tmp_path / 'out', '--cosmos', '--dry-run') == 1
     assert '--cosmos takes 3 runs of one session' in caplog.text

@@ -6,7 +6,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from qsmprep.cli.run import main
+from tests.whole_runs import run_here
 
 FIRST = {
     'unwrapped': 'fmap/sub-01_desc-total_fieldmap',
@@ -24,13 +24,8 @@ SOURCES = {
 
 
 def run(root, out, *options):
-    plugin = out.with_suffix('.yml')
-    plugin.write_text('plugin: Linear\n')
-    return main([
-        str(root), str(out), 'participant', '-w', str(out) + '-work', '--use-plugin',
-        str(plugin), '--skip-bids-validation', '--ignore', 'brain-extraction', 'phase-quality',
-        'relaxometry', '--sloppy', *options,
-    ])  # fmt:skip
+    steps = ('brain-extraction', 'phase-quality', 'relaxometry')
+    return run_here(root, out, '--ignore', *steps, '--sloppy', *options)
 
 
 @pytest.fixture(scope='module')

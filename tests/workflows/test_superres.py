@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
@@ -17,15 +14,14 @@ from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.phase_scale import InputOverrides
 from qsmprep.cli.parser import parse_args
-from qsmprep.cli.run import main
 from qsmprep.interfaces.superres import SuperResolve
 from qsmprep.qsm.operators import KSpaceCrop
 from qsmprep.settings import Settings
 from qsmprep.workflows.acquisition import init_acquisition_wf
 from qsmprep.workflows.plan import Job
 from qsmprep.workflows.superres import init_superres_wf
+from tests.whole_runs import run_here, validate
 
-CONFIG = Path(__file__).parents[2] / 'bids_validator_config.json'
 AFFINE = np.array([[0, 2.0, 0, -9], [1.5, 0, 0, 4], [0, 0, 3, 7], [0, 0, 0, 1]])
 
 
@@ -147,12 +143,11 @@ def test_map_uncertainty_and_finer_map_of_a_scan_are_valid_derivatives(
     tiny_dataset.affine = np.diag([2.0, 2.0, 3.0, 1.0])
     tiny_dataset.add()
     out = tmp_path / 'out'
-    code = main([
-        str(tiny_dataset.root), str(out), 'participant', '-w', str(tmp_path / 'work'),
-        '--inversion', 'wiener', '--background', 'lbv', '--ignore', 'brain-extraction',
-        'phase-quality', 'relaxometry', '--sr-resolution', 'iso', '--prior', str(prior),
-        '--device', 'cpu', '--nprocs', '1',
-    ])  # fmt:skip
+    code = run_here(
+        tiny_dataset.root, out, '--inversion', 'wiener', '--background', 'lbv',
+        '--ignore', 'brain-extraction', 'phase-quality', 'relaxometry',
+        '--sr-resolution', 'iso', '--prior', str(prior), '--device', 'cpu', '--nprocs', '1',
+    )  # fmt:skip
     assert code == 0
     anat = out / 'sub-01' / 'anat'
     fine = nb.load(anat / 'sub-01_res-iso_desc-sr_Chimap.nii.gz')
@@ -170,8 +165,4 @@ def test_map_uncertainty_and_finer_map_of_a_scan_are_valid_derivatives(
     figures = {path.name for path in (out / 'sub-01' / 'figures').iterdir()}
     assert {f'sub-01_desc-{p}_MEGRE.png' for p in ('superres', 'uncertainty')} <= figures
     assert 'Karras' in (out / 'logs' / 'CITATION.md').read_text()
-    validator = Path(sys.executable).with_name('bids-validator-deno')
-    command = [validator, out, '--config', CONFIG, '--ignoreWarnings', '--format', 'json']
-    done = subprocess.run(map(str, command), capture_output=True, text=True, check=False)
-    issues = json.loads(done.stdout)['issues']['issues']
-    assert [issue for issue in issues if issue['severity'] == 'error'] == []
+    validate(out)
