@@ -84,54 +84,82 @@ def measure_quality(
         found['map_estimated_ml'] = np.count_nonzero(inside & estimated) * grid.voxel_volume_ml
     if measured.any():
         chi = np.asarray(chi_ppm, dtype=np.float64)
-        found['chi_sd_ppb'] = 1000 * np.std(chi[inside])
-        found['chi_beyond_1ppm_percent'] = 100 * np.mean(np.abs(chi[inside]) > 1)
-        found['chi_max_ppm'] = np.abs(chi[inside]).max()
-        found['chi_rim_to_core_sd'] = rim_to_core_sd(chi, inside, grid)
-        found['chi_cone_power_ratio'] = cone_power_ratio(chi, inside, grid)
-        found['chi_tail_asymmetry'] = consistency.tail_asymmetry(chi, inside)
+        found |= _measure_map(chi, inside, grid)
+        found |= _measure_fields(
+            measured,
+            grid,
+            field_strength_t,
+            total_hz=total_field_hz,
+            noise_hz=field_noise_hz,
+            local_hz=local_field_hz,
+            model_hz=model_field_hz,
+        )
         if spectrum_misfit is not None:
             found['spectrum_misfit'] = spectrum_misfit
+        if echo_misfit is not None:
+            found['echo_misfit'] = np.median(echo_misfit[measured])
         if unwrapped is not None:
             several = unwrapped.ndim == 4 and unwrapped.shape[3] > 1
             step = unwrapped[..., 1] - unwrapped[..., 0] if several else unwrapped
             jumps = consistency.jumps_percent(step.reshape(inside.shape), measured)
             found['phase_jumps_percent'] = jumps
         if r2star_hz is not None:
-            usual_hz = consistency.usual_r2star_hz(field_strength_t)
-            found['r2star_relative'] = np.median(r2star_hz[measured]) / usual_hz
+            median_hz = np.median(r2star_hz[measured])
+            found['r2star_median_hz'] = median_hz
+            found['r2star_relative'] = median_hz / consistency.usual_r2star_hz(field_strength_t)
             found['r2star_per_chi'] = consistency.relaxation_per_chi(
                 r2star_hz, chi, measured, field_strength_t
             )
-        for key, image in (
-            ('field_noise_median_hz', field_noise_hz),
-            ('echo_misfit', echo_misfit),
-            ('r2star_median_hz', r2star_hz),
-        ):
-            if image is not None:
-                found[key] = np.median(image[measured])
-        if total_field_hz is not None:
-            total = np.asarray(total_field_hz[measured], dtype=np.float64)
-            found['total_field_sd_hz'] = np.std(total)
-            largest_hz = np.abs(total - np.median(total)).max()
-            found['total_field_max_ppm'] = hz_to_ppm(largest_hz, field_strength_t)
-            found['total_coarse_to_fine'] = consistency.coarse_to_fine(
-                total_field_hz, measured, grid
-            )
-        if local_field_hz is not None:
-            spread_hz = np.std(local_field_hz[measured], dtype=np.float64)
-            found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
-            found['b0_angle_deg'], _ = consistency.b0_angle_deg(local_field_hz, measured, grid)
-            found['field_rim_to_core_sd'] = rim_to_core_sd(local_field_hz, measured, grid)
-            if total_field_hz is not None and spread_hz > 0:
-                found['total_to_local_field'] = np.std(total) / spread_hz
-            if field_noise_hz is not None and np.median(field_noise_hz[measured]) > 0:
-                found['local_field_to_noise'] = spread_hz / np.median(field_noise_hz[measured])
-            if model_field_hz is not None:
-                found['data_consistency'] = nrmse(model_field_hz, local_field_hz, measured) / 100
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
+
+
+def _measure_map(chi_ppm: np.ndarray, inside: np.ndarray, grid: Grid) -> dict[str, float]:
+    """Spread, extremes and texture of susceptibility in its mask."""
+    values = chi_ppm[inside]
+    return {
+        'chi_sd_ppb': 1000 * np.std(values),
+        'chi_beyond_1ppm_percent': 100 * np.mean(np.abs(values) > 1),
+        'chi_max_ppm': np.abs(values).max(),
+        'chi_rim_to_core_sd': rim_to_core_sd(chi_ppm, inside, grid),
+        'chi_cone_power_ratio': cone_power_ratio(chi_ppm, inside, grid),
+        'chi_tail_asymmetry': consistency.tail_asymmetry(chi_ppm, inside),
+    }
+
+
+def _measure_fields(
+    measured: np.ndarray,
+    grid: Grid,
+    field_strength_t: float,
+    *,
+    total_hz: np.ndarray | None,
+    noise_hz: np.ndarray | None,
+    local_hz: np.ndarray | None,
+    model_hz: np.ndarray | None,
+) -> dict[str, float]:
+    """Spread of the fields where they were measured, and how they fit together."""
+    found: dict[str, float] = {}
+    if noise_hz is not None:
+        found['field_noise_median_hz'] = np.median(noise_hz[measured])
+    if total_hz is not None:
+        total = np.asarray(total_hz[measured], dtype=np.float64)
+        found['total_field_sd_hz'] = np.std(total)
+        largest_hz = np.abs(total - np.median(total)).max()
+        found['total_field_max_ppm'] = hz_to_ppm(largest_hz, field_strength_t)
+        found['total_coarse_to_fine'] = consistency.coarse_to_fine(total_hz, measured, grid)
+    if local_hz is not None:
+        spread_hz = np.std(local_hz[measured], dtype=np.float64)
+        found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
+        found['b0_angle_deg'], _ = consistency.b0_angle_deg(local_hz, measured, grid)
+        found['field_rim_to_core_sd'] = rim_to_core_sd(local_hz, measured, grid)
+        if total_hz is not None and spread_hz > 0:
+            found['total_to_local_field'] = found['total_field_sd_hz'] / spread_hz
+        if found.get('field_noise_median_hz', 0) > 0:
+            found['local_field_to_noise'] = spread_hz / found['field_noise_median_hz']
+        if model_hz is not None:
+            found['data_consistency'] = nrmse(model_hz, local_hz, measured) / 100
+    return found
 
 
 def measure_mask(
