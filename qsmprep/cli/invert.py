@@ -21,6 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep-invert``."""
     parser = Parser(
         prog='qsmprep-invert',
+        usage='%(prog)s FIELD --mask MASK --output CHI [options]',
         description='Dipole inversion of one local field map (NIfTI) to susceptibility in ppm.',
     )
     parser.add_argument('field', type=path_of_file, help='local field')

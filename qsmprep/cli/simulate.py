@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qsmprep-simulate``."""
     parser = Parser(
         prog='qsmprep-simulate',
+        usage='%(prog)s OUTPUT_DIR [options]',
         description='Write a BIDS dataset of simulated multi-echo gradient-echo scans, with the '
         'true susceptibility, fields, masks and R2* under derivatives/simulation.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

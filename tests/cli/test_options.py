@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qsmprep.cli import invert, parser, simulate, slurm
 from qsmprep.cli.parser import build_parser, parse_args
 from qsmprep.settings import CHOICES, Settings
 
@@ -89,3 +90,8 @@ def test_every_option_is_explained_in_one_line_of_lower_case(options):
         assert action.help, name
         assert not action.help.endswith('.'), name
         assert action.help[0].islower() or action.help.startswith(('-1', 'JSON', 'YAML')), name
+
+
+@pytest.mark.parametrize('program', [parser, invert, simulate, slurm])
+def test_an_error_is_preceded_by_one_line_of_usage(program):
+    assert program.build_parser().format_usage().count('\n') == 1
