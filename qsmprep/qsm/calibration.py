@@ -141,8 +141,7 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     Remnants are part of the model where Schwarz's criterion admits them and sources in the mask
-    cannot stand for them. Susceptibility with p = 6, which cannot be distinguished from them, is
-    then left out.
+    cannot stand for them; p = 6, which cannot be distinguished from them, is then left out.
 
     How far the spectra count, from 0 to 1, is told by what a few steps towards the best sources in
     the mask leave of the field: its power over S, q, gives the weight q^2 / (q^2 + 0.0003^2).
