@@ -17,9 +17,9 @@ from arguments import benchmark_parser
 from measure import Table
 from scipy.ndimage import distance_transform_edt
 
+from qsmprep.qsm.bipolar import find_bipolar_ramp
 from qsmprep.qsm.fieldmap import SIGNAL_SHIFT, combine_echoes
 from qsmprep.qsm.phase import TWO_PI, phase_difference, phase_offset, remove_offset
-from qsmprep.qsm.readout import find_bipolar_ramp
 from qsmprep.qsm.relaxometry import fit_r2star
 from qsmprep.qsm.simulate import Scan, simulate_head
 

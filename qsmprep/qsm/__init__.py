@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qsmprep.qsm.background import BackgroundRemoval, remove_background
+    from qsmprep.qsm.bipolar import find_bipolar_ramp, opposite_echoes
     from qsmprep.qsm.coils import coil_difference, combine_coils
     from qsmprep.qsm.cosmos import Cosmos, invert_orientations
     from qsmprep.qsm.fieldmap import FieldMap, align_echoes, combine_echoes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from qsmprep.qsm.mask import reliable_mask, signal_mask
     from qsmprep.qsm.metrics import hfen, nrmse, xsim
     from qsmprep.qsm.phase import phase_offset, remove_offset, scale_phase
-    from qsmprep.qsm.readout import correct_readout, find_bipolar_ramp, opposite_echoes
+    from qsmprep.qsm.readout import correct_readout
     from qsmprep.qsm.reference import reference_chi
     from qsmprep.qsm.relaxometry import Relaxometry, fit_r2star
     from qsmprep.qsm.separation import Separation, separate
@@ -40,7 +41,8 @@ _ROOMS = {
     'phase': ('scale_phase', 'phase_offset', 'remove_offset'),
     'unwrapping': ('laplacian_unwrap',),
     'coils': ('coil_difference', 'combine_coils'),
-    'readout': ('correct_readout', 'find_bipolar_ramp', 'opposite_echoes'),
+    'bipolar': ('find_bipolar_ramp', 'opposite_echoes'),
+    'readout': ('correct_readout',),
     'fieldmap': ('FieldMap', 'align_echoes', 'combine_echoes'),
     'mask': ('signal_mask', 'reliable_mask'),
     'background': ('BackgroundRemoval', 'remove_background'),

@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 
+from qsmprep.qsm.bipolar import alternation_contrast, find_bipolar_ramp, opposite_echoes
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import phase_difference, phase_offset, wrap
-from qsmprep.qsm.readout import (
-    alternation_contrast,
-    correct_readout,
-    find_bipolar_ramp,
-    opposite_echoes,
-)
+from qsmprep.qsm.readout import correct_readout
 
 GRID = Grid((48, 40, 36), (2.0, 2.0, 2.5))
 EVEN = (0.004, 0.009, 0.014, 0.019)

@@ -1,0 +1,317 @@
+"""Bipolar readouts and echoes of the other sign: what echoes contradict each other by.
+
+Phase is in radians and echo times are in seconds throughout; arrays are ``(X, Y, Z, E)``. What is
+found here is found on a sample of voxels with signal, so that it costs little on any matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qsmprep.qsm.phase import check_echo_times, wrap
+
+SAMPLE = 60_000
+"""Voxels that an estimate is made of."""
+BLOCKS = 5
+"""Parts of each axis: a ramp is believed where it is the same in all parts of the object."""
+LEAST_CONFIDENCE = 6.0
+"""Slope of a ramp over its standard error, above which the readout is taken for bipolar."""
+LEAST_RAMP_RAD = 0.1
+"""Ramp across the object below which it does not matter."""
+MOST = 0.75
+"""Share of what the echoes contradict each other by that a model of the readout must explain."""
+ABOVE_NOISE = 4.0
+"""Contradiction of the echoes over its noise from which its cause is sought."""
+
+
+@dataclass(frozen=True)
+class BipolarRamp:
+    """Phase that every second echo has beyond the others: linear in place.
+
+    Parameters
+    ----------
+    axis
+        Axis of the array along which it rises most: the readout.
+    slopes_rad
+        Slope along each axis [rad / voxel], zero where none was found.
+    constant_rad
+        Phase in the middle of the array [rad].
+    span_rad
+        Phase from one end of the object to the other along ``axis`` [rad].
+    confidence
+        Slope along ``axis`` over its standard error, from parts of the object.
+
+    """
+
+    axis: int
+    slopes_rad: tuple[float, ...]
+    constant_rad: float
+    span_rad: float
+    confidence: float
+
+    def remove(self, phase: np.ndarray) -> np.ndarray:
+        """Phase of all echoes as in a monopolar readout, ``(X, Y, Z, E)`` [rad], wrapped."""
+        ramp = np.array(self.constant_rad, dtype=np.float32)
+        for axis, slope in enumerate(self.slopes_rad):
+            count = phase.shape[axis]
+            line = (slope * (np.arange(count) - (count - 1) / 2)).astype(np.float32)
+            ramp = ramp + np.expand_dims(line, [a for a in range(3) if a != axis])
+        corrected = phase.copy(order='K')
+        corrected[..., 1::2] = wrap(phase[..., 1::2] - ramp[..., np.newaxis])
+        return corrected
+
+
+def find_bipolar_ramp(
+    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
+) -> BipolarRamp | None:
+    """Find the ramp that a bipolar readout adds to every second echo.
+
+    Offset and field explain a phase that is linear in the echo time. Of the alternation (0, 1, 0,
+    1, ...) what is left after both, weighted by the squared magnitude, is a contrast c with
+    sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
+    second difference. Its slope is the median over pairs of neighbours along each axis of the
+    contrast of their wrapped phase differences, which needs no unwrapping. A readout is bipolar
+    where a ramp is seen along some axis that explains most of what the echoes contradict
+    each other by, along all axes, in all parts of the object and in all echoes: an echo of the
+    other sign or scale shows a mean ramp too, but contradicts the others as the field changes. Then
+    slopes along all axes that show one are fitted.
+
+    Parameters
+    ----------
+    phase, magnitude
+        All echoes, phase wrapped [rad], ``(X, Y, Z, E)``.
+    echo_times_s
+        Echo times [s].
+
+    Returns
+    -------
+    ramp
+        The ramp; None where no axis has one, or there are fewer than three echoes.
+
+    References
+    ----------
+    Li J et al., MAGMA 28 (2015) 347, 10.1007/s10334-014-0470-3: linear along readout and slices.
+
+    """
+    times = check_echo_times(echo_times_s, phase)
+    if len(times) < 3:
+        return None
+    signal = _Sample.of(magnitude)
+    if signal is None:
+        return None
+    contrast = alternation_contrast(times, signal.power)
+    found, extent = [], np.ptp(signal.index, axis=0) + 1
+    for axis in range(3):
+        slopes, _ = _by_parts(phase, signal, contrast[np.newaxis], axis)
+        if len(slopes) > 3:
+            mean = float(np.mean(slopes))
+            error = max(np.std(slopes, ddof=1) / np.sqrt(len(slopes)), 1e-7)
+            if abs(mean) > LEAST_CONFIDENCE * error and abs(mean) * extent[axis] > LEAST_RAMP_RAD:
+                found.append((abs(mean) / error, axis, mean))
+    if not found:
+        return None
+    start = np.zeros(3)
+    for _, axis, slope in found:
+        start[axis] = slope
+    contradiction, _ = _contradiction(phase, signal, times)
+    left, _ = _contradiction(phase, signal, times, ramp=start)
+    if left > (1 - MOST) * contradiction:
+        return None
+    slopes, constant = _refine(phase, magnitude, times, signal, contrast, start)
+    confidence, axis, _ = max(found, key=lambda f: abs(f[2]) * extent[f[1]])
+    return BipolarRamp(
+        axis=axis,
+        slopes_rad=tuple(slopes.tolist()),
+        constant_rad=constant,
+        span_rad=float(slopes[axis] * extent[axis]),
+        confidence=float(confidence),
+    )
+
+
+def alternation_contrast(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Contrast of the echoes that sees every second echo's phase, blind to offset and field.
+
+    Examples
+    --------
+    >>> alternation_contrast(np.array([4.0, 9.0, 14.0]), np.ones(3)).round(3).tolist()
+    [-0.5, 1.0, -0.5]
+
+    """
+    alternation = (np.arange(len(times)) % 2).astype(np.float64)
+    contrast = np.sqrt(weights) * (_left_over(times, weights) @ alternation)
+    return contrast / (contrast @ alternation)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Voxels with signal in the last echo, and the mean squared magnitude of each echo there."""
+
+    index: np.ndarray
+    strong: np.ndarray
+    power: np.ndarray
+
+    @classmethod
+    def of(cls, magnitude: np.ndarray) -> _Sample | None:
+        last = magnitude[..., -1]
+        bright = np.percentile(last[::3, ::3, ::3], 98)
+        strong = last > 0.3 * bright
+        where = np.flatnonzero(strong)
+        if bright <= 0 or where.size < 1000:
+            return None
+        # a step that has no factor in common with the matrix, or lines would be missed
+        where = np.random.default_rng(0).choice(where, min(SAMPLE, where.size), replace=False)
+        index = np.stack(np.unravel_index(np.sort(where), last.shape), axis=1)
+        power = np.mean(magnitude[tuple(index.T)].astype(np.float64) ** 2, axis=0)
+        return cls(index, strong, power)
+
+
+def _left_over(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Matrix that takes offset and field, fitted with weights, off the phase of the echoes."""
+    design = np.stack([np.ones_like(times), times - times.mean()], axis=1)
+    weighted = weights[:, np.newaxis] * design
+    fit = design @ np.linalg.solve(design.T @ weighted, weighted.T)
+    return np.sqrt(weights)[:, np.newaxis] * (np.eye(len(times)) - fit)
+
+
+def _by_parts(
+    phase: np.ndarray,
+    signal: _Sample,
+    combinations: np.ndarray,
+    axis: int,
+    signs: np.ndarray | float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Combinations (N, E) of the echoes' phase steps along an axis in parts of the object.
+
+    ``signs`` multiplies the phase of each echo.
+
+    Returns
+    -------
+    medians
+        Over the voxels of a part [rad / voxel], (parts, N).
+    error
+        Their variance, by the spread in the part [rad^2].
+
+    """
+    index = signal.index[signal.index[:, axis] + 1 < phase.shape[axis]]
+    neighbour = index + np.eye(3, dtype=int)[axis]
+    both = signal.strong[tuple(neighbour.T)]
+    index, neighbour = index[both], neighbour[both]
+    steps = (phase[tuple(neighbour.T)] - phase[tuple(index.T)]) * np.float32(signs)
+    steps = wrap(steps - steps[:, :1]) @ combinations.T.astype(np.float32)
+    low, high = index.min(axis=0), index.max(axis=0) + 1
+    part = (index - low) * BLOCKS // (high - low)
+    block = np.ravel_multi_index(tuple(part.T), (BLOCKS,) * 3)
+    counts = np.bincount(block, minlength=BLOCKS**3)
+    order = np.argsort(block, kind='stable')
+    members = [m for m in np.split(steps[order], np.cumsum(counts)[:-1]) if len(m) >= 30]
+    medians = np.array([np.median(m, axis=0) for m in members]).reshape(-1, len(combinations))
+    spread = [
+        np.median(np.abs(m - middle), axis=0) / 0.6745 / np.sqrt(len(m))
+        for m, middle in zip(members, medians, strict=True)
+    ]
+    return medians, np.pi / 2 * np.array(spread).reshape(medians.shape) ** 2
+
+
+def _contradiction(
+    phase: np.ndarray,
+    signal: _Sample,
+    times: np.ndarray,
+    signs: np.ndarray | float = 1.0,
+    ramp: np.ndarray | None = None,
+) -> tuple[float, float]:
+    """How far the echoes are from one field and offset, above the noise, and the noise.
+
+    Mean square over parts of the object of the phase steps that are left, summed over the axes,
+    less a ramp of every second echo [rad / voxel] if one is given.
+    """
+    left_over = _left_over(times, signal.power)
+    unit = left_over @ (np.arange(len(times)) % 2)
+    power, noise = 0.0, 0.0
+    for axis in range(3):
+        rest, error = _by_parts(phase, signal, left_over, axis, signs)
+        if ramp is not None:
+            rest = rest - ramp[axis] * unit
+        if len(rest):
+            noise += float(error.sum(axis=1).mean())
+            power += float((rest**2 - error).sum(axis=1).mean())
+    return power, noise
+
+
+def opposite_echoes(
+    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
+) -> tuple[int, ...]:
+    """Echoes whose phase has the other sign, by what the echoes contradict each other by.
+
+    Parameters
+    ----------
+    phase, magnitude, echo_times_s
+        As for :func:`find_bipolar_ramp`.
+
+    Returns
+    -------
+    echoes
+        Their numbers, from 0: one, or every second; empty where no change of sign makes most of
+        the contradiction vanish, or there are fewer than three echoes.
+
+    """
+    times = check_echo_times(echo_times_s, phase)
+    if len(times) < 3:
+        return ()
+    signal = _Sample.of(magnitude)
+    if signal is None:
+        return ()
+    contradiction, noise = _contradiction(phase, signal, times)
+    if contradiction < ABOVE_NOISE * noise:
+        return ()
+    every = range(len(times))
+    left = {}
+    for echoes in {*((e,) for e in every), tuple(every)[1::2]}:
+        signs = np.where(np.isin(every, echoes), -1, 1)
+        left[echoes] = _contradiction(phase, signal, times, signs)[0]
+    best = min(left, key=left.__getitem__)
+    return best if left[best] < (1 - MOST) * contradiction else ()
+
+
+def _refine(
+    phase: np.ndarray,
+    magnitude: np.ndarray,
+    times: np.ndarray,
+    signal: _Sample,
+    contrast: np.ndarray,
+    slopes: np.ndarray,
+) -> tuple[np.ndarray, float]:
+    """Slopes and constant of the ramp, from the misfit of each voxel of the sample to one field.
+
+    The constant is the one for which all echoes fit best; where several fit alike (evenly spaced
+    echoes cannot tell pi in every second echo from a constant field), the smallest.
+    """
+    index = signal.index[:: max(1, len(signal.index) // 20_000)]
+    place = (index - (np.array(phase.shape[:3]) - 1) / 2) * (slopes != 0)
+    samples = phase[tuple(index.T)].astype(np.float64)
+    weights = magnitude[tuple(index.T)].astype(np.float64) ** 2
+    shortest, span = np.diff(times).min(), times[-1] - times[0]
+    fields = np.arange(-0.5 / shortest, 0.5 / shortest, 1 / (8 * span))
+    turned = np.exp(-2j * np.pi * np.outer(times, fields))
+    signals = weights * np.exp(1j * samples)
+    one, other = signals[:, ::2] @ turned[::2], signals[:, 1::2] @ turned[1::2]
+
+    few = slice(None, None, max(1, len(index) // 1000))
+    constants = np.arange(-32, 32) * np.pi / 32
+    level = other[few] * np.exp(-1j * place[few] @ slopes)[:, np.newaxis]
+    fit = [np.abs(one[few] + np.exp(-1j * c) * level).max(axis=1).sum() for c in constants]
+    alike = constants[np.array(fit) > max(fit) - 0.02 * (max(fit) - min(fit))]
+    constant = float(alike[np.argmin(np.abs(alike))])
+    for _ in range(3):
+        ramp = constant + place @ slopes
+        together = np.abs(one + np.exp(-1j * ramp)[:, np.newaxis] * other)
+        misfit = samples - 2 * np.pi * np.outer(fields[np.argmax(together, axis=1)], times)
+        misfit[:, 1::2] -= ramp[:, np.newaxis]
+        rest = wrap(misfit - misfit[:, :1]).astype(np.float64) @ contrast
+        away = np.abs(rest - np.median(rest))
+        near = away <= 4 * np.median(away)
+        design = np.column_stack([place, np.ones(len(place))])[near]
+        *steps, shift = np.linalg.lstsq(design, rest[near])[0]
+        slopes, constant = slopes + steps, constant + float(shift)
+    return slopes, float(wrap(np.float64(constant)))
