@@ -146,8 +146,8 @@ def paint(phantom: Phantom, balls: Sequence[Ball], centre: np.ndarray, length_mm
         phantom.labels_fine[inside] = int(ball.tissue)
 
 
-def simulate(case: Case, head, voxel_mm: float, seed: int) -> tuple[Scan, np.ndarray]:
-    """Scan of a case, and the lesion's voxels."""
+def simulate(case: Case, head, voxel_mm: float, seed: int) -> tuple[Scan, np.ndarray, np.ndarray]:
+    """Scan of a case, the lesion's voxels, and those of the brain that hold no bone or air."""
     size = tuple(voxel_mm * s for s in case.stretch)
     axes = field_of_view(head, size, None, True, 'cpu')
     if case.slab_mm is not None:
@@ -184,4 +184,6 @@ def simulate(case: Case, head, voxel_mm: float, seed: int) -> tuple[Scan, np.nda
     affine = scan.affine @ np.diag([case.scale] * 3 + [1.0])
     affine[:3, 3] = scan.affine[:3, 3] * case.scale
     grid = replace(scan.grid, voxel_size=tuple(case.scale * v for v in size))
-    return replace(scan, affine=affine, grid=grid), changed.numpy() & scan.brain
+    brain_alone = (phantom.labels_fine >= int(Tissue.ARTERY)).float()
+    whole = scan.brain & (block_mean(brain_alone, phantom.factors) > 0.99).numpy()
+    return replace(scan, affine=affine, grid=grid), changed.numpy() & scan.brain, whole

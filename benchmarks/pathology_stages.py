@@ -93,7 +93,7 @@ def main() -> None:
     for name in args.cases:
         seed = list(CASES).index(name)
         head = read_head(heads[seed % len(heads)]) if heads else None
-        scan, lesion = simulate(CASES[name], head, args.voxel, seed)
+        scan, lesion, _ = simulate(CASES[name], head, args.voxel, seed)
         with tempfile.TemporaryDirectory() as folder:
             images = pathology.run_chain(scan, Path(folder), args.background, args.inversion)
         for stage, field in stages(scan, images, args.background).items():

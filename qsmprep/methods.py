@@ -200,7 +200,7 @@ BACKGROUNDS = _table(
     Method(
         'ismv',
         'qsmprep.qsm.background.ismv:ismv',
-        'iterative spherical mean values; a rim of 5 mm is lost',
+        'iterative spherical mean values; a rim of 4 mm is lost',
         'iterative spherical mean values [@ismv]',
         citation='ismv',
     ),

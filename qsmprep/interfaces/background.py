@@ -39,12 +39,14 @@ class RemoveBackground(SimpleInterface):
 
     def _run_interface(self, runtime):
         from qsmprep.qsm.background import remove_background
+        from qsmprep.qsm.background.error import error_by_depth
 
         inputs = self.inputs
+        grid = images.read_grid(inputs.field)
         removal = remove_background(
             images.read(inputs.field),
             images.read(inputs.mask, bool),
-            images.read_grid(inputs.field),
+            grid,
             inputs.method,
             noise=images.read_given(inputs.noise),
             tissue=images.read_given(inputs.brain, bool),
@@ -64,5 +66,10 @@ class RemoveBackground(SimpleInterface):
             outputs['noise'] = removal.noise
         self._results |= images.write_each(outputs, inputs.field, runtime.cwd)
         parameters = dict(removal.parameters)
-        self._results['parameters'] = {'Method': parameters.pop('method'), **parameters}
+        error = error_by_depth(removal.local_field, removal.mask, removal.tissue, grid)
+        self._results['parameters'] = {
+            'Method': parameters.pop('method'),
+            **parameters,
+            'ErrorInHzByDepth': error,
+        }
         return runtime

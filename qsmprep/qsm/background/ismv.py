@@ -14,7 +14,7 @@ def ismv(
     grid: Grid,
     tissue: np.ndarray,
     *,
-    radius_mm: float = 5.0,
+    radius_mm: float = 4.0,
     tolerance: float = 1e-3,
     iterations: int = 500,
 ) -> tuple[np.ndarray, np.ndarray]:
