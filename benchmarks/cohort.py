@@ -2,9 +2,12 @@
 Cohorts: what one participant of many costs to start, and what all of them cost to rehearse.
 
     python benchmarks/cohort.py WORK [--sizes 1 200 2000]
+    python benchmarks/cohort.py WORK --pair MM
 
 Datasets of tiny images are written; each row is one run of the program, with its CPU and wall time
-and the largest resident memory of the process.
+and the largest resident memory of the process. With ``--pair``, two simulated heads of that voxel
+size are processed at once by the default chain on two processors and 8 GB; memory is then that of
+all processes together, shared pages counted once.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,6 +24,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from injections import descendants
 
 ECHO_TIMES_S = (0.005, 0.010, 0.015)
 LARGEST_REHEARSAL = 200
@@ -88,14 +93,49 @@ def measure(name: str, size: int, *arguments: object, code: tuple[str, ...] = ()
     print(f'| {size} | {name} | {cpu_s:.1f} | {wall_s:.1f} | {peak_mb:.0f} | {code} |', flush=True)
 
 
+def measure_pair(work: Path, voxel_mm: str) -> None:
+    """Process two heads at once, and print a row."""
+    data, folder = work / f'pair-{voxel_mm}', work / 'pair'
+    shutil.rmtree(folder, ignore_errors=True)
+    if not data.is_dir():
+        simulate = [sys.executable, '-m', 'qsmprep.cli.simulate', data, '--voxel', voxel_mm]
+        subprocess.run([str(part) for part in [*simulate, '--subjects', '2']], check=True)
+    command = [sys.executable, '-m', 'qsmprep.cli.run', data, folder / 'out', 'participant']
+    command += ['-w', folder / 'work', '--skip-bids-validation', '--device', 'cpu']
+    command += ['--nprocs', '2', '--omp-nthreads', '1', '--mem', '8G']
+    begin, peak_mb = time.monotonic(), 0.0
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        held = sum(map(shared_memory_mb, [process.pid, *descendants(process.pid)]))
+        peak_mb = max(peak_mb, held)
+        time.sleep(0.1)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall_s, cpu_s = time.monotonic() - begin, usage.ru_utime + usage.ru_stime
+    name = f'both at once, {voxel_mm} mm, --nprocs 2 --mem 8G'
+    print(f'| 2 | {name} | {cpu_s:.1f} | {wall_s:.1f} | {peak_mb:.0f} | {process.returncode} |')
+
+
+def shared_memory_mb(pid: int) -> float:
+    """Resident memory of a process, its part of shared pages alone; zero where it has ended."""
+    try:
+        text = Path(f'/proc/{pid}/smaps_rollup').read_text()
+    except OSError:
+        return 0.0
+    return int(text.partition('\nPss:')[2].split()[0]) / 1024 if '\nPss:' in text else 0.0
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description='Measure starts and rehearsals of cohorts.')
     parser.add_argument('work', type=Path)
     parser.add_argument('--sizes', type=int, nargs='+', default=[1, 200, 2000])
+    parser.add_argument('--pair', metavar='MM', help='two heads at once instead')
     given = parser.parse_args()
     print('| participants | what | CPU [s] | wall [s] | peak [MB] | exit code |')
     print('|-:|-|-:|-:|-:|-:|')
+    if given.pair:
+        measure_pair(given.work, given.pair)
+        return
     for size in given.sizes:
         folder = given.work / str(size)
         shutil.rmtree(folder, ignore_errors=True)

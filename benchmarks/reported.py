@@ -198,6 +198,28 @@ def essence(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
     return line if len(line) < 150 else f'{line[:147]}...'
 
 
+def ending(outcome: Outcome, usual: Outcome, verdict: str) -> str:
+    """Column of the summary."""
+    if verdict != 'right':
+        return 'not as expected'
+    if not np.isfinite(outcome.correlation):
+        return 'refused'
+    if outcome.code != 0:
+        return 'map, exit code 1'
+    new = [line for line in outcome.warnings if line not in usual.warnings]
+    return 'map with a warning' if any(map(is_warning, new)) else 'right map'
+
+
+def summarise(endings: list[tuple[str, str]]) -> Table:
+    """Count the endings of each kind."""
+    columns = ['right map', 'map with a warning', 'map, exit code 1', 'refused', 'not as expected']
+    table = Table('By kind', ['kind', 'scans', *columns], [])
+    for kind in [*dict.fromkeys(kind for kind, _ in endings), 'all']:
+        found = [end for other, end in endings if kind in (other, 'all')]
+        table.rows.append((kind, len(found), *(found.count(column) for column in columns)))
+    return table
+
+
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -215,7 +237,7 @@ def main() -> int:
         [],
     )
     controls: dict[tuple, Outcome] = {}
-    wrong = 0
+    endings: list[tuple[str, str]] = []
     for scan in CONVERTED if arguments.further else (*SCANS, *CONVERTED):
         if arguments.names and not any(scan.name.startswith(name) for name in arguments.names):
             continue
@@ -226,7 +248,7 @@ def main() -> int:
         usual = controls[scan.source]
         outcome = run(scan, arguments.work)
         verdict = judge(scan, outcome, usual)
-        wrong += verdict != 'right'
+        endings.append((scan.kind, ending(outcome, usual, verdict)))
         r = f'{outcome.correlation:.2f} ({usual.correlation:.2f})'
         r = r if np.isfinite(outcome.correlation) else '-'
         scale = f'{outcome.slope / usual.slope:.2f}' if np.isfinite(outcome.slope) else '-'
@@ -236,8 +258,9 @@ def main() -> int:
         logs.mkdir(exist_ok=True)
         (logs / f'{re.sub("[^0-9A-Za-z]+", "_", scan.name)}.txt').write_text(outcome.said)
     table.write(arguments.work, 'reported')
-    print(f'\n{wrong} wrong')
-    return 1 if wrong else 0
+    summary = summarise(endings)
+    summary.write(arguments.work, 'summary')
+    return 1 if summary.rows[-1][-1] else 0
 
 
 if __name__ == '__main__':

@@ -90,7 +90,8 @@ def collect_jobs(
             jobs.append(job)
             record['acquisitions'].append(acquisition_record(job.acquisition))
             for warning in job.acquisition.warnings:
-                LOGGER.warning('%s: %s', acquisition.stem, warning)
+                level = logging.ERROR if warning in acquisition.doubts else logging.WARNING
+                LOGGER.log(level, '%s: %s', acquisition.stem, warning)
             for note in job.acquisition.notes:
                 LOGGER.info('%s: %s', acquisition.stem, note)
     for item in rejected:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qsmprep.bids.layout import open_dataset
+from qsmprep.bids.notes import Doubt
 from qsmprep.cli.jobs import collect_jobs
 from qsmprep.settings import Settings
 
@@ -143,3 +144,17 @@ def test_only_the_sessions_that_were_asked_for_are_processed(tiny_dataset, colle
     jobs, record = collect(sessions=['c'])
     assert jobs == []
     assert 'Check --session-label' in record['errors'][0]['message']
+
+
+def test_input_from_which_no_map_can_be_right_is_an_error_already(
+    tiny_dataset, collect, caplog, monkeypatch
+):
+    tiny_dataset.add()
+    told = [Doubt('The phase was filtered.')]
+    monkeypatch.setattr('qsmprep.bids.acquisitions.check_flips', lambda *_: told)
+    (job,), record = collect()
+    assert 'The phase was filtered.' in job.acquisition.warnings
+    assert record['acquisitions'][0]['implausible'] == told
+    assert [x.message for x in caplog.records if x.levelno == logging.ERROR] == [
+        'sub-01_MEGRE: The phase was filtered.'
+    ]
