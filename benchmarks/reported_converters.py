@@ -507,6 +507,7 @@ CONVERTED: tuple[Scan, ...] = (
     ),
     Scan('phase', 'resampled after wrapping', resampled(0.5), 'told', '.'),
     Scan('phase', 'flipped left to right', phase(lambda p: p[::-1]), 'failed', '.'),
+    Scan('phase', 'four voxels away', phase(lambda p: np.roll(p, 4, axis=1)), 'failed', 'moved'),
     Scan('phase', 'slices from behind', phase(lambda p: p[:, :, ::-1]), 'failed', '.'),
     Scan(
         'phase',

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import math
 import re
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def sources() -> str:
         band = ' '.join(filter(None, (m.band, m.unit, '†' * m.tried)))
         text = f'| {m.label} | {m.description} | {band} | {m.source} |'
         rows.append(text.replace('R2*', r'R2\*').replace('  |', ' |'))
+    return '\n'.join(rows)
+
+
+def bounds() -> str:
+    """Table of the values that no map can have."""
+    rows = ['| measure | no map can be right | expected |', '|---|---|---|']
+    for m in MEASURES:
+        limits = [
+            f'{way} {limit:g} {m.unit}'.rstrip()
+            for way, limit in (('below', m.floor), ('beyond', m.bound))
+            if math.isfinite(limit)
+        ]
+        if limits:
+            band = f'{m.band} {m.unit}'.rstrip()
+            rows.append(f'| {m.label} | {" or ".join(limits)} | {band} |'.replace('R2*', r'R2\*'))
     return '\n'.join(rows)
 
 
@@ -124,6 +140,7 @@ def fields(known: dict[str, Field]) -> str:
 TABLES = {
     'measures': measures,
     'sources': sources,
+    'bounds': bounds,
     'faults': faults,
     'alarms': alarms,
     'bounds': bounds,

@@ -23,7 +23,7 @@ from qsmprep.bids.phase_scale import (
     choose_phase_scale,
     complex_phase_scale,
 )
-from qsmprep.bids.plausibility import check_filter, check_flips
+from qsmprep.bids.plausibility import check_filter, check_place
 from qsmprep.bids.sidecars import (
     EchoPair,
     check_echo_times,
@@ -298,7 +298,7 @@ def _build(
         ]
         warnings += check_filter(signals, times, strength)
         if not is_complex:
-            warnings += check_flips(first[0], second[0], scale.high - scale.low)
+            warnings += check_place(first[0], second[0], scale.high - scale.low)
     told = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]

@@ -1,8 +1,9 @@
-"""What the values of a phase tell against it: filtered as for SWI, or flipped."""
+"""What the values of a phase tell against it: filtered as for SWI, flipped or moved."""
 
 from __future__ import annotations
 
 import cmath
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,10 @@ NARROW = 0.42
 AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 """Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
 LESS, SURE = 0.9, 6.0
-"""A flip explains a phase where it leaves this part of its jumps, by that many standard errors."""
+"""Another place explains a phase where it leaves this part of its jumps, by that many standard
+errors."""
+MOVES = (-4, -1, 1, 4)
+"""Voxels by which a phase is moved to see whether it fits better there."""
 
 
 def check_filter(
@@ -75,9 +79,9 @@ def _mean_phasor(signal: np.ndarray) -> complex:
     return complex(np.exp(1j * np.angle(signal[strong])).mean()) if strong.any() else 1j
 
 
-def check_flips(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> list[str]:
+def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> list[str]:
     """
-    Warn of a phase that fits its magnitude better when it is flipped along an axis.
+    Warn of a phase that fits its magnitude better when it is flipped or moved along an axis.
 
     Where there is signal the phase is smooth, where there is none it is noise: in the right place,
     the phase of neighbours with signal jumps less often than in any other. What all neighbours
@@ -93,7 +97,7 @@ def check_flips(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
     Returns
     -------
     list of str
-        A :class:`~qsmprep.bids.notes.Doubt`, or nothing.
+        A :class:`~qsmprep.bids.notes.Doubt`, a warning where they are a voxel apart, or nothing.
 
     """
     signal, stored = (
@@ -105,17 +109,21 @@ def check_flips(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
     steps *= np.conj(steps[pairs].sum())
     jumps = steps.real < 0
     here = jumps[pairs]
-    for axis in range(3):
-        flipped = np.flip(jumps, axis)[pairs]
-        better = np.count_nonzero(here & ~flipped) - np.count_nonzero(flipped & ~here)
-        error = np.sqrt(max(np.count_nonzero(here ^ flipped), 1))
-        if flipped.sum() < LESS * here.sum() and better > SURE * error:
-            return [
-                Doubt(
-                    f'{phase.path.name} does not fit {magnitude.path.name}: the phase of '
-                    f'{100 * here.mean():.1f} % of the neighbours with signal jumps, of '
-                    f'{100 * flipped.mean():.1f} % if it is flipped along array axis {axis + 1}. '
-                    'One of them was flipped without its header: convert them again.'
-                )
-            ]
-    return []
+    best, place = LESS * np.count_nonzero(here), None
+    for axis, change in itertools.product(range(3), (0, *MOVES)):
+        there = (np.roll(jumps, change, axis) if change else np.flip(jumps, axis))[pairs]
+        fewer = np.count_nonzero(here) - np.count_nonzero(there)
+        error = np.sqrt(np.count_nonzero(here ^ there))
+        if np.count_nonzero(there) < best and fewer > SURE * error:
+            best, place = np.count_nonzero(there), (axis, change)
+    if place is None:
+        return []
+    axis, change = place
+    how = f'moved by {change} voxels' if change else 'flipped'
+    text = (
+        f'{phase.path.name} does not fit {magnitude.path.name}: the phase of '
+        f'{100 * here.mean():.1f} % of the neighbours with signal jumps, of '
+        f'{100 * best / here.size:.1f} % if it is {how} along array axis {axis + 1}. '
+        'One of them was changed without its header: convert them again.'
+    )
+    return [text if abs(change) == 1 else Doubt(text)]

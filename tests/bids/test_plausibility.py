@@ -1,5 +1,7 @@
 """A phase that was filtered is told by where it lies, one that was flipped by where it jumps."""
 
+import re
+
 import nibabel as nb
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from scipy import ndimage
 
 from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.notes import Doubt
-from qsmprep.bids.plausibility import check_filter, check_flips
+from qsmprep.bids.plausibility import check_filter, check_place
 
 TIMES_S = (0.004, 0.012, 0.020, 0.028)
 
@@ -72,9 +74,17 @@ def parts(tmp_path):
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_a_flipped_phase_is_doubted(parts, axis):
     write, magnitude, phase = parts
-    told = check_flips(write('m', magnitude), write('p', np.flip(phase, axis)), 2 * np.pi)
+    told = check_place(write('m', magnitude), write('p', np.flip(phase, axis)), 2 * np.pi)
     assert isinstance(told[0], Doubt)
     assert f'if it is flipped along array axis {axis + 1}' in told[0]
+
+
+@pytest.mark.parametrize(('voxels', 'doubted'), [(1, False), (3, True), (-7, True)])
+def test_a_phase_that_was_moved_is_told(parts, voxels, doubted):
+    write, magnitude, phase = parts
+    told = check_place(write('m', magnitude), write('p', np.roll(phase, voxels, 1)), 2 * np.pi)
+    assert re.search('if it is moved by -?[14] voxels along array axis 2', told[0])
+    assert isinstance(told[0], Doubt) == doubted
 
 
 @pytest.mark.parametrize('change', ['none', 'checkerboard', 'ramp'])
@@ -83,4 +93,4 @@ def test_a_phase_in_its_place_is_not_doubted(parts, change):
     index = np.indices(phase.shape)
     added = {'none': 0, 'checkerboard': np.pi * index.sum(axis=0), 'ramp': 1.3 * index[0]}[change]
     phase = np.angle(np.exp(1j * (phase + added)))
-    assert check_flips(write('m', magnitude), write('p', phase), 2 * np.pi) == []
+    assert check_place(write('m', magnitude), write('p', phase), 2 * np.pi) == []
