@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -171,19 +172,26 @@ def peak_memory_gb() -> float | None:
     return None if stated is None else int(stated) * 1024 / 1e9
 
 
-def processor_time_s(worker: int) -> float:
+def processor_times_s(worker: int) -> tuple[float, float]:
     """
-    Processor time that a worker, its process group and their ended children have used [s].
+    Processor time of a worker, and of the commands that it runs; both with ended children [s].
 
     Parameters
     ----------
     worker
         Its process number; without ``/proc`` the time that has passed stands for the one used.
 
+    Returns
+    -------
+    own
+        Of the worker.
+    commands
+        Of the other processes of its group; NaN where there are none.
+
     """
     if not Path('/proc/self/stat').exists():
-        return time.monotonic()
-    ticks = 0
+        return time.monotonic(), math.nan
+    own, commands = 0, math.nan
     for entry in Path('/proc').iterdir():
         if entry.name.isdigit():
             try:
@@ -191,9 +199,13 @@ def processor_time_s(worker: int) -> float:
                 fields = (entry / 'stat').read_text(errors='replace').rpartition(')')[2].split()
             except OSError:
                 continue
-            if worker in (int(entry.name), int(fields[2])):
-                ticks += sum(int(field) for field in fields[11:15])
-    return ticks / os.sysconf('SC_CLK_TCK')
+            ticks = sum(int(field) for field in fields[11:15])
+            if worker == int(entry.name):
+                own = ticks
+            elif worker == int(fields[2]):
+                commands = ticks + (0 if math.isnan(commands) else commands)
+    per_second = os.sysconf('SC_CLK_TCK')
+    return own / per_second, commands / per_second
 
 
 def follow_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import math
 import time
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
@@ -20,12 +21,16 @@ from qsmprep.cli.process import (
     guard_streams,
     kill_with_commands,
     peak_memory_gb,
-    processor_time_s,
+    processor_times_s,
 )
 from qsmprep.cli.work_folder import seal
 
 BUSY_SHARE = 1e-3
 """Share of one processor below which a node is taken to do nothing."""
+WAITING_SHARE = 0.05
+"""The same of a worker that waits for a command: to look whether it has ended takes a hundredth."""
+TICK_S = 0.01
+"""Time in steps of which the kernel tells of processors."""
 LONGEST = 100
 """A node may work as many times as long as it may do nothing."""
 LOOKS = 20
@@ -55,7 +60,7 @@ class Worker:
         self._rest()
 
     def _rest(self) -> None:
-        self._looked, self._used_s = time.monotonic(), 0.0
+        self._looked, self._used_s = time.monotonic(), (0.0, math.nan)
         self.idle_s = self.busy_s = 0.0
 
     def run(self, function, *arguments) -> Future:
@@ -72,8 +77,13 @@ class Worker:
         elapsed = time.monotonic() - self._looked
         if elapsed < every_s:
             return
-        used_s = sum(processor_time_s(pid) for pid in self._pool._processes or ())
-        worked = abs(used_s - self._used_s) > BUSY_SHARE * elapsed
+        used_s = next(map(processor_times_s, self._pool._processes or ()), (0.0, math.nan))
+        own_s, commands_s = (
+            abs(now - before) for now, before in zip(used_s, self._used_s, strict=True)
+        )
+        waits = not math.isnan(commands_s)
+        worked = own_s > (TICK_S + WAITING_SHARE * elapsed if waits else BUSY_SHARE * elapsed)
+        worked |= waits and commands_s > BUSY_SHARE * elapsed
         counted = min(elapsed, 2 * every_s)
         self.busy_s += counted
         self.idle_s = 0.0 if worked else self.idle_s + counted

@@ -19,13 +19,19 @@ def _fail(how):
     import os
     import signal
     import subprocess
+    import time
 
     if how == 'kill':
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == 'exit':
         os._exit(3)
-    elif how == 'command':
-        subprocess.run(['sh', '-c', 'echo $$ > pid; exec sleep 60'])
+    elif how == 'command':  # looked after as Nipype does it
+        command = subprocess.Popen(['sh', '-c', 'echo $$ > pid; exec sleep 60'])
+        while command.poll() is None:
+            end = time.process_time() + 2e-4
+            while time.process_time() < end:
+                pass
+            time.sleep(0.02)
     elif how == 'loop':
         while True:
             pass
