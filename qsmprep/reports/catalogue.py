@@ -237,7 +237,7 @@ MEASURES = (
         'A wide spread comes from background field that is left near the edge, a narrow one '
         'from a wrong scale of the phase.',
         floor=1.0,
-        bound=75.0,
+        bound=500.0,
         why='Susceptibility is proportional to the local field.',
         tried=True,
     ),

@@ -12,6 +12,10 @@ OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 this [1/s/ppm/T]. Clean scans have 0.15 to 0.31 and 46 to 115; a large calcification alone leaves
 the latter as it is."""
 
+HEAD_ML, LARGEST_LOCAL_PPB = 250.0, 75.0
+"""Volume of a map from which on it is that of a head, and the spread of the local field that a head
+cannot have. One echo keeps the phase of the coils, and specimens are under no such bound."""
+
 
 def implausible(quality: Mapping[str, float]) -> list[str]:
     """
@@ -38,11 +42,20 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
         )
         shown = f'{value:.3g} {measure.unit}'.rstrip(), f'{limit:g} {measure.unit}'.rstrip()
         found.append(f'{measure.label}: {shown[0]}, {way} {shown[1]}, which no map can have.')
-    tails, rise = quality.get('chi_tail_asymmetry', 0.0), quality.get('r2star_per_chi', 0.0)
-    if tails < OTHER_SIGN and rise < LEAST_RISE:
+    tails, rise = (quality.get(key) for key in ('chi_tail_asymmetry', 'r2star_per_chi'))
+    if tails is not None and rise is not None and tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
             f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign -1.'
+        )
+    if (
+        quality.get('local_field_sd_ppb', 0.0) > LARGEST_LOCAL_PPB
+        and 'r2star_median_hz' in quality
+        and quality.get('map_volume_ml', 0.0) > HEAD_ML
+    ):
+        found.append(
+            f'The local field spreads by {quality["local_field_sd_ppb"]:.3g} ppb, beyond '
+            f'{LARGEST_LOCAL_PPB:g} ppb, which that of a head cannot: look at mask and echoes.'
         )
     return found
 

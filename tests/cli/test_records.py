@@ -128,10 +128,16 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
     ('quality', 'told'),
     [
         ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 8.0}, 'has the other sign'),
-        ({'chi_tail_asymmetry': -0.3}, 'has the other sign'),
+        ({'chi_tail_asymmetry': -0.3}, ''),  # one echo
         ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 60.0}, ''),  # a large calcification
         ({'chi_tail_asymmetry': 0.3, 'r2star_per_chi': 8.0}, ''),
         ({'echo_misfit': 18.0}, 'Misfit of the echoes: 18, beyond 7, which'),
+        (
+            {'local_field_sd_ppb': 95.0, 'r2star_median_hz': 20.0, 'map_volume_ml': 1300.0},
+            'spreads by 95 ppb',
+        ),
+        ({'local_field_sd_ppb': 95.0, 'map_volume_ml': 1300.0}, ''),  # one echo
+        ({'local_field_sd_ppb': 95.0, 'r2star_median_hz': 20.0, 'map_volume_ml': 3.0}, ''),
         ({'local_field_sd_ppb': 0.8}, 'Spread of the local field: 0.8 ppb, below 1 ppb, which'),
         ({'b0_angle_deg': 30.0, 'echo_misfit': 6.0, 'chi_sd_ppb': 5.0}, ''),
     ],
