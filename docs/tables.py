@@ -56,18 +56,20 @@ def sources() -> str:
     return '\n'.join(rows)
 
 
-def bounds() -> str:
+def limits() -> str:
     """Table of the values that no map can have."""
-    rows = ['| measure | no map can be right | expected |', '|---|---|---|']
+    rows = [
+        '| measure | no map | no map of a head with several echoes | expected |',
+        '|---|---|---|---|',
+    ]
     for m in MEASURES:
-        limits = [
-            f'{way} {limit:g} {m.unit}'.rstrip()
-            for way, limit in (('below', m.floor), ('beyond', m.bound))
-            if math.isfinite(limit)
-        ]
-        if limits:
-            band = f'{m.band} {m.unit}'.rstrip()
-            rows.append(f'| {m.label} | {" or ".join(limits)} | {band} |'.replace('R2*', r'R2\*'))
+        unit, low, high = f' {m.unit}'.rstrip(), *m.head
+        head = [f'below {low:g}{unit}'] if math.isfinite(low) else []
+        head += [f'beyond {high:g}{unit}'] if math.isfinite(high) else []
+        every = f'beyond {m.bound:g}{unit}' if math.isfinite(m.bound) else ''
+        if head or every:
+            cells = [m.label, every, ' or '.join(head), f'{m.band}{unit}']
+            rows.append(f'| {" | ".join(cells)} |'.replace('R2*', r'R2\*').replace('  |', ' |'))
     return '\n'.join(rows)
 
 
@@ -140,7 +142,7 @@ def fields(known: dict[str, Field]) -> str:
 TABLES = {
     'measures': measures,
     'sources': sources,
-    'bounds': bounds,
+    'limits': limits,
     'faults': faults,
     'alarms': alarms,
     'bounds': bounds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from qsmprep.reports.measure import Measure
 
 RIM_MM = 4.0
@@ -30,7 +32,7 @@ MEASURES = (
         6.0,
         'Look at the outline of the brain mask: it may be shifted, too wide, or that of another '
         'scan.',
-        bound=10.0,
+        head=(-math.inf, 10.0),
         why='Air and bone have no phase: noise from there becomes streaks in the brain.',
         tried=True,
     ),
@@ -141,7 +143,6 @@ MEASURES = (
         2.0,
         'Phase offsets, bipolar read-out, motion or wrong echo times make the echoes disagree; '
         'look at the unwrapped phase.',
-        bound=7.0,
         why='Phase that is not linear in the echo time is not that of a field.',
         source='chi-square',
         tried=True,
@@ -156,6 +157,7 @@ MEASURES = (
         0.4,
         'Look for edges that move from echo to echo; the participant moved, or the echoes come '
         'from different scans.',
+        head=(-math.inf, 1.5),
         why='Echoes of different places cannot be combined into one field.',
         tried=True,
     ),
@@ -236,8 +238,8 @@ MEASURES = (
         40.0,
         'A wide spread comes from background field that is left near the edge, a narrow one '
         'from a wrong scale of the phase.',
-        floor=1.0,
         bound=500.0,
+        head=(1.0, 75.0),
         why='Susceptibility is proportional to the local field.',
         tried=True,
     ),
@@ -265,7 +267,7 @@ MEASURES = (
         25.0,
         'Check the affine of the images: it must lead to the scanner, not to a standard space or '
         'a reoriented image.',
-        bound=50.0,
+        head=(-math.inf, 50.0),
         why='With a wrong direction of B0 the dipole kernel is wrong, and so is all of the map.',
         tried=True,
     ),
@@ -305,8 +307,8 @@ MEASURES = (
         120.0,
         'Factors of 6.28 or of the field strength show here: compare deep grey nuclei with '
         'published values (pallidum about 0.12 ppm above white matter).',
-        floor=3.0,
         bound=1000.0,
+        head=(3.0, math.inf),
         why='Susceptibility of other size than that of brains is wrong by a scale.',
         source='regions of brains: Min 2024, 10.1002/nbm.5226',
         tried=True,
@@ -395,7 +397,7 @@ MEASURES = (
         0.8,
         1.6,
         'Check echo times and field strength: both scale R2* and susceptibility.',
-        bound=4.0,
+        head=(-math.inf, 4.0),
         why='Echo times or a field strength that are wrong by a factor make susceptibility wrong '
         'by the same factor.',
         source='published means lie between 1 (Peters) and 1.27 (Wansapura 1999, '

@@ -33,9 +33,11 @@ class Measure:
     tried
         Whether the bounds have no source, but lie between the clean and the faulty scans of
         ``benchmarks/report_faults.py``.
-    floor, bound
-        Values below and beyond which no map can be right, whatever was scanned; the run then
-        counts as failed.
+    bound
+        Value beyond which no map can be right, whatever was scanned; the run then counts as
+        failed.
+    head
+        Values outside of which no map of a head with several echoes can be right, likewise.
 
     """
 
@@ -49,8 +51,8 @@ class Measure:
     why: str = ''
     source: str = ''
     tried: bool = False
-    floor: float = -math.inf
     bound: float = math.inf
+    head: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def band(self) -> str:

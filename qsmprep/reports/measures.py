@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qsmprep.reports.catalogue import MEASURES
 
+HEAD_ML = 250.0
+"""Volume of a map from which on it is that of a head: specimens may have other values."""
 OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 """Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
 this [1/s/ppm/T]. Clean scans have 0.15 to 0.31 and 46 to 115; a large calcification alone leaves
 the latter as it is."""
-
-HEAD_ML, LARGEST_LOCAL_PPB = 250.0, 75.0
-"""Volume of a map from which on it is that of a head, and the spread of the local field that a head
-cannot have. One echo keeps the phase of the coils, and specimens are under no such bound."""
+LARGEST_MISFIT = 7.0
+"""Misfit of the echoes beyond which they belong to no one field, where the local field is not as
+expected either: without any noise the misfit is large by itself."""
 
 
 def implausible(quality: Mapping[str, float]) -> list[str]:
@@ -32,30 +34,38 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
     ['Largest susceptibility: 480 ppm, beyond 100 ppm, which no map can have.']
 
     """
+    # one echo keeps the phase of the coils
+    head = quality.get('map_volume_ml', 0.0) > HEAD_ML and 'r2star_median_hz' in quality
     found = []
     for measure in MEASURES:
         value = quality.get(measure.key)
-        if not isinstance(value, int | float) or measure.floor <= value <= measure.bound:
+        low, high = measure.head if head else (-math.inf, math.inf)
+        high = min(high, measure.bound)
+        if not isinstance(value, int | float) or low <= value <= high:
             continue
-        way, limit = (
-            ('below', measure.floor) if value < measure.floor else ('beyond', measure.bound)
-        )
-        shown = f'{value:.3g} {measure.unit}'.rstrip(), f'{limit:g} {measure.unit}'.rstrip()
-        found.append(f'{measure.label}: {shown[0]}, {way} {shown[1]}, which no map can have.')
-    tails, rise = (quality.get(key) for key in ('chi_tail_asymmetry', 'r2star_per_chi'))
-    if tails is not None and rise is not None and tails < OTHER_SIGN and rise < LEAST_RISE:
+        unit = f' {measure.unit}'.rstrip()
+        limit = f'below {low:g}' if value < low else f'beyond {high:g}'
+        found.append(f'{measure.label}: {value:.3g}{unit}, {limit}{unit}, which no map can have.')
+    return [*found, *_contradictions(quality)] if head else found
+
+
+def _contradictions(quality: Mapping[str, float]) -> list[str]:
+    """Sentences on measures of a head with several echoes that contradict it together."""
+    found = []
+    tails, rise, misfit, spread = (
+        quality.get(key, math.nan)
+        for key in ('chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb')
+    )
+    if tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
             f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign -1.'
         )
-    if (
-        quality.get('local_field_sd_ppb', 0.0) > LARGEST_LOCAL_PPB
-        and 'r2star_median_hz' in quality
-        and quality.get('map_volume_ml', 0.0) > HEAD_ML
-    ):
+    expected = next(measure for measure in MEASURES if measure.key == 'local_field_sd_ppb')
+    if misfit > LARGEST_MISFIT and not expected.accepts(spread):
         found.append(
-            f'The local field spreads by {quality["local_field_sd_ppb"]:.3g} ppb, beyond '
-            f'{LARGEST_LOCAL_PPB:g} ppb, which that of a head cannot: look at mask and echoes.'
+            f'The echoes belong to no one field (misfit {misfit:.3g}; the local field spreads by '
+            f'{spread:.3g} ppb): look for echoes or echo times that are exchanged.'
         )
     return found
 
