@@ -54,7 +54,7 @@ def test_an_array_processes_a_cohort_and_goes_on_where_it_was(cluster, tmp_path,
 def test_a_graph_runs_with_each_node_as_a_job(cluster, tmp_path, tiny_dataset):
     tiny_dataset.add('sub-01')
     given = tmp_path / 'given' / 'sub-01' / 'fmap' / 'sub-01_desc-local_fieldmap.nii.gz'
-    tiny_dataset.write_image(given, tiny_dataset.field_hz)
+    tiny_dataset.write_image(given, 0.1 * tiny_dataset.field_hz)
     tiny_dataset.write_json(given.with_name('sub-01_desc-local_fieldmap.json'), {'Units': 'Hz'})
     # from a local field on there are half as many nodes, and as many kinds of job
     late = ('--start-from', 'local-field', '--derivatives', f'given={tmp_path / "given"}')
