@@ -119,6 +119,27 @@ def depth_mm(mask: np.ndarray, voxel_size: Sequence[float]) -> np.ndarray:
     return distance_transform_edt(padded, sampling=voxel_size)[1:-1, 1:-1, 1:-1]
 
 
+def block_means(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Means over blocks of voxels; what a last block lacks counts as zero.
+
+    Parameters
+    ----------
+    image
+        (X, Y, Z), of floats.
+    steps
+        Voxels along each edge of a block.
+
+    Examples
+    --------
+    >>> block_means(np.array([[1.0, 3.0, 4.0]]), (1, 2))
+    array([[2., 2.]])
+
+    """
+    for axis, step in enumerate(steps):
+        image = np.add.reduceat(image, np.arange(0, image.shape[axis], step), axis=axis) / step
+    return image
+
+
 def hz_to_ppm(field_hz: np.ndarray | float, field_strength_t: float) -> np.ndarray | float:
     """Off-resonance frequency [Hz] as a fraction of the Larmor frequency [ppm].
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from qsmprep.qsm.grid import Grid, depth_mm
-from qsmprep.qsm.swi import receive_bias
+from qsmprep.qsm.grid import Grid, block_means, bounding_box, depth_mm
 
 DARK = 0.5
-"""Signal below which a voxel is dark, over that of its surroundings (15 mm)."""
+"""Signal below which a voxel is dark, over the mean of its surroundings."""
+SURROUNDINGS_MM, BLOCK_MM = 15.0, 4.0
+"""Standard deviation of the Gaussian of that mean, and edge of the blocks that it is taken on."""
 SMALLEST_MM3, LARGEST_MM3 = 15.0, 20000.0
 RIM_MM = 4.0
 """Distance from the edge of the map within which air makes the signal dark."""
@@ -95,11 +96,13 @@ def dark_spots(
         Number of spots that are returned, those with the strongest sources first.
 
     """
-    inside = np.asarray(mask, dtype=bool)
-    if not inside.any():
+    if not np.any(mask):
         return []
-    bias = receive_bias(magnitude, inside, grid)
-    labels, count = ndimage.label(inside & (magnitude < DARK * bias), np.ones((3, 3, 3)))
+    whole = bounding_box(mask)
+    magnitude, chi_ppm, inside = (x[whole] for x in (magnitude, chi_ppm, np.asarray(mask, bool)))
+    estimated = np.zeros_like(inside) if estimated is None else estimated[whole]
+    dark_voxels = inside & (magnitude < DARK * _surroundings(magnitude, inside, grid))
+    labels, _ = ndimage.label(dark_voxels, np.ones((3, 3, 3)))
     deep = depth_mm(inside, grid.voxel_size) > RIM_MM
     voxel_mm3 = 1000 * grid.voxel_volume_ml
     margin = [int(np.ceil(3 * NEAR_MM / edge)) for edge in grid.voxel_size]
@@ -117,18 +120,31 @@ def dark_spots(
         chi, there = chi_ppm[wide], inside[wide]
         around = chi[there & (away > NEAR_MM) & (away <= 3 * NEAR_MM)]
         near = chi[there & (away <= NEAR_MM)] - (np.median(around) if around.size else 0.0)
-        unknown = np.zeros_like(dark) if estimated is None else estimated[box]
         spots.append(
             Spot(
                 tuple(
-                    float(x + side.start)
-                    for x, side in zip(ndimage.center_of_mass(dark), box, strict=True)
+                    float(x + side.start + (crop.start or 0))
+                    for x, side, crop in zip(ndimage.center_of_mass(dark), box, whole, strict=True)
                 ),
                 float(volume),
                 float(near.min()),
                 float(near.max()),
-                float(100 * np.mean(unknown[dark])),
+                float(100 * np.mean(estimated[box][dark])),
             )
         )
     spots.sort(key=lambda spot: -max(-spot.lowest_ppm, spot.highest_ppm) * spot.volume_mm3)
     return spots[:most]
+
+
+def _surroundings(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """Smooth mean of a magnitude over a mask, in steps of blocks of voxels."""
+    steps = [max(1, round(BLOCK_MM / edge)) for edge in grid.voxel_size]
+    widths = [SURROUNDINGS_MM / (n * v) for n, v in zip(steps, grid.voxel_size, strict=True)]
+    total, weight = (
+        ndimage.gaussian_filter(block_means(image.astype(np.float32), steps), widths)
+        for image in (magnitude * mask, mask)
+    )
+    mean = total / np.maximum(weight, 1e-6)
+    for axis, step in enumerate(steps):
+        mean = np.repeat(mean, step, axis=axis)
+    return mean[tuple(slice(0, n) for n in magnitude.shape)]

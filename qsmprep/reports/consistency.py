@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
+from qsmprep.qsm.grid import Grid, block_means, bounding_box, depth_mm
 
 DARK = 0.2
 """Signal of tissue, in units of the median over the mask, is above this."""
@@ -289,7 +288,7 @@ def coarse_to_fine(field: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
         return math.nan
     values = np.where(deep, field[box] - np.median(field[box][deep]), 0)
     steps = [max(1, int(BLOCK_MM / edge)) for edge in grid.voxel_size]
-    values, weight = (_block_means(image.astype(np.float32), steps) for image in (values, deep))
+    values, weight = (block_means(image.astype(np.float32), steps) for image in (values, deep))
     used = weight > 0.5
 
     def smooth(width_mm: float) -> np.ndarray:
@@ -300,13 +299,6 @@ def coarse_to_fine(field: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
     fine, middle, coarse = (smooth(width) for width in WAVES_MM)
     spreads = [np.ptp(np.percentile(waves, [16, 84])) for waves in (middle - coarse, fine - middle)]
     return float(spreads[0] / spreads[1]) if spreads[1] > 0 else math.nan
-
-
-def _block_means(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:
-    """Means over blocks of voxels; what a last block lacks counts as zero."""
-    for axis, step in enumerate(steps):
-        image = np.add.reduceat(image, np.arange(0, image.shape[axis], step), axis=axis) / step
-    return image
 
 
 def tail_asymmetry(chi_ppm: np.ndarray, mask: np.ndarray) -> float:
