@@ -662,7 +662,7 @@ CONVERTED: tuple[Scan, ...] = (
     ),
     Scan('values', 'files of macOS beside them', on_files(apple_double)),
     Scan('values', 'copies named (1)', elsewhere('.nii.gz', ' (1).nii.gz')),
-    Scan('values', 'Analyze pair', on_files(pair_of_formats), 'refused', r'\.img'),
+    Scan('values', 'Analyze pair', on_files(pair_of_formats), 'refused', r'\.hdr|\.img'),
     Scan(
         'values',
         'capital extension',
