@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qsmprep.bids.contents import BACKGROUND
 from qsmprep.bids.headers import ImageSummary, read_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.sidecars import PROTON_GYROMAGNETIC_RATIO
@@ -103,6 +104,8 @@ def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
     signal, stored = (
         np.asarray(read_image(image.path).dataobj, dtype=np.float32) for image in (magnitude, phase)
     )
+    if np.mean(stored == stored[0, 0, 0]) > BACKGROUND:  # masked, smooth where there is no head
+        return []
     inside = signal > STRONG * np.percentile(signal, 99)
     pairs = inside[1:] & inside[:-1]
     steps = np.exp(4j * np.pi / turn * np.diff(stored, axis=0))

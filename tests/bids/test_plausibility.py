@@ -87,10 +87,17 @@ def test_a_phase_that_was_moved_is_told(parts, voxels, doubted):
     assert isinstance(told[0], Doubt) == doubted
 
 
-@pytest.mark.parametrize('change', ['none', 'checkerboard', 'ramp'])
+@pytest.mark.parametrize('change', ['none', 'checkerboard', 'ramp', 'mask'])
 def test_a_phase_in_its_place_is_not_doubted(parts, change):
     write, magnitude, phase = parts
     index = np.indices(phase.shape)
-    added = {'none': 0, 'checkerboard': np.pi * index.sum(axis=0), 'ramp': 1.3 * index[0]}[change]
+    added = {
+        'none': 0,
+        'checkerboard': np.pi * index.sum(axis=0),
+        'ramp': 1.3 * index[0],
+        'mask': 0,
+    }[change]
     phase = np.angle(np.exp(1j * (phase + added)))
+    if change == 'mask':
+        phase[:, :20] = 0
     assert check_place(write('m', magnitude), write('p', phase), 2 * np.pi) == []
