@@ -22,6 +22,9 @@ shifts it a little more. 0.1 makes the error likeliest where few errors are larg
 lesions (benchmarks/fieldmap.py); 0.3 fits the largest alone, and writes off good voxels around."""
 SAMPLE = 400_000
 """Voxels of an image that medians are taken of."""
+CONTRADICTION = 3.0
+"""Misfit over noise above which later echoes are left out, the last first: a voxel around a strong
+source loses the signal of its steepest part, and its phase leaves the mean field with time."""
 NOISE_FLOOR = 1e-6
 """Least noise, as a fraction of the largest magnitude: simulations may have none."""
 
@@ -112,6 +115,8 @@ def combine_echoes(
 ) -> FieldMap:
     """Field of least variance: the weighted mean of the echoes' fields, weights (TE x magnitude)^2.
 
+    Where echoes contradict each other by three times their noise, the early ones count alone.
+
     A nonlinear fit of the complex signal is no better in the core of the brain and worse at its
     rim, where phase is wrong rather than noisy (benchmarks/fieldmap.py).
 
@@ -138,7 +143,9 @@ def combine_echoes(
     noise_sd = float(max(noise_sd, NOISE_FLOOR * float(magnitudes.max())) or 1.0)
 
     shape = volumes.shape[:3]
-    slope, information, chi_square = (np.empty(shape, dtype=np.float32, order='F') for _ in '123')
+    slope, information, chi_square, spread = (
+        np.empty(shape, dtype=np.float32, order='F') for _ in range(4)
+    )
     _weighted_slope(
         volumes.T.reshape(len(times), -1),
         magnitudes.T.reshape(len(times), -1),
@@ -147,10 +154,11 @@ def combine_echoes(
         slope.T.reshape(-1),
         information.T.reshape(-1),
         chi_square.T.reshape(-1),
+        spread.T.reshape(-1),
     )
     field_hz = slope / np.float32(TWO_PI)
     chi_square /= max(len(times) - 1, 1)
-    variance = np.maximum(chi_square, 1) / (np.float32(TWO_PI**2) * information)
+    variance = spread / np.float32(TWO_PI**2)
     np.sqrt(information, out=information)
     variance += SIGNAL_SHIFT**2 * _shift_of_field(field_hz, information)
     return FieldMap(field_hz, np.sqrt(variance), np.sqrt(chi_square), noise_sd)
@@ -158,22 +166,29 @@ def combine_echoes(
 
 @njit(cache=True)
 def _weighted_slope(
-    phase, magnitude, times, noise, slope, information, chi_square
+    phase, magnitude, times, noise, slope, information, chi_square, spread
 ):  # pragma: no cover (compiled)
-    """Slope of the phase over the echo times, its information, and the misfit over the noise."""
+    """Slope of the phase over the echo times, information and misfit of all echoes over the noise,
+    and the variance of the slope."""
     floor = 1 / RANDOM_PHASE_SD
     for n in range(slope.size):
-        moment = power = 0.0
-        for e in range(times.size):
-            weight = max(magnitude[e, n] / noise, floor) ** 2
-            moment += times[e] * weight * phase[e, n]
-            power += times[e] ** 2 * weight
-        best = moment / power
-        misfit = 0.0
-        for e in range(times.size):
-            weight = max(magnitude[e, n] / noise, floor) ** 2
-            misfit += weight * (phase[e, n] - times[e] * best) ** 2
-        slope[n], information[n], chi_square[n] = best, power, misfit
+        for used in range(times.size, 0, -1):
+            moment = power = 0.0
+            for e in range(used):
+                weight = max(magnitude[e, n] / noise, floor) ** 2
+                moment += times[e] * weight * phase[e, n]
+                power += times[e] ** 2 * weight
+            best = moment / power
+            misfit = 0.0
+            for e in range(used):
+                weight = max(magnitude[e, n] / noise, floor) ** 2
+                misfit += weight * (phase[e, n] - times[e] * best) ** 2
+            if used == times.size:
+                information[n], chi_square[n] = power, misfit
+            reduced = misfit / max(used - 1, 1)
+            slope[n], spread[n] = best, max(reduced, 1.0) / power
+            if reduced <= CONTRADICTION**2:
+                break
 
 
 def _shift_of_field(field: np.ndarray, signal: np.ndarray) -> np.ndarray:

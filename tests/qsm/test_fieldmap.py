@@ -36,3 +36,14 @@ def test_the_noise_is_honest_in_the_core_and_at_the_rim(scan):
         assert 0.5 < 1.48 * np.median(np.abs(z)) < 1.2
     assert result.noise_sd == pytest.approx(scan.noise_sd, rel=0.15)
     assert 0.7 < np.median(result.misfit[scan.brain]) < 1.3
+
+
+def test_where_later_echoes_leave_the_mean_field_the_first_count_alone():
+    """As around a calcification, whose steepest part loses its signal first."""
+    times = np.array([0.003, 0.008, 0.013, 0.018])
+    phase = 2 * np.pi * 40.0 * times * np.ones((8, 8, 8, 1))
+    phase[2:4, 2:4, 2:4] += [0, 0, -3.0, -7.0]
+    found = combine_echoes(phase.astype(np.float32), np.ones(phase.shape), times, noise_sd=0.01)
+    np.testing.assert_allclose(found.field_hz, 40, rtol=1e-4)
+    assert found.misfit[2, 2, 2] > 30
+    assert 1.5 < found.noise_hz[2, 2, 2] / found.noise_hz[6, 6, 6] < 10
