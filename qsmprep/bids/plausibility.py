@@ -112,13 +112,13 @@ def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
     steps *= np.conj(steps[pairs].sum())
     jumps = steps.real < 0
     here = jumps[pairs]
-    best, place = LESS * np.count_nonzero(here), None
+    best, place = LESS * int(np.count_nonzero(here)), None
     for axis, change in itertools.product(range(3), (0, *MOVES)):
         there = (np.roll(jumps, change, axis) if change else np.flip(jumps, axis))[pairs]
         fewer = np.count_nonzero(here) - np.count_nonzero(there)
         error = np.sqrt(np.count_nonzero(here ^ there))
         if np.count_nonzero(there) < best and fewer > SURE * error:
-            best, place = np.count_nonzero(there), (axis, change)
+            best, place = float(np.count_nonzero(there)), (axis, change)
     if place is None:
         return []
     axis, change = place

@@ -120,12 +120,13 @@ def dark_spots(
         chi, there = chi_ppm[wide], inside[wide]
         around = chi[there & (away > NEAR_MM) & (away <= 3 * NEAR_MM)]
         near = chi[there & (away <= NEAR_MM)] - (np.median(around) if around.size else 0.0)
+        i, j, k = (
+            float(x + side.start + (crop.start or 0))
+            for x, side, crop in zip(ndimage.center_of_mass(dark), box, whole, strict=True)
+        )
         spots.append(
             Spot(
-                tuple(
-                    float(x + side.start + (crop.start or 0))
-                    for x, side, crop in zip(ndimage.center_of_mass(dark), box, whole, strict=True)
-                ),
+                (i, j, k),
                 float(volume),
                 float(near.min()),
                 float(near.max()),
