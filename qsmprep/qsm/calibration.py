@@ -20,9 +20,9 @@ from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodog
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 OFF_CONE = 0.2
-LEAST_LEFT = 3e-4
+LEAST_LEFT = 2e-4
 BANDS = (0.03, 0.05, 0.08, 0.12)
-STEPS = 8
+STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ def calibrate(
     Remnants are part of the model where Schwarz's criterion admits them and sources in the mask
     cannot stand for them; p = 6, which cannot be distinguished from them, is then left out.
 
-    How far the spectra count, from 0 to 1, is told by what a few steps towards the best sources in
-    the mask leave of the field: its power over S, q, gives the weight q^2 / (q^2 + 0.0003^2).
-    Simulated heads have q below 1e-4, those whose voxels average over finer structures 1e-4 to
-    4e-4, scans in vivo 4e-3, noise that drowns the sources and remnants of the background more. The
+    How far the spectra count, from 0 to 1, follows from what sixteen steps towards the best sources
+    in the mask leave of the field: its power over S, q, gives the weight q^3 / (q^3 + 0.0002^3).
+    Simulated heads have q below 5e-5, those whose voxels average over finer structures 3e-5 to
+    2e-4, scans in vivo 4e-3, noise that drowns the sources and remnants of the background more. The
     error that acts off the cone is 0.2 times that on it, as measured in vivo.
 
     Parameters
@@ -191,10 +191,10 @@ def calibrate(
         free = plain
     remnants = free is not plain
     if error_share is None:
-        error_share = 1.0 if remnants else round(left**2 / (left**2 + LEAST_LEFT**2), 1)
+        error_share = 1.0 if remnants else round(left**3 / (left**3 + LEAST_LEFT**3), 1)
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
-    # half of what eight steps leave is taken for noise where the spectra show less
+    # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(
         dipole,
         periodogram.susceptibility(fitted),
