@@ -115,7 +115,8 @@ def combine_echoes(
 ) -> FieldMap:
     """Field of least variance: the weighted mean of the echoes' fields, weights (TE x magnitude)^2.
 
-    Where echoes contradict each other by three times their noise, the early ones count alone.
+    Where echoes contradict each other by three times their noise, the early ones count alone. Where
+    the first two do, the first counts alone, and their difference is part of the noise.
 
     A nonlinear fit of the complex signal is no better in the core of the brain and worse at its
     rim, where phase is wrong rather than noisy (benchmarks/fieldmap.py).
@@ -186,7 +187,9 @@ def _weighted_slope(
             if used == times.size:
                 information[n], chi_square[n] = power, misfit
             reduced = misfit / max(used - 1, 1)
-            slope[n], spread[n] = best, max(reduced, 1.0) / power
+            # a single echo that is left has none to confirm it
+            change = (best - slope[n]) ** 2 if used == 1 and times.size > 1 else 0.0
+            slope[n], spread[n] = best, max(reduced, 1.0) / power + change
             if reduced <= CONTRADICTION**2:
                 break
 

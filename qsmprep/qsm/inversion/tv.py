@@ -42,7 +42,7 @@ def tv(
     calibration: Calibration | None = None,
     regularisation: float | None = None,
     error_share: float | None = None,
-    tolerance: float = 2e-3,
+    tolerance: float = 1e-3,
     iterations: int = 120,
 ) -> Estimate:
     r"""Total variation, as far as the field is one of a piecewise smooth map.
