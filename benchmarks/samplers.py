@@ -66,8 +66,9 @@ def simulated(
 
 
 def run(case: Case, method: str, parameters: dict) -> Inversion:
-    """Invert a case."""
-    return invert(case.field, case.mask, case.grid, method, noise_ppm=case.noise, **parameters)
+    """Invert a case; what is a function of positions does not pass between processes."""
+    inversion = invert(case.field, case.mask, case.grid, method, noise_ppm=case.noise, **parameters)
+    return replace(inversion, function=None)
 
 
 def coverage(inversion: Inversion, case: Case) -> tuple[float, float]:
