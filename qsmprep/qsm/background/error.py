@@ -46,8 +46,8 @@ def background_error(
 ) -> np.ndarray:
     """Standard deviation of the error of background removal, in the unit of the field.
 
-    The error is smooth over as many millimetres as the voxel lies deep, and no white noise: counted
-    as such it costs a map by `tv` 2 to 4 points of NRMSE, which is why it is not part of the noise.
+    The error is smooth over as many millimetres as the voxel lies deep, and so no white noise: it
+    is not part of the noise that inversions get.
     On a simulated head of 3 mm it is within a factor of 1.5 for V-SHARP and LBV, and of 1.8 for the
     others.
 
