@@ -2,7 +2,7 @@
 
     python benchmarks/reported.py WORK [NAME ...]
 
-Each scan of :data:`reported_scans.SCANS` is a simulated head of 3 mm whose files are altered as in
+Each scan of :data:`SCANS` is a simulated head of 3 mm whose files are altered as in
 a public report, and then goes through the program, from raw files to map and record. What it said,
 its exit code and the correlation of its map with the truth are compared with what was expected.
 Panels are left out of the reports: they measure nothing.
@@ -23,11 +23,28 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+import reported_datasets
+import reported_echoes
+import reported_files
+import reported_headers
+import reported_masks
+import reported_parts
+import reported_phase
+import reported_sidecars
 from measure import Table
-from reported_converters import CONVERTED
 from reported_data import Scan, derivatives
-from reported_scans import SCANS
 
+TABLES = (
+    reported_echoes,
+    reported_phase,
+    reported_parts,
+    reported_headers,
+    reported_files,
+    reported_sidecars,
+    reported_datasets,
+    reported_masks,
+)
+SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """
 import sys
 from qsmprep.workflows import base
@@ -228,7 +245,6 @@ def main() -> int:
     parser.add_argument('work', type=Path, help='folder for the runs')
     parser.add_argument('names', nargs='*', help='scans whose names begin so (default: all)')
     parser.add_argument('--kind', help='scans of one kind alone')
-    parser.add_argument('--further', action='store_true', help='the further scans alone')
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     table = Table(
@@ -238,7 +254,7 @@ def main() -> int:
     )
     controls: dict[tuple, Outcome] = {}
     endings: list[tuple[str, str]] = []
-    for scan in CONVERTED if arguments.further else (*SCANS, *CONVERTED):
+    for scan in SCANS:
         if arguments.names and not any(scan.name.startswith(name) for name in arguments.names):
             continue
         if arguments.kind not in (None, scan.kind):

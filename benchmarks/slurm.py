@@ -168,16 +168,23 @@ def _is_gone(pid: int) -> bool:
 
 
 def submit_array(
-    cluster: Cluster, dataset: Path, folder: Path, *flags: str, options: tuple[str, ...] = ()
+    cluster: Cluster,
+    dataset: Path,
+    folder: Path,
+    *flags: str,
+    options: tuple[str, ...] = (),
+    wait: bool = True,
 ) -> None:
     """Write the script for a dataset, submit it, and wait for its end."""
     script = folder / 'submit.sh'
     command = f'{sys.executable} -m qsmprep.cli.run'
     fixed = ['--cpus', '1', '--mem', '1', '--minutes', '10', '--qsmprep', command, *options]
     folders = [str(path) for path in (dataset, folder / 'out', script)]
-    assert write_script([*folders, '-w', str(folder / 'work'), *fixed, '--', *flags]) == 0
+    with contextlib.redirect_stdout(None):
+        assert write_script([*folders, '-w', str(folder / 'work'), *fixed, '--', *flags]) == 0
     subprocess.run(['bash', script], env=cluster.environment, check=True, capture_output=True)
-    cluster.drain(1200)
+    if wait:
+        cluster.drain(1200)
 
 
 def run_as_graph(
@@ -194,54 +201,117 @@ def run_as_graph(
     )
 
 
+def nodes_of(folder: Path) -> dict[Path, int]:
+    """Results of nodes in a work folder, and when they were written."""
+    results = folder.glob('work/qsmprep_wf/**/result_*.pklz')
+    return {path: path.stat().st_mtime_ns for path in results}
+
+
+def completed(folder: Path) -> int:
+    """How many participants have a record of a map."""
+    records = (json.loads(path.read_text()) for path in folder.glob('out/logs/sub-*.json'))
+    return sum(record['acquisitions'][0]['status'] == 'completed' for record in records)
+
+
+class Timetable:
+    """Rows of the table; each is compared with the first, which uses no Slurm."""
+
+    def __init__(self) -> None:
+        self.alone_s: float | None = None
+        columns = ('what', 'workers', 'participants', 's', 'participants/h', 'nodes')
+        print(f'| {" | ".join(columns)} | worker s a node | more than without Slurm [s] |')
+        print('|-|-:|-:|-:|-:|-:|-:|-:|', flush=True)
+
+    def tell(self, what: str, workers: int, participants: int, seconds: float, nodes: int) -> None:
+        """Print a row."""
+        a_node = workers * seconds / max(nodes, 1)
+        self.alone_s = a_node if self.alone_s is None else self.alone_s
+        hourly = 3600 * participants / seconds
+        row = f'{what} | {workers} | {participants} | {seconds:.0f} | {hourly:.0f} | {nodes}'
+        print(f'| {row} | {a_node:.2f} | {a_node - self.alone_s:+.2f} |', flush=True)
+
+
+def fresh(folder: Path) -> Path:
+    """Return an empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def measure_alone(table: Timetable, data: Path, folder: Path, flags: list[str]) -> None:
+    """One participant by one worker, without Slurm."""
+    begin = time.monotonic()
+    command = [sys.executable, '-m', 'qsmprep.cli.run', str(data), str(folder / 'out')]
+    command += ['participant', '-w', str(folder / 'work'), '--nprocs', '1', *flags]
+    subprocess.run([*command, '--participant-label', '01'], check=True, capture_output=True)
+    seconds = time.monotonic() - begin
+    table.tell('one participant, no Slurm', 1, 1, seconds, len(nodes_of(folder)))
+
+
+def measure_array(
+    table: Timetable, work: Path, data: Path, participants: int, workers: int, flags: list[str]
+) -> None:
+    """All participants, a job for each."""
+    folder, options = fresh(work / f'array-{workers}'), ('--at-once', str(workers))
+    with Cluster(work / 'slurm' / str(workers), cpus=workers) as cluster:
+        begin = time.monotonic()
+        submit_array(cluster, data, folder, *flags, options=options)
+        seconds = time.monotonic() - begin
+    assert completed(folder) == participants, folder
+    table.tell('array', workers, participants, seconds, len(nodes_of(folder)))
+
+
+def measure_resumed(
+    table: Timetable, work: Path, data: Path, participants: int, flags: list[str]
+) -> None:
+    """An array that is cancelled half way, and the same script again."""
+    folder, options = fresh(work / 'resumed'), ('--at-once', '2')
+    with Cluster(work / 'slurm' / 'resumed', cpus=2) as cluster:
+        submit_array(cluster, data, folder, *flags, options=options, wait=False)
+        cluster.until(lambda: completed(folder) >= participants // 2, 1200)
+        cluster.ask('scancel', '--partition=main')
+        cluster.drain(60)
+        done, results = completed(folder), nodes_of(folder)
+        begin = time.monotonic()
+        submit_array(cluster, data, folder, *flags, options=options)
+        seconds = time.monotonic() - begin
+    assert completed(folder) == participants, folder
+    later = nodes_of(folder)
+    again = sum(later[path] != written for path, written in results.items())
+    what = f'cancelled with {done} done, the same again ({again} of {len(results)} nodes rerun)'
+    table.tell(what, 2, participants - done, seconds, len(later) - len(results) + again)
+
+
+def measure_graph(table: Timetable, work: Path, data: Path, flags: list[str]) -> None:
+    """One participant as one graph, a job for each node."""
+    folder = fresh(work / 'graph')
+    with Cluster(work / 'slurm' / 'graph', cpus=2) as cluster:
+        begin = time.monotonic()
+        done = run_as_graph(cluster, data, folder, *flags, '--participant-label', '01')
+        seconds = time.monotonic() - begin
+    assert done.returncode == 0, done.stdout + done.stderr
+    table.tell('one graph, a job for each node', 2, 1, seconds, len(nodes_of(folder)))
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description='Overhead of Slurm.')
     parser.add_argument('work', type=Path)
     parser.add_argument('--participants', type=int, default=4)
     arguments = parser.parse_args()
-    work = arguments.work.absolute()
-    data, flags = work / 'data', ['--sloppy', '--device', 'cpu', '--skip-bids-validation']
-    mask = data / 'derivatives' / 'simulation'
+    work, participants = arguments.work.absolute(), arguments.participants
+    data = work / 'data'
     if not data.is_dir():
         simulate = [sys.executable, '-m', 'qsmprep.cli.simulate', str(data), '--voxel', '8']
-        subprocess.run([*simulate, '--subjects', str(arguments.participants)], check=True)
-    flags += ['-d', f'truth={mask}']
-    print('| what | workers | s | participants/h | s a node |\n|-|-:|-:|-:|-:|', flush=True)
-
-    def tell(what: str, workers: int, seconds: float, participants: int, out: Path) -> None:
-        nodes = sum(1 for _ in out.parent.glob('work/qsmprep_wf/**/result_*.pklz'))
-        hourly = 3600 * participants / seconds
-        a_node = workers * seconds / max(nodes, 1)
-        print(f'| {what} | {workers} | {seconds:.0f} | {hourly:.0f} | {a_node:.2f} |', flush=True)
-
-    folder = work / 'alone'
-    shutil.rmtree(folder, ignore_errors=True)
-    begin = time.monotonic()
-    command = [sys.executable, '-m', 'qsmprep.cli.run', str(data), str(folder / 'out')]
-    command += ['participant', '-w', str(folder / 'work'), '--nprocs', '1', *flags]
-    subprocess.run([*command, '--participant-label', '01'], check=True, capture_output=True)
-    tell('one participant, no Slurm', 1, time.monotonic() - begin, 1, folder / 'out')
+        subprocess.run([*simulate, '--subjects', str(participants)], check=True)
+    flags = ['--sloppy', '--inversion', 'tikhonov', '--device', 'cpu', '--skip-bids-validation']
+    flags += ['-d', f'truth={data / "derivatives" / "simulation"}']
+    table = Timetable()
+    measure_alone(table, data, fresh(work / 'alone'), flags)
     for workers in (1, 2, 4):
-        folder = work / f'array-{workers}'
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with Cluster(work / 'slurm' / str(workers), cpus=workers) as cluster:
-            begin = time.monotonic()
-            submit_array(cluster, data, folder, *flags, options=('--at-once', str(workers)))
-            seconds = time.monotonic() - begin
-        records = sorted(folder.glob('out/logs/sub-*.json'))
-        states = [json.loads(path.read_text())['acquisitions'][0]['status'] for path in records]
-        assert states == ['completed'] * arguments.participants, states
-        tell('array', workers, seconds, arguments.participants, folder / 'out')
-    folder = work / 'graph'
-    shutil.rmtree(folder, ignore_errors=True)
-    with Cluster(work / 'slurm' / 'graph', cpus=2) as cluster:
-        begin = time.monotonic()
-        done = run_as_graph(cluster, data, folder, *flags, '--participant-label', '01')
-        seconds = time.monotonic() - begin
-    assert done.returncode == 0, done.stdout + done.stderr
-    tell('one graph, a job for each node', 2, seconds, 1, folder / 'out')
+        measure_array(table, work, data, participants, workers, flags)
+    measure_resumed(table, work, data, participants, flags)
+    measure_graph(table, work, data, flags)
 
 
 if __name__ == '__main__':

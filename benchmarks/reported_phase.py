@@ -1,0 +1,302 @@
+"""Scans of ``reported.py`` by scale, sign and filter of their phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from reported_changes import both, geometry, headers, phase, sidecars, signal, slices
+from reported_data import Raw, Scan, read
+from scipy import ndimage
+
+PI = np.pi
+IN_PI = ('--phase-range', '-1', '1')
+
+
+def twelve_bits(phase: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 to 4095."""
+    return np.clip(np.rint((phase + PI) / (2 * PI) * 4096), 0, 4095)
+
+
+def of_maker(maker: str | None, change: Callable, **keywords) -> Callable:
+    """Phase as a manufacturer stores it, without units."""
+
+    def alter(root: Path) -> None:
+        raw = Raw(root)
+        raw.values('phase', change, **keywords)
+        raw.sidecars(drop=('Units', *(() if maker else ('Manufacturer',))))
+        if maker:
+            raw.sidecars(Manufacturer=maker)
+
+    return alter
+
+
+def homodyne(z: np.ndarray, echo: int) -> np.ndarray:
+    """High-pass the phase as for SWI, with a Hann window over a fifth of k-space."""
+    k = np.meshgrid(*(np.fft.fftfreq(n) for n in z.shape[:2]), indexing='ij')
+    radius = np.hypot(*k) / 0.1
+    window = np.where(radius < 1, np.cos(PI * radius / 2) ** 2, 0)[..., None]
+    low = np.fft.ifft2(np.fft.fft2(z, axes=(0, 1)) * window, axes=(0, 1))
+    return np.abs(z) * np.exp(1j * np.angle(z * low.conj()))
+
+
+def resampled(shift: float) -> Callable:
+    """Each image moved by a part of a voxel, by linear interpolation of what is stored."""
+
+    def change(data: np.ndarray, _: np.ndarray) -> tuple:
+        order = 0 if data.dtype.kind in 'iub' else 1
+        return ndimage.shift(data, (shift, shift, 0), order=order, mode='nearest'), _
+
+    return geometry(change)
+
+
+def high_passed(width_mm: float) -> Callable:
+    """Divide the complex signal by a smoothed copy of itself, as filters for SWI do."""
+
+    def change(z: np.ndarray, echo: int) -> np.ndarray:
+        width = width_mm / 3
+        low = ndimage.gaussian_filter(z.real, width) + 1j * ndimage.gaussian_filter(z.imag, width)
+        return np.abs(z) * np.exp(1j * np.angle(z * low.conj()))
+
+    return signal(change)
+
+
+def ramp(voxels: float) -> Callable:
+    """The echo off the centre of k-space by some samples, the same in every echo."""
+
+    def change(z: np.ndarray, echo: int) -> np.ndarray:
+        return z * np.exp(2j * PI * voxels * np.arange(z.shape[0]) / z.shape[0])[:, None, None]
+
+    return signal(change)
+
+
+def checkerboard(z: np.ndarray, echo: int) -> np.ndarray:
+    """Neighbours turned by pi in the slice: a shift of k-space was forgotten."""
+    return z * (-1.0) ** np.add.outer(*map(np.arange, z.shape[:2]))[..., None]
+
+
+def random_phase(p: np.ndarray) -> np.ndarray:
+    """Noise alone."""
+    return np.random.default_rng(int(abs(p.sum()))).uniform(-PI, PI, p.shape)
+
+
+def every_second_slice(change: Callable[[np.ndarray], np.ndarray]) -> Callable:
+    """Change the values of every second slice."""
+    return lambda p: np.where(np.arange(p.shape[2]) % 2, change(p), p)
+
+
+def negative_slope(root: Path) -> None:
+    """Values stored with the other sign, which the header turns."""
+    Raw(root).values('phase', lambda p: -10000 * p, dtype=np.int16, slope=-1e-4)
+
+
+def masked_phase(root: Path, value: float = 0.0) -> None:
+    """Phase outside the brain set to a value."""
+    brain = read(next((root / 'derivatives').rglob('sub-01_desc-brain_mask.nii.gz'))) > 0.5
+    Raw(root).values('phase', lambda p: np.where(brain, p, value))
+
+
+SCANS: tuple[Scan, ...] = (
+    Scan('phase', 'Siemens, 0 to 4095', of_maker('SIEMENS', twelve_bits, dtype=np.uint16)),
+    Scan(
+        'phase',
+        'Siemens, -4096 to 4094',
+        of_maker('Siemens', lambda p: 2 * twelve_bits(p) - 4096, dtype=np.int16),
+    ),
+    Scan(
+        'phase',
+        'Siemens, slope 2',
+        of_maker('Siemens', twelve_bits, dtype=np.int16, slope=2, inter=-4096),
+    ),
+    Scan(
+        'phase',
+        'Siemens, slope not a number',
+        both(
+            of_maker('Siemens', twelve_bits, dtype=np.int16),
+            headers('phase', scl_slope=np.nan, scl_inter=np.nan),
+        ),
+    ),
+    Scan(
+        'phase',
+        'Siemens, slope 0',
+        both(of_maker('Siemens', twelve_bits, dtype=np.int16), headers('phase', scl_slope=0)),
+    ),
+    Scan(
+        'phase',
+        'unknown maker, 0 to 4095',
+        of_maker(None, twelve_bits, dtype=np.int16),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'unknown maker, the advice taken',
+        of_maker(None, twelve_bits, dtype=np.int16),
+        flags=('--phase-range', '0', '4096'),
+    ),
+    Scan(
+        'phase',
+        'Philips, milliradians',
+        of_maker('Philips Medical Systems', lambda p: 1000 * p, dtype=np.int16),
+    ),
+    Scan(
+        'phase',
+        'GE, milliradians',
+        of_maker('GE MEDICAL SYSTEMS', lambda p: 1000 * p, dtype=np.int16),
+    ),
+    Scan(
+        'phase',
+        'Canon, milliradians',
+        of_maker('Canon Medical', lambda p: 1000 * p, dtype=np.int16),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'eight bits',
+        of_maker('Siemens', lambda p: (p + PI) / (2 * PI) * 255, dtype=np.uint8),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'degrees, Units rad',
+        phase(np.degrees),
+        'refused',
+        '--phase-range -180 180|--phase-range -179.*',
+    ),
+    Scan(
+        'phase',
+        'degrees, Units deg',
+        both(phase(np.degrees), sidecars(part='phase', Units='degrees')),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'degrees, the advice taken',
+        both(phase(np.degrees), sidecars(part='phase', Units='degrees')),
+        flags=('--phase-range', '-180', '180'),
+    ),
+    Scan('phase', 'from 0 to 2 pi', phase(lambda p: p % (2 * PI)), 'map', '0 to 2 pi'),
+    Scan('phase', 'a little beyond pi', phase(lambda p: 1.0004 * p)),
+    Scan(
+        'phase', 'unwrapped along one axis', phase(lambda p: np.unwrap(p, axis=1)), 'map', 'wrapped'
+    ),
+    Scan('phase', 'divided by 2 pi', phase(lambda p: p / (2 * PI)), 'refused', '--phase-range'),
+    Scan('phase', 'one echo in another scale', phase(twelve_bits, echo=2), 'refused', 'echo-2'),
+    Scan(
+        'phase',
+        'in hertz, as a field map',
+        both(phase(lambda p: 20 * p), sidecars(part='phase', Units='Hz')),
+        'refused',
+        'Units',
+    ),
+    Scan('phase', 'other sign', phase(lambda p: -p), 'failed', '[Ss]ign'),
+    Scan(
+        'phase', 'other sign, the advice taken', phase(lambda p: -p), flags=('--phase-sign', '-1')
+    ),
+    Scan('phase', 'filtered for SWI', signal(homodyne), 'failed', 'filter|high-pass|Misfit'),
+    Scan(
+        'phase',
+        '16 levels',
+        phase(lambda p: np.round(p / (PI / 8)) * (PI / 8)),
+        'told',
+        'Misfit|levels',
+    ),
+    Scan(
+        'phase',
+        'slices alternate (GE)',
+        both(signal(slices), sidecars(Manufacturer='GE MEDICAL SYSTEMS')),
+    ),
+    Scan('phase', 'without its sign', phase(np.abs), 'failed', 'phase'),
+    Scan('phase', 'half of it', phase(lambda p: p / 2), 'refused', '--phase-range'),
+    Scan(
+        'phase',
+        'in units of pi',
+        phase(lambda p: p / PI),
+        'refused',
+        '--phase-range -1 1|--phase-range -0.99.*',
+    ),
+    Scan('phase', 'in units of pi, the advice taken', phase(lambda p: p / PI), flags=IN_PI),
+    Scan(
+        'phase',
+        'United Imaging, 0 to 4095',
+        of_maker('UIH', twelve_bits, dtype=np.uint16),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'United Imaging, the advice taken',
+        of_maker('UIH', twelve_bits, dtype=np.uint16),
+        flags=('--phase-range', '0', '4096'),
+    ),
+    Scan(
+        'phase',
+        'Bruker, radians in 16 bits with a slope',
+        of_maker('Bruker', lambda p: p * 10000, dtype=np.int16, slope=1e-4),
+    ),
+    Scan(
+        'phase',
+        'Philips, as dcm2niix writes it',
+        of_maker('Philips', twelve_bits, dtype=np.int16, slope=2 * PI / 4095, inter=-PI),
+    ),
+    Scan(
+        'phase',
+        'Siemens XA, Units arbitrary',
+        both(
+            of_maker('Siemens', twelve_bits, dtype=np.uint16),
+            sidecars(part='phase', Units='arbitrary'),
+        ),
+    ),
+    Scan(
+        'phase',
+        'Siemens, Units rad left by a converter',
+        both(of_maker('Siemens', twelve_bits, dtype=np.int16), sidecars(part='phase', Units='rad')),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'unsigned, 0 to 65535',
+        of_maker(None, lambda p: (p + PI) / (2 * PI) * 65535, dtype=np.uint16),
+        'refused',
+        '--phase-range',
+    ),
+    Scan('phase', 'stored upside down, slope -1', negative_slope),
+    Scan('phase', 'zero around the brain', masked_phase),
+    Scan(
+        'phase',
+        'NaN around the brain',
+        lambda root: masked_phase(root, np.nan),
+        'refused',
+        'finite',
+    ),
+    Scan('phase', 'noise', phase(random_phase), 'failed', '.'),
+    Scan(
+        'phase',
+        'smoothed after wrapping',
+        phase(lambda p: ndimage.gaussian_filter(p, 1)),
+        'failed',
+        '.',
+    ),
+    Scan('phase', 'resampled after wrapping', resampled(0.5), 'told', '.'),
+    Scan('phase', 'flipped left to right', phase(lambda p: p[::-1]), 'failed', '.'),
+    Scan('phase', 'four voxels away', phase(lambda p: np.roll(p, 4, axis=1)), 'failed', 'moved'),
+    Scan('phase', 'slices from behind', phase(lambda p: p[:, :, ::-1]), 'failed', '.'),
+    Scan(
+        'phase',
+        'every second slice of the other sign',
+        phase(every_second_slice(np.negative)),
+        'failed',
+        '.',
+    ),
+    Scan('phase', 'neighbours turned by pi', signal(checkerboard)),
+    Scan('phase', 'echo off the centre of k-space by two samples', ramp(2.0)),
+    Scan('phase', 'echo off the centre of k-space by a third of a sample', ramp(0.33)),
+    Scan('phase', 'high-passed by 6 mm', high_passed(6), 'failed', 'filter'),
+    Scan('phase', 'high-passed by 15 mm', high_passed(15), 'told', 'filter'),
+    Scan('phase', 'high-passed by 30 mm', high_passed(30), 'told', 'filter'),
+)
