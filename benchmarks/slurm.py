@@ -277,9 +277,11 @@ def measure_resumed(
         seconds = time.monotonic() - begin
     assert completed(folder) == participants, folder
     later = nodes_of(folder)
-    again = sum(later[path] != written for path, written in results.items())
-    what = f'cancelled with {done} done, the same again ({again} of {len(results)} nodes rerun)'
-    table.tell(what, 2, participants - done, seconds, len(later) - len(results) + again)
+    again = {path for path, written in results.items() if later[path] != written}
+    computed = sum('sink_' not in path.name for path in again)
+    kept = sum('sink_' not in path.name for path in results)
+    what = f'cancelled with {done} done, the same again ({computed} of {kept} nodes computed again)'
+    table.tell(what, 2, participants - done, seconds, len(later) - len(results) + len(again))
 
 
 def measure_graph(table: Timetable, work: Path, data: Path, flags: list[str]) -> None:
