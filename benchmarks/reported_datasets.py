@@ -115,6 +115,56 @@ def empty_folder(root: Path) -> None:
     (root / 'sub-01').mkdir()
 
 
+def as_functional(root: Path) -> None:
+    """Multi-echo series in ``func/``."""
+    target = root / 'sub-01' / 'func'
+    target.mkdir()
+    for path in Raw(root).files():
+        for file in (path, sidecar(path)):
+            name = file.name.replace('sub-01_', 'sub-01_task-rest_').replace('MEGRE', 'bold')
+            shutil.move(file, target / name)
+    shutil.rmtree(root / 'sub-01' / 'anat')
+
+
+def in_sessions_without_name(root: Path) -> None:
+    """A folder of a session whose files do not name it."""
+    target = root / 'sub-01' / 'ses-pre'
+    target.mkdir()
+    shutil.move(root / 'sub-01' / 'anat', target / 'anat')
+
+
+def below_rawdata(root: Path) -> None:
+    """All of it in a folder ``rawdata`` below."""
+    target = root / 'rawdata'
+    target.mkdir()
+    for path in [*root.glob('sub-*'), root / 'dataset_description.json']:
+        shutil.move(path, target / path.name)
+
+
+def combined_beside(root: Path) -> None:
+    """A magnitude of all echoes beside theirs."""
+    raw = Raw(root)
+    first = raw.files('mag', 1)[0]
+    for file in (first, sidecar(first)):
+        shutil.copy(file, file.with_name(file.name.replace('_echo-1', '')))
+
+
+def repeated_without_phase(root: Path) -> None:
+    """A second run of which the magnitude alone was exported."""
+    for path in Raw(root).files():
+        for file in (path, sidecar(path)):
+            name = file.name.replace('_echo', '_run-{}_echo')
+            if 'part-mag' in name:
+                shutil.copy(file, file.with_name(name.format(2)))
+            file.rename(file.with_name(name.format(1)))
+
+
+def participants_in(encoding: str) -> Callable:
+    """A table of participants in another encoding."""
+    text = 'participant_id\tsite\nsub-01\tMünchen\n'
+    return lambda root: (root / 'participants.tsv').write_bytes(text.encode(encoding)) and None
+
+
 SCANS: tuple[Scan, ...] = (
     Scan('dataset', 'links into an annex', annexed),
     Scan('dataset', 'spaces, percent, unicode', moved),
@@ -312,6 +362,46 @@ SCANS: tuple[Scan, ...] = (
         'dataset',
         'description missing',
         lambda root: (root / 'dataset_description.json').unlink(),
+        'refused',
+        'dataset_description',
+    ),
+    Scan(
+        'dataset',
+        'flip- and mt- labels',
+        rename(lambda n: n.replace('_part-', '_flip-2_mt-off_part-')),
+    ),
+    Scan('dataset', 'multi-echo series in func', as_functional, 'refused', 'func/.*anat'),
+    Scan('dataset', 'folder above', lambda root: root.parent, 'refused', 'bids'),
+    Scan('dataset', 'folder of the participant', lambda root: root / 'sub-01', 'refused', 'bids'),
+    Scan('dataset', 'all below rawdata', below_rawdata, 'refused', 'rawdata'),
+    Scan(
+        'dataset',
+        'session that the names lack',
+        in_sessions_without_name,
+        'refused',
+        'ses-pre',
+    ),
+    Scan(
+        'dataset',
+        'Sub-01',
+        lambda root: (root / 'sub-01').rename(root / 'Sub-01') and None,
+        'refused',
+        'Sub-01',
+    ),
+    Scan('dataset', 'combined magnitude beside the echoes', combined_beside),
+    Scan(
+        'dataset',
+        'second run without its phase',
+        repeated_without_phase,
+        'failed',
+        'run-2.*phase',
+    ),
+    Scan('dataset', 'participants in Latin-1', participants_in('latin-1')),
+    Scan('dataset', 'participants in UTF-16', participants_in('utf-16')),
+    Scan(
+        'dataset',
+        'description with a trailing comma',
+        lambda root: (root / 'dataset_description.json').write_text('{"Name": "x",}') and None,
         'refused',
         'dataset_description',
     ),

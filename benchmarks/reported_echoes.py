@@ -12,6 +12,7 @@ import nibabel as nb
 import numpy as np
 from reported_changes import both, on_files, phase, remove, rename, sidecars, signal
 from reported_data import Raw, Scan, read, sidecar, store, write
+from scipy import ndimage
 
 PI = np.pi
 
@@ -109,6 +110,53 @@ def relative_phase(root: Path) -> None:
     raw = Raw(root)
     first = read(raw.files('phase', 1)[0])
     raw.values('phase', lambda p: np.angle(np.exp(1j * (p - first))))
+
+
+def own_constants(z: np.ndarray, echo: int) -> np.ndarray:
+    """A constant phase of its own in each echo, as some reconstructions leave it."""
+    return z * np.exp(1j * (0.3, 2.1, -1.2, 0.9)[echo])
+
+
+def flipped_read_out(z: np.ndarray, echo: int) -> np.ndarray:
+    """Every second echo as it was read out, from the other side."""
+    return z[::-1] if echo % 2 else z
+
+
+def turned(degrees: float) -> Callable:
+    """The last echo from a head that was turned by an angle."""
+
+    def change(z: np.ndarray, echo: int) -> np.ndarray:
+        if echo < 3:
+            return z
+        parts = (ndimage.rotate(part, degrees, reshape=False, order=1) for part in (z.real, z.imag))
+        real, imaginary = parts
+        return real + 1j * imaginary
+
+    return change
+
+
+def mean_as_fifth(root: Path) -> None:
+    """The mean of all echoes as a fifth one, with the mean of their times."""
+    raw = Raw(root)
+    mags, phases = raw.files('mag'), raw.files('phase')
+    total = sum(read(a) * np.exp(1j * read(b)) for a, b in zip(mags, phases, strict=True))
+    for path, data in ((mags[0], np.abs(total) / 4), (phases[0], np.angle(total))):
+        new = path.with_name(path.name.replace('_echo-1_', '_echo-5_'))
+        write(new, data.astype(np.float32), nb.load(path).affine)
+        content = json.loads(sidecar(path).read_text()) | {'EchoTime': 0.016, 'EchoNumber': 5}
+        sidecar(new).write_text(json.dumps(content))
+
+
+def last_is_difference(root: Path) -> None:
+    """The phase of the last echo is that against the first."""
+    raw = Raw(root)
+    first, last = (raw.files('phase', echo)[0] for echo in (1, 4))
+    store(last, np.angle(np.exp(1j * (read(last) - read(first)))))
+
+
+def other_times(s: dict) -> float:
+    """Echo times of another protocol, which are no multiple of the right ones."""
+    return (0.003, 0.008, 0.016, 0.021)[s['EchoNumber'] - 1]
 
 
 SCANS: tuple[Scan, ...] = (
@@ -294,4 +342,31 @@ SCANS: tuple[Scan, ...] = (
         'told',
         'exported',
     ),
+    Scan('echoes', 'a constant phase of its own in each echo', signal(own_constants)),
+    Scan(
+        'echoes',
+        'every second echo read out from the other side',
+        signal(flipped_read_out),
+        'failed',
+        'echo',
+    ),
+    Scan('echoes', 'last echo turned by 6 degrees', signal(turned(6)), 'told', 'Motion|Misfit'),
+    Scan(
+        'echoes',
+        'one echo moved by 3 mm',
+        signal(lambda z, e: np.roll(z, 1, axis=1) if e == 2 else z),
+        'told',
+        'Motion|Misfit',
+    ),
+    Scan('echoes', 'mean of all as a fifth echo', mean_as_fifth, 'told', 'echo'),
+    Scan('echoes', 'last phase is that against the first', last_is_difference, 'failed', 'echo'),
+    Scan('echoes', 'echo times of another protocol', sidecars(EchoTime=other_times), 'told', '.'),
+    Scan(
+        'echoes',
+        'one slice fewer in one echo',
+        on_files(lambda p: write(p, read(p)[:, :, :-1], nb.load(p).affine), 'mag', 3),
+        'refused',
+        'share one grid',
+    ),
+    Scan('echoes', 'two volumes in each file', fourth_axis('*', 2), 'refused', 'split it'),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from reported_changes import annexed, cut_file, elsewhere, magnitude, on_files, phase, rename
-from reported_data import Raw, Scan, read
+from reported_data import Raw, Scan, read, write
 
 
 def set_voxels(value: float, count: int) -> Callable:
@@ -59,6 +59,13 @@ def apple_double(path: Path) -> None:
     """What macOS puts beside a file on a foreign disk."""
     path.with_name(f'._{path.name}').write_bytes(b'\x00\x05\x16\x07' + bytes(100))
     (path.parent / '.DS_Store').write_bytes(b'Bud1')
+
+
+def swapped(path: Path) -> None:
+    """Values whose bytes are exchanged, the header is right."""
+    image = nb.load(path)
+    data = np.asarray(image.dataobj).astype('<f4').byteswap()
+    write(path, data, image.affine)
 
 
 SCANS: tuple[Scan, ...] = (
@@ -138,5 +145,12 @@ SCANS: tuple[Scan, ...] = (
         rename(lambda n: n.replace('.nii.gz', '.NII.GZ')),
         'refused',
         r'\.NII\.GZ',
+    ),
+    Scan(
+        'values',
+        'bytes in the other order',
+        on_files(swapped, 'phase'),
+        'refused',
+        'phase|finite',
     ),
 )

@@ -143,6 +143,37 @@ def to_standard(root: Path) -> None:
         write(path, read(path), lying(np.eye(4)) @ nb.load(path).affine, sform=4, qform=4)
 
 
+def sheared(affine: np.ndarray) -> np.ndarray:
+    """A shear of a thousandth, as tools leave it that turn images."""
+    shear = np.eye(4)
+    shear[0, 1] = 1e-3
+    return affine @ shear
+
+
+def extended(path: Path) -> None:
+    """With an extension of the header, as AFNI writes it."""
+    image = nb.load(path)
+    image.header.extensions.append(
+        nb.nifti1.Nifti1Extension('afni', b'<?xml version="1.0" ?>' * 90)
+    )
+    nb.save(nb.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), path)
+
+
+def fewer_slices(affine_too: bool) -> Callable:
+    """Every second slice, as after a gap between slices that the header tells of or not."""
+
+    def change(data: np.ndarray, affine: np.ndarray) -> tuple:
+        return data[:, :, ::2], affine @ np.diag([1, 1, 2.0 if affine_too else 1.0, 1])
+
+    return geometry(change)
+
+
+def repeated(data: np.ndarray, affine: np.ndarray) -> tuple:
+    """One slice, as often as a volume needs it."""
+    middle = data.shape[2] // 2
+    return np.repeat(data[:, :, middle : middle + 1], 12, axis=2), affine
+
+
 SCANS: tuple[Scan, ...] = (
     Scan('header', 'sform alone', transforms(1, 0, lambda a: a)),
     Scan('header', 'qform alone', transforms(0, 1, lambda a: a)),
@@ -267,4 +298,17 @@ SCANS: tuple[Scan, ...] = (
         'told',
         '.',
     ),
+    Scan('header', 'sform sheared by a thousandth', transforms(1, 1, sheared)),
+    Scan('header', 'extension of AFNI', on_files(extended)),
+    Scan('header', 'qfac of zero', headers(pixdim=[0, 3, 3, 3, 0, 0, 0, 0], sform_code=0)),
+    Scan(
+        'header',
+        'voxels ten times too small',
+        geometry(lambda d, a: (d, np.diag([0.1, 0.1, 0.1, 1]) @ a)),
+        'told',
+        'volume',
+    ),
+    Scan('view', 'gaps between slices', fewer_slices(True)),
+    Scan('view', 'gaps between slices, header without them', fewer_slices(False), 'told', '.'),
+    Scan('view', 'one slice repeated', geometry(repeated), 'refused', 'slice'),
 )

@@ -42,6 +42,34 @@ def nibble(path: Path, brain: np.ndarray) -> None:
     write(path, brain[:, ::-1].astype(np.uint8), affine @ flip)
 
 
+def renamed(old: str, new: str) -> Callable:
+    """The true mask under another name."""
+    return lambda path, brain: path.rename(path.with_name(path.name.replace(old, new)))
+
+
+def without_description(path: Path, brain: np.ndarray) -> None:
+    """Masks in a folder that is no dataset."""
+    next(path.parents[2].glob('dataset_description.json')).unlink()
+
+
+def shifted(voxels: float) -> Callable:
+    """The true mask, its header off by part of a voxel."""
+
+    def change(path: Path, brain: np.ndarray) -> None:
+        affine = nb.load(path).affine.copy()
+        affine[:3, 3] += voxels * 3
+        write(path, brain.astype(np.uint8), affine)
+
+    return change
+
+
+def with_hole(brain: np.ndarray) -> np.ndarray:
+    """The true mask with a ball of 8 voxels radius missing, as where a lesion was cut out."""
+    centre = [int(n) for n in ndimage.center_of_mass(brain)]
+    squared = sum((x - c) ** 2 for x, c in zip(np.indices(brain.shape), centre, strict=True))
+    return (brain & (squared > 64)).astype(np.uint8)
+
+
 SCANS: tuple[Scan, ...] = (
     Scan(
         'mask',
@@ -102,4 +130,35 @@ SCANS: tuple[Scan, ...] = (
     Scan('mask', 'given, zeros around the brain', strip('zeros')),
     Scan('mask', 'none, mouse', scaled(1 / 12), 'told', 'brain|mask', mask=None),
     Scan('mask', 'of fMRIPrep, in T1w space', mask='fmriprep', source=('--t1w', '3', '--fmriprep')),
+    Scan(
+        'mask',
+        'not a number',
+        mask=save_mask(lambda b: np.full(b.shape, np.nan, np.float32)),
+        expect='refused',
+        words='desc-brain_mask',
+    ),
+    Scan('mask', 'label-brain', mask=renamed('desc-brain', 'label-brain'), words='.'),
+    Scan('mask', 'named brainmask', mask=renamed('desc-brain_mask', 'brainmask'), words='.'),
+    Scan('mask', 'folder without description', mask=without_description, words='.'),
+    Scan('mask', 'half a voxel away', mask=shifted(0.5), words='.'),
+    Scan(
+        'mask',
+        'eroded by 3 voxels',
+        mask=save_mask(lambda b: ndimage.binary_erosion(b, iterations=3).astype(np.uint8)),
+        expect='told',
+        words='[Mm]ask|Brain',
+    ),
+    Scan('mask', 'with a hole of 58 ml', mask=save_mask(with_hole), expect='told', words='[Hh]ole'),
+    Scan(
+        'mask',
+        'grown by 2 voxels',
+        mask=save_mask(lambda b: ndimage.binary_dilation(b, iterations=2).astype(np.uint8)),
+        expect='told',
+        words='[Mm]ask',
+    ),
+    Scan(
+        'mask',
+        'grown by 1 voxel',
+        mask=save_mask(lambda b: ndimage.binary_dilation(b).astype(np.uint8)),
+    ),
 )

@@ -10,6 +10,7 @@ import nibabel as nb
 import numpy as np
 from reported_changes import both, magnitude, on_files, remove, rename, sidecars, signal, slices
 from reported_data import Raw, Scan, read, sidecar, store, write
+from scipy import ndimage
 
 
 def parts(real: Callable, imaginary: Callable, **keywords) -> Callable:
@@ -167,4 +168,32 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan('magnitude', 'sum of squares in every echo', same_magnitude, 'refused', 'same values'),
     Scan('magnitude', 'eight bits', magnitude(lambda m: 255 * m / m.max(), dtype=np.uint8)),
+    Scan(
+        'complex',
+        'ImageType of real and imaginary parts beside magnitude and phase',
+        both(
+            sidecars(part='mag', ImageType=['ORIGINAL', 'PRIMARY', 'OTHER', 'REAL']),
+            sidecars(part='phase', ImageType=['ORIGINAL', 'PRIMARY', 'OTHER', 'IMAGINARY']),
+        ),
+    ),
+    Scan(
+        'complex',
+        'each part in a scale of its own',
+        parts(np.real, lambda z: 0.5 * z.imag, dtype=np.int16),
+        'failed',
+        'imag|real',
+    ),
+    Scan('magnitude', 'smoothed', magnitude(lambda m: ndimage.gaussian_filter(m, 1))),
+    Scan(
+        'magnitude',
+        'a mask in its place',
+        magnitude(lambda m: (m > 0.1 * m.max()).astype(np.float32)),
+        'told',
+        'magnitude|R2|values',
+    ),
+    Scan(
+        'magnitude',
+        'a little below zero in places',
+        magnitude(lambda m: m - 0.01 * m.max()),
+    ),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from reported_changes import both, geometry, headers, phase, sidecars, signal, slices
-from reported_data import Raw, Scan, read
+from reported_data import Raw, Scan, read, store
 from scipy import ndimage
 
 PI = np.pi
@@ -95,6 +95,34 @@ def masked_phase(root: Path, value: float = 0.0) -> None:
     """Phase outside the brain set to a value."""
     brain = read(next((root / 'derivatives').rglob('sub-01_desc-brain_mask.nii.gz'))) > 0.5
     Raw(root).values('phase', lambda p: np.where(brain, p, value))
+
+
+def even_slices_first(data: np.ndarray, _: np.ndarray) -> tuple:
+    """Slices in the order in which an interleaved acquisition takes them."""
+    count = data.shape[2]
+    return data[:, :, [*range(0, count, 2), *range(1, count, 2)]], _
+
+
+def fringe(first: int) -> Callable:
+    """A fringe line that ends in the brain, as a failed combination of coils makes it."""
+
+    def change(z: np.ndarray, echo: int) -> np.ndarray:
+        x, y = (np.arange(n) - n // 2 - 0.5 for n in z.shape[:2])
+        return z * np.exp(1j * np.arctan2.outer(x, y))[..., None] if echo >= first else z
+
+    return change
+
+
+def over_echo_time(root: Path) -> None:
+    """Phase over the echo time [rad/s]."""
+    for number, path in enumerate(Raw(root).files('phase')):
+        store(path, read(path) / (0.004 + 0.008 * number))
+
+
+def less_its_mean(p: np.ndarray) -> np.ndarray:
+    """Unwrapped along the slices, its mean taken off."""
+    unwrapped = np.unwrap(np.unwrap(p, axis=0), axis=1)
+    return unwrapped - unwrapped.mean()
 
 
 SCANS: tuple[Scan, ...] = (
@@ -299,4 +327,33 @@ SCANS: tuple[Scan, ...] = (
     Scan('phase', 'high-passed by 6 mm', high_passed(6), 'failed', 'filter'),
     Scan('phase', 'high-passed by 15 mm', high_passed(15), 'told', 'filter'),
     Scan('phase', 'high-passed by 30 mm', high_passed(30), 'told', 'filter'),
+    Scan(
+        'phase',
+        'Philips, milliradians by slope and intercept',
+        of_maker('Philips', twelve_bits, dtype=np.int16, slope=1.53455, inter=-3142),
+    ),
+    Scan(
+        'phase',
+        'Philips, precise scaling',
+        of_maker('Philips', lambda p: 1000 * p / 651.74 * 1.2),
+        'refused',
+        '--phase-range',
+    ),
+    Scan(
+        'phase',
+        'eight bits with a slope',
+        phase(lambda p: (p + PI) / (2 * PI) * 255, dtype=np.uint8, slope=2 * PI / 255, inter=-PI),
+    ),
+    Scan(
+        'phase',
+        'hundredths of a radian, Units rad',
+        phase(lambda p: 100 * p, dtype=np.int16),
+        'refused',
+        '--phase-range',
+    ),
+    Scan('phase', 'over the echo time', over_echo_time, 'refused', 'phase'),
+    Scan('phase', 'unwrapped, less its mean', phase(less_its_mean), 'map', 'wrapped'),
+    Scan('phase', 'a fringe line that ends in the brain', signal(fringe(0)), 'told', '.'),
+    Scan('phase', 'a fringe line in the later echoes', signal(fringe(2)), 'told', '.'),
+    Scan('phase', 'even slices first', geometry(even_slices_first), 'failed', '.'),
 )

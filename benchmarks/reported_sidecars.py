@@ -42,6 +42,17 @@ def written(content: str | Callable[[dict], str]) -> Callable[[Path], None]:
     return change
 
 
+def contradicted(root: Path) -> None:
+    """Sidecars at the root that say something else than those beside the images."""
+    (root / 'MEGRE.json').write_text(json.dumps({'EchoTime': 0.1, 'MagneticFieldStrength': 7}))
+    (root / 'part-phase_MEGRE.json').write_text(json.dumps({'Units': 'arbitrary'}))
+
+
+def twice(s: dict) -> str:
+    """A sidecar that holds two echo times."""
+    return json.dumps(s)[:-1] + ', "EchoTime": 0.1}'
+
+
 SCANS: tuple[Scan, ...] = (
     Scan(
         'sidecar',
@@ -153,4 +164,17 @@ SCANS: tuple[Scan, ...] = (
         'refused',
         'MagneticFieldStrength',
     ),
+    Scan('sidecar', 'others at the root, which the images override', contradicted),
+    Scan('sidecar', 'EchoTime twice', on_files(written(twice), echo=2), 'refused', 'EchoTime'),
+    Scan(
+        'sidecar',
+        'field strength of another scanner',
+        sidecars(
+            drop=('ImagingFrequency',), MagneticFieldStrength=7, ManufacturersModelName='Prisma'
+        ),
+        'told',
+        'Prisma',
+    ),
+    Scan('sidecar', 'RepetitionTime in milliseconds', sidecars(RepetitionTime=50)),
+    Scan('sidecar', 'EchoTime as a list of one', sidecars(EchoTime=lambda s: [s['EchoTime']])),
 )
