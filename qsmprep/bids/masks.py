@@ -196,7 +196,9 @@ def _threshold(data: np.ndarray, path: Path) -> tuple[float, list[str]]:
         warnings.append(f'{path.name} holds values that are not finite; they count as outside.')
         data = data[np.isfinite(data)]
     inside = data[data > 0]
-    low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 0.0)
+    if not data.size:
+        raise InputError(f'{path} holds no finite value (NaN alone); make the mask again.')
+    low, high = float(data.min()), float(data.max())
     binarise = f'for instance with fslmaths {path.name} -thr VALUE -bin MASK'
     if not inside.size or low < 0:
         raise InputError(

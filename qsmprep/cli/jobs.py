@@ -180,15 +180,18 @@ def _find_brain_mask(
     if 'brain-extraction' in processing.force:
         return None, []
     datasets = _without_anatomy(settings.inputs.derivatives, anatomy)
-    path, uri, warnings = find_given(datasets, acquisition, 'desc-brain_mask', 'brain_mask')
-    if path:
-        return inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML), warnings
-    if datasets and not warnings and processing.reference in ('brain', 'none'):
-        warnings = [
+    told = []
+    for ending, own_name in (('desc-brain_mask', 'brain_mask'), ('label-brain_mask', None)):
+        path, uri, warnings = find_given(datasets, acquisition, ending, own_name)
+        if path:
+            return inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML), warnings
+        told += warnings
+    if datasets and not told and processing.reference in ('brain', 'none'):
+        told = [
             f'There is no sub-{acquisition.subject}..._desc-brain_mask.nii.gz in anat/ of the '
             '--derivatives; the brain is extracted.'
         ]
-    return None, warnings
+    return None, told
 
 
 def _find_reference_mask(acquisition: Acquisition, settings: Settings) -> GivenMask | None:

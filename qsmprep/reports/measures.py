@@ -14,6 +14,10 @@ OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 """Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
 this [1/s/ppm/T]. Clean scans have 0.15 to 0.31 and 46 to 115; a large calcification alone leaves
 the latter as it is."""
+RIM_FIELD, RIM_CHI = 7.5, 4.0
+"""Spread of the local field and of the map at the rim, over that in the core, beyond which the rim
+is no tissue: one and a half times what is expected. True masks have about 1 of both, one that is
+6 mm too wide 6.6 and 3, and all that has signal in a head 9 and 6."""
 LARGEST_MISFIT = 7.0
 """Misfit of the echoes beyond which they belong to no one field, where the local field is not as
 expected either: without any noise the misfit is large by itself."""
@@ -46,7 +50,21 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
         unit = f' {measure.unit}'.rstrip()
         limit = f'below {low:g}' if value < low else f'beyond {high:g}'
         found.append(f'{measure.label}: {value:.3g}{unit}, {limit}{unit}, which no map can have.')
+    if 'r2star_median_hz' in quality:
+        found += _wide_mask(quality)
     return [*found, *_contradictions(quality)] if head else found
+
+
+def _wide_mask(quality: Mapping[str, float]) -> list[str]:
+    """A sentence on a rim that is no tissue, by the local field and by the map."""
+    rim, chi = (quality.get(key, 0) for key in ('field_rim_to_core_sd', 'chi_rim_to_core_sd'))
+    if rim <= RIM_FIELD or chi <= RIM_CHI:
+        return []
+    return [
+        f'The rim of the map is no tissue (spread of the local field {rim:.2g} times, of '
+        f'susceptibility {chi:.2g} times that of the core): the mask is too wide; give one by '
+        '--derivatives.'
+    ]
 
 
 def _contradictions(quality: Mapping[str, float]) -> list[str]:

@@ -91,6 +91,7 @@ def test_not_a_number_is_outside(head):
     ('write', 'message'),
     [
         (np.zeros_like, 'values from 0 to 0; a mask has 0 outside'),
+        (lambda brain: np.full_like(brain, np.nan), 'holds no finite value'),
         (lambda brain: brain - 1, 'values from -1 to 0'),
         (lambda brain: brain * np.arange(brain.size).reshape(brain.shape), 'more than two values'),
         (lambda brain: 0.3 * brain, 'probabilities of 0.3|'),
@@ -98,7 +99,16 @@ def test_not_a_number_is_outside(head):
         (lambda brain: brain[:, :, :1], 'a mask is one volume'),
         (lambda brain: brain * (1 + 1j), 'a mask is one volume of numbers'),
     ],
-    ids=['empty', 'negative', 'labels', 'weak', 'two volumes', 'one slice', 'complex'],
+    ids=[
+        'empty',
+        'not a number',
+        'negative',
+        'labels',
+        'weak',
+        'two volumes',
+        'one slice',
+        'complex',
+    ],
 )
 def test_what_is_no_mask_is_refused_with_a_way_out(head, write, message):
     data = write(brain_of(head).astype(np.float32))

@@ -96,6 +96,13 @@ def test_a_given_mask_is_used_unless_extraction_is_forced(tiny_dataset, collect)
     assert job.brain_mask is None
 
 
+def test_a_mask_of_the_brain_may_be_named_by_its_label(tiny_dataset, collect):
+    tiny_dataset.add()
+    inputs = give(tiny_dataset, 'label-brain_mask', (tiny_dataset.signal > 500).astype(np.uint8))
+    (job,), _ = collect(inputs)
+    assert job.brain_mask.path.name == 'sub-01_label-brain_mask.nii.gz'
+
+
 def test_derivatives_without_a_mask_are_mentioned(tiny_dataset, collect):
     tiny_dataset.add()
     (job,), _ = collect(give(tiny_dataset, 'label-CSF_mask', np.ones((12, 10, 8), np.uint8)))

@@ -147,6 +147,15 @@ def test_what_no_map_can_have_is_told(quality, told):
     assert implausible(quality | {'map_volume_ml': 1300.0}) == []  # one echo
 
 
+@pytest.mark.parametrize('volume_ml', [2.0, 1300.0])
+def test_a_rim_that_is_no_tissue_is_told_of_heads_and_specimens(volume_ml):
+    head = {'map_volume_ml': volume_ml, 'r2star_median_hz': 20.0}
+    (told,) = implausible(head | {'field_rim_to_core_sd': 9.0, 'chi_rim_to_core_sd': 6.1})
+    assert 'the mask is too wide; give one by --derivatives' in told
+    assert implausible(head | {'field_rim_to_core_sd': 9.0, 'chi_rim_to_core_sd': 1.2}) == []
+    assert implausible(head | {'field_rim_to_core_sd': 2.6, 'chi_rim_to_core_sd': 6.1}) == []
+
+
 def test_the_group_is_gathered_whatever_names_hold(tmp_path, capsys):
     record = _record('a')
     record['acquisitions'][0] |= {'stem': '<script>alert\ud800\t', 'quality': {'chi_sd_ppb': 'x'}}
