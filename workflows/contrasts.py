@@ -94,15 +94,7 @@ def init_contrasts_wf(
     rate = (inputnode, 'r2star')
     if r2_given and {'r2prime', 'chisep'} & set(contrasts):
         text += "R2' was taken as the difference of R2* and a given map of R2. "
-        subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=LIBRARIES_GB + 6 * mem_gb)
-        workflow.connect([
-            (inputnode, subtract_r2, same('r2star', 'r2')),
-            (subtract_r2, outputnode, [
-                *same('r2prime'),
-                ('parameters', 'reversible_parameters'),
-            ]),
-        ])  # fmt:skip
-        rate = (subtract_r2, 'r2prime')
+        rate = (_add_subtraction(workflow, mem_gb), 'r2prime')
     if 'chisep' in contrasts:
         text += (
             'Paramagnetic and diamagnetic sources were separated by '
@@ -122,6 +114,19 @@ def init_contrasts_wf(
         _connect_separation(workflow, rate, separate, noise_known)
     workflow.__desc__ = text
     return workflow
+
+
+def _add_subtraction(workflow: Workflow, mem_gb: float) -> pe.Node:
+    """Take R2 off R2*; return the node that gives R2'."""
+    subtract_r2 = pe.Node(SubtractR2(), name='subtract_r2', mem_gb=LIBRARIES_GB + 6 * mem_gb)
+    workflow.connect([
+        (workflow.get_node('inputnode'), subtract_r2, same('r2star', 'r2')),
+        (subtract_r2, workflow.get_node('outputnode'), [
+            *same('r2prime'),
+            ('parameters', 'reversible_parameters'),
+        ]),
+    ])  # fmt:skip
+    return subtract_r2
 
 
 def _connect_separation(

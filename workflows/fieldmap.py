@@ -86,9 +86,8 @@ def init_fieldmap_wf(
         inputs=('magnitude', 'phase', 'unwrapped'),
         outputs=('field', 'noise', 'unwrapped', 'quality', 'misfit', 'noise_sd'),
     )
-    romeo = pe.Node(Romeo(), name='romeo', mem_gb=LIBRARIES_GB + 3 * mem_gb)
-    if echoes > 1:
-        romeo.inputs.echo_times_s = list(echo_times_s)
+    times = {'echo_times_s': list(echo_times_s)} if echoes > 1 else {}
+    romeo = pe.Node(Romeo(**times), name='romeo', mem_gb=LIBRARIES_GB + 3 * mem_gb)
     exact = given or '2 pi' in UNWRAPPINGS[unwrapping].gives
     combine_echoes = pe.Node(
         CombineEchoes(echo_times_s=list(echo_times_s), align=exact),
@@ -102,11 +101,10 @@ def init_fieldmap_wf(
         (combine_echoes, outputnode, same('field', 'noise', 'unwrapped', 'misfit', 'noise_sd')),
     ])  # fmt:skip
 
-    corrected = (inputnode, 'phase')
+    corrected = inputnode
     if remove_offset:
-        corrected = (_add_offset_removal(workflow, inputnode, echo_times_s, mem_gb), 'phase')
-
-    workflow.connect(*corrected, romeo, 'phase')
+        corrected = _add_offset_removal(workflow, inputnode, echo_times_s, mem_gb)
+    workflow.connect(corrected, 'phase', romeo, 'phase')
     if given:
         workflow.connect(inputnode, 'unwrapped', combine_echoes, 'unwrapped')
         return workflow
@@ -115,7 +113,7 @@ def init_fieldmap_wf(
         unwrap_echoes = pe.Node(
             UnwrapEchoes(method=unwrapping), name='unwrap_echoes', mem_gb=LIBRARIES_GB + 4 * mem_gb
         )
-        workflow.connect(*corrected, unwrap_echoes, 'phase')
+        workflow.connect(corrected, 'phase', unwrap_echoes, 'phase')
     workflow.connect(unwrap_echoes, 'unwrapped', combine_echoes, 'unwrapped')
     return workflow
 

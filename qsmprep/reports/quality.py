@@ -69,15 +69,9 @@ def measure_quality(
 
     """
     inside = np.asarray(map_mask, dtype=bool)
-    found: dict[str, float] = {'map_volume_ml': inside.sum() * grid.voxel_volume_ml}
-    steps = [m for m in (brain_mask, reliable_mask) if m is not None]
+    found = _measure_masks(inside, grid, brain_mask, reliable_mask)
     if brain_mask is not None:
-        found['brain_volume_ml'] = np.count_nonzero(brain_mask) * grid.voxel_volume_ml
-        if reliable_mask is not None:
-            found['lost_to_phase_quality_percent'] = lost_percent(brain_mask, reliable_mask)
         found |= measure_mask(brain_mask, grid, magnitude)
-    if steps:
-        found['lost_to_background_percent'] = lost_percent(steps[-1], inside)
     measured = inside
     if estimated is not None:
         measured = inside & ~estimated
@@ -113,6 +107,21 @@ def measure_quality(
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
+
+
+def _measure_masks(
+    inside: np.ndarray, grid: Grid, brain: np.ndarray | None, reliable: np.ndarray | None
+) -> dict[str, float]:
+    """Volume of the map and of the brain, and what was lost between them."""
+    found: dict[str, float] = {'map_volume_ml': inside.sum() * grid.voxel_volume_ml}
+    if brain is not None:
+        found['brain_volume_ml'] = np.count_nonzero(brain) * grid.voxel_volume_ml
+        if reliable is not None:
+            found['lost_to_phase_quality_percent'] = lost_percent(brain, reliable)
+    last = brain if reliable is None else reliable
+    if last is not None:
+        found['lost_to_background_percent'] = lost_percent(last, inside)
+    return found
 
 
 def _measure_map(chi_ppm: np.ndarray, inside: np.ndarray, grid: Grid) -> dict[str, float]:
