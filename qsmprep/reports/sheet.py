@@ -255,6 +255,7 @@ def draw_sheet(
     height = int(fixed_px + scale * high_mm)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor='black')
     FigureCanvasAgg(figure)
+    axes = _pixel_axes(figure, width, height)
     top = 0.0
     for strip in strips:
         figure.text(
@@ -267,10 +268,7 @@ def draw_sheet(
             top += HEAD_PX * any(tile.title for tile in row)
             for tile in row:
                 w, h = (scale * mm for mm in tile.size_mm)
-                axes = figure.add_axes(
-                    (left / width, 1 - (top + h) / height, w / width, h / height)
-                )
-                _draw_tile(axes, tile, strip, w)
+                _draw_tile(axes, tile, strip, (left, height - top - h, w, h))
                 left += w + GAP_PX
             top += max(tile.size_mm[1] for tile in row) * scale + GAP_PX
         _draw_bar(figure, strip, (left_px + 3 * GAP_PX) / width, start, top - GAP_PX)
@@ -278,14 +276,26 @@ def draw_sheet(
     return _save(figure, Path(out_path), [strip.colours for strip in strips])
 
 
-def _draw_tile(axes, tile: Tile, strip: Strip, width_px: float) -> None:
+def _pixel_axes(figure, width: int, height: int):
+    """Axes over the whole figure, in pixels from its lower left corner."""
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.autoscale(False)
+    axes.set(xlim=(0, width), ylim=(0, height))
+    return axes
+
+
+def _draw_tile(axes, tile: Tile, strip: Strip, box_px: tuple[float, float, float, float]) -> None:
+    """Draw a tile into its box: left, bottom, width and height."""
     from matplotlib import colormaps
     from matplotlib.patheffects import withStroke
 
-    axes.set_axis_off()
+    left, bottom, width, height = box_px
+    extent = (left, left + width, bottom, bottom + height)
     axes.imshow(
         tile.pixels,
         origin='lower',
+        extent=extent,
         aspect='auto',
         cmap=colormaps[strip.colours].with_extremes(bad='black'),
         vmin=strip.window[0],
@@ -294,21 +304,24 @@ def _draw_tile(axes, tile: Tile, strip: Strip, width_px: float) -> None:
     )
     for mask, colour, points in tile.outlines:
         if mask.any() and not mask.all():
-            axes.contour(mask.astype(np.float32), [0.5], colors=[colour], linewidths=points)
-    style = {
-        'color': 'white',
-        'transform': axes.transAxes,
-        'path_effects': [withStroke(linewidth=2.5, foreground='black')],
-    }
-    if width_px > 60:
-        axes.text(0.02, 0.015, tile.note, size=9.5, va='bottom', **style)
-    axes.text(0, 1.01, tile.title, size=10.5, va='bottom', **style)
+            axes.contour(
+                mask.astype(np.float32), [0.5],
+                origin='lower', extent=extent, colors=[colour], linewidths=points,
+            )  # fmt: skip
+
+    def write(across: float, up: float, text: str, **style) -> None:
+        style['path_effects'] = [withStroke(linewidth=2.5, foreground='black')]
+        axes.text(left + across * width, bottom + up * height, text, color='white', **style)
+
+    if width > 60:
+        write(0.02, 0.015, tile.note, size=9.5, va='bottom')
+    write(0, 1.01, tile.title, size=10.5, va='bottom')
     if tile.marked:
         (low_x, high_x), (_, high_y) = (MARKS[axis] for axis in PLANES[tile.plane][:2])
-        style |= {'size': 11, 'weight': 'bold'}
-        axes.text(0.015, 0.5, low_x, va='center', **style)
-        axes.text(0.985, 0.5, high_x, va='center', ha='right', **style)
-        axes.text(0.5, 0.985, high_y, va='top', ha='center', **style)
+        bold = {'size': 11, 'weight': 'bold'}
+        write(0.015, 0.5, low_x, va='center', **bold)
+        write(0.985, 0.5, high_x, va='center', ha='right', **bold)
+        write(0.5, 0.985, high_y, va='top', ha='center', **bold)
 
 
 def _draw_bar(figure, strip: Strip, left: float, top_px: float, bottom_px: float) -> None:

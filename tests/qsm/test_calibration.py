@@ -10,7 +10,7 @@ from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid, depth_mm
 from qsmprep.qsm.operators import Dipole
 
-SHAPE = (64, 72, 60)
+SHAPE = (48, 54, 45)
 
 
 def ball(shape):

@@ -12,7 +12,7 @@ from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.operators import Dipole
 
-SHAPE = (72, 80, 68)
+SHAPE = (48, 54, 45)
 
 
 @pytest.fixture(scope='module')
