@@ -371,8 +371,14 @@ SCANS: tuple[Scan, ...] = (
         rename(lambda n: n.replace('_part-', '_flip-2_mt-off_part-')),
     ),
     Scan('dataset', 'multi-echo series in func', as_functional, 'refused', 'func/.*anat'),
-    Scan('dataset', 'folder above', lambda root: root.parent, 'refused', 'bids'),
-    Scan('dataset', 'folder of the participant', lambda root: root / 'sub-01', 'refused', 'bids'),
+    Scan(
+        'dataset',
+        'folder of the participant',
+        lambda root: root / 'sub-01',
+        'refused',
+        'bids',
+        mask=None,
+    ),
     Scan('dataset', 'all below rawdata', below_rawdata, 'refused', 'rawdata'),
     Scan(
         'dataset',

@@ -359,7 +359,7 @@ SCANS: tuple[Scan, ...] = (
         'Motion|Misfit',
     ),
     Scan('echoes', 'mean of all as a fifth echo', mean_as_fifth, 'told', 'echo'),
-    Scan('echoes', 'last phase is that against the first', last_is_difference, 'failed', 'echo'),
+    Scan('echoes', 'last phase is that against the first', last_is_difference, 'told', 'echo'),
     Scan('echoes', 'echo times of another protocol', sidecars(EchoTime=other_times), 'told', '.'),
     Scan(
         'echoes',

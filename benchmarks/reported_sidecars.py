@@ -165,7 +165,7 @@ SCANS: tuple[Scan, ...] = (
         'MagneticFieldStrength',
     ),
     Scan('sidecar', 'others at the root, which the images override', contradicted),
-    Scan('sidecar', 'EchoTime twice', on_files(written(twice), echo=2), 'refused', 'EchoTime'),
+    Scan('sidecar', 'EchoTime twice', on_files(written(twice), echo=2), 'refused', 'echo times'),
     Scan(
         'sidecar',
         'field strength of another scanner',
@@ -176,5 +176,11 @@ SCANS: tuple[Scan, ...] = (
         'Prisma',
     ),
     Scan('sidecar', 'RepetitionTime in milliseconds', sidecars(RepetitionTime=50)),
-    Scan('sidecar', 'EchoTime as a list of one', sidecars(EchoTime=lambda s: [s['EchoTime']])),
+    Scan(
+        'sidecar',
+        'EchoTime as a list of one',
+        sidecars(EchoTime=lambda s: [s['EchoTime']]),
+        'refused',
+        'one number',
+    ),
 )

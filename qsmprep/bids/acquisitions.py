@@ -23,7 +23,7 @@ from qsmprep.bids.phase_scale import (
     choose_phase_scale,
     complex_phase_scale,
 )
-from qsmprep.bids.plausibility import check_filter, check_place
+from qsmprep.bids.plausibility import check_filter, check_place, check_slices
 from qsmprep.bids.sidecars import (
     EchoPair,
     check_echo_times,
@@ -296,7 +296,7 @@ def _build(
             _signal(*pair, None if is_complex else scale)
             for pair in zip(first, second, strict=True)
         ]
-        warnings += check_filter(signals, times, strength)
+        warnings += [*check_slices(second[0]), *check_filter(signals, times, strength)]
         if not is_complex:
             warnings += check_place(first[0], second[0], scale.high - scale.low)
     told = dict.fromkeys(warnings)

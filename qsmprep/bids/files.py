@@ -78,6 +78,9 @@ def read_json(path: str | Path):
     """
     Read a JSON file in UTF-8, with or without a byte order mark.
 
+    A key that occurs twice with different values gets the list of both, which no check takes for
+    the one value that is expected.
+
     Raises
     ------
     InputError
@@ -95,7 +98,7 @@ def read_json(path: str | Path):
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror}; check its rights.') from error
     try:
-        content = json.loads(raw.decode('utf-8-sig'))
+        content = json.loads(raw.decode('utf-8-sig'), object_pairs_hook=_merge)
     except UnicodeDecodeError as error:
         raise InputError(
             f'{path} is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}), as '
@@ -107,6 +110,14 @@ def read_json(path: str | Path):
         raise InputError(
             f'{path} holds lists and objects nested more than {MAX_DEPTH} deep; replace it.'
         )
+    return content
+
+
+def _merge(pairs: list[tuple[str, object]]) -> dict:
+    """Object of pairs in which a key may occur twice."""
+    content: dict = {}
+    for key, value in pairs:
+        content[key] = value if content.get(key, value) == value else [content[key], value]
     return content
 
 

@@ -204,6 +204,9 @@ def _what_it_is(root: Path) -> str:
             f' It has sub- folders: if it is one, write {{"Name": "{root.name}", "BIDSVersion": '
             '"1.10.0"} into that file.'
         )
+    below = next(root.glob('*/dataset_description.json'), None)
+    if below is not None and next(below.parent.glob('sub-*'), None):
+        return f' There is a dataset in {below.parent}: give that.'
     paths = islice(root.rglob('*'), LOOKED_AT)
     for path in (path for path in paths if path.is_file()):
         if path.name.endswith(('.nii', '.nii.gz')):
@@ -246,6 +249,8 @@ def _labels(folder: Path, prefix: str) -> list[str]:
                 LOGGER.warning(
                     '%s is left out: a label holds letters, digits and + alone; rename it.', path
                 )
+        elif re.match(f'{prefix[:-1]}[-_ ]', path.name, re.IGNORECASE) and path.is_dir():
+            LOGGER.warning('%s is left out: BIDS wants %s<label>; rename it.', path, prefix)
     return labels
 
 

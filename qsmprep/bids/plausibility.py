@@ -1,4 +1,4 @@
-"""What the values of a phase tell against it: filtered as for SWI, flipped or moved."""
+"""What the values of a phase tell against it: slices copied, filtered as for SWI, moved."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qsmprep.bids.contents import BACKGROUND
+from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import ImageSummary, read_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.sidecars import PROTON_GYROMAGNETIC_RATIO
@@ -25,8 +26,45 @@ AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 LESS, SURE = 0.9, 6.0
 """Another place explains a phase where it leaves this part of its jumps, by that many standard
 errors."""
+MOST_COPIES = 0.6
+"""Part of the slices that may be copies of their neighbours: half are, where voxels were split."""
 MOVES = (-4, -1, 1, 4)
 """Voxels by which a phase is moved to see whether it fits better there."""
+
+
+def check_slices(image: ImageSummary) -> list[str]:
+    """
+    Warn of slices that hold the same values as the one before them: noise never repeats.
+
+    Slices of one value alone, such as those of a mask, do not count.
+
+    Parameters
+    ----------
+    image
+        Phase, real or imaginary part of an echo.
+
+    Raises
+    ------
+    InputError
+        If most of them do: a volume made of one slice has no field along its normal.
+
+    """
+    data = np.asarray(read_image(image.path).dataobj)
+    for axis, count in enumerate(data.shape[:3]):
+        pairs = itertools.pairwise(np.moveaxis(data, axis, 0))
+        copies = sum(np.array_equal(one, other) and np.ptp(one) > 0 for one, other in pairs)
+        what = (
+            f'{image.path.name}: {copies} of {count} slices along array axis {axis + 1} hold the '
+            'same values as the one before them'
+        )
+        if copies > MOST_COPIES * count:
+            raise InputError(
+                f'{image.path.parent / what}; a volume that was measured is needed: a single slice '
+                'cannot be repeated to make one.'
+            )
+        if copies:
+            return [f'{what}; slices were lost or repeated: convert the image again.']
+    return []
 
 
 def check_filter(

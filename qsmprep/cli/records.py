@@ -255,7 +255,9 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     for kind in ('warnings', 'notes'):
         texts = [text for record in stages for text in record.get(kind.capitalize(), [])]
         acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
-    acquisition['implausible'] = [*acquisition.get('implausible', ()), *implausible(quality)]
+    doubts = [text for record in stages for text in record.get('Doubts', [])]
+    earlier = acquisition.get('implausible', ())
+    acquisition['implausible'] = list(dict.fromkeys([*earlier, *doubts, *implausible(quality)]))
 
 
 def _of_all_runs(folder: Path, stem: str, inputs: list[str]) -> list[dict]:

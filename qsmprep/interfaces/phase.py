@@ -124,7 +124,11 @@ def _readout_record(readout) -> dict:
         }
     elif readout.echoes < 3:
         record['BipolarReadout'] = 'unknown: three echoes or more tell'
-    remarks = {'Warnings': readout.warnings, 'Notes': readout.notes}
+    remarks = {
+        'Warnings': readout.warnings,
+        'Notes': readout.notes,
+        'Doubts': readout.doubts,
+    }
     return record | {key: texts for key, texts in remarks.items() if texts}
 
 

@@ -166,6 +166,27 @@ class _Sample:
         power = np.mean(magnitude[tuple(index.T)].astype(np.float64) ** 2, axis=0)
         return cls(index, strong, power)
 
+    def on_both_sides(self, axis: int) -> _Sample | None:
+        """Those voxels that have signal at their mirror images too; None where they are few."""
+        strong = self.strong & np.flip(self.strong, axis)
+        index = self.index[strong[tuple(self.index.T)]]
+        return _Sample(index, strong, self.power) if len(index) >= 1000 else None
+
+
+def _steps(
+    phase: np.ndarray, index: np.ndarray, neighbour: np.ndarray, mirror: int | None
+) -> np.ndarray:
+    """Phase steps of all echoes between voxels, of every second one at their mirror images."""
+    steps = phase[tuple(neighbour.T)] - phase[tuple(index.T)]
+    if mirror is not None:
+        size = np.eye(3, dtype=int)[mirror] * (phase.shape[mirror] - 1)
+        index, neighbour = (
+            np.where(size, size - places, places).T for places in (index, neighbour)
+        )
+        even = phase[..., 1::2]
+        steps[:, 1::2] = even[tuple(neighbour)] - even[tuple(index)]
+    return steps
+
 
 def _left_over(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Matrix that takes offset and field, fitted with weights, off the phase of the echoes."""
@@ -181,10 +202,11 @@ def _by_parts(
     combinations: np.ndarray,
     axis: int,
     signs: np.ndarray | float = 1.0,
+    mirror: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Combinations (N, E) of the echoes' phase steps along an axis in parts of the object.
 
-    ``signs`` multiplies the phase of each echo.
+    ``signs`` multiplies the phase of each echo, and every second one is mirrored along ``mirror``.
 
     Returns
     -------
@@ -198,7 +220,7 @@ def _by_parts(
     neighbour = index + np.eye(3, dtype=int)[axis]
     both = signal.strong[tuple(neighbour.T)]
     index, neighbour = index[both], neighbour[both]
-    steps = (phase[tuple(neighbour.T)] - phase[tuple(index.T)]) * np.float32(signs)
+    steps = _steps(phase, index, neighbour, mirror) * np.float32(signs)
     steps = wrap(steps - steps[:, :1]) @ combinations.T.astype(np.float32)
     low, high = index.min(axis=0), index.max(axis=0) + 1
     part = (index - low) * BLOCKS // (high - low)
@@ -220,6 +242,7 @@ def _contradiction(
     times: np.ndarray,
     signs: np.ndarray | float = 1.0,
     ramp: np.ndarray | None = None,
+    mirror: int | None = None,
 ) -> tuple[float, float]:
     """How far the echoes are from one field and offset, above the noise, and the noise.
 
@@ -230,7 +253,7 @@ def _contradiction(
     unit = left_over @ (np.arange(len(times)) % 2)
     power, noise = 0.0, 0.0
     for axis in range(3):
-        rest, error = _by_parts(phase, signal, left_over, axis, signs)
+        rest, error = _by_parts(phase, signal, left_over, axis, signs, mirror)
         if ramp is not None:
             rest = rest - ramp[axis] * unit
         if len(rest):
@@ -272,6 +295,37 @@ def opposite_echoes(
         left[echoes] = _contradiction(phase, signal, times, signs)[0]
     best = min(left, key=left.__getitem__)
     return best if left[best] < (1 - MOST) * contradiction else ()
+
+
+def flipped_axis(
+    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
+) -> int | None:
+    """Axis along which every second echo is stored from the other side, as it was read out.
+
+    Parameters
+    ----------
+    phase, magnitude, echo_times_s
+        As for :func:`find_bipolar_ramp`.
+
+    Returns
+    -------
+    axis
+        That along which turning them makes most of the contradiction of the echoes vanish; None
+        without one, or with fewer than three echoes.
+
+    """
+    times = check_echo_times(echo_times_s, phase)
+    signal = _Sample.of(magnitude) if len(times) > 2 else None
+    if signal is None:
+        return None
+    contradiction, noise = _contradiction(phase, signal, times)
+    if contradiction < ABOVE_NOISE * noise:
+        return None
+    left = []
+    for axis in range(3):
+        both = signal.on_both_sides(axis)
+        left.append(_contradiction(phase, both, times, mirror=axis)[0] if both else np.inf)
+    return int(np.argmin(left)) if min(left) < (1 - MOST) * contradiction else None
 
 
 def _refine(

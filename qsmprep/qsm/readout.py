@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsmprep.qsm.bipolar import BipolarRamp, find_bipolar_ramp, opposite_echoes
+from qsmprep.qsm.bipolar import (
+    BipolarRamp,
+    find_bipolar_ramp,
+    flipped_axis,
+    opposite_echoes,
+)
 from qsmprep.qsm.phase import correct_alternate_slices, slice_steps, turn, wrap
 
 ALTERNATING = -0.5
@@ -86,6 +91,8 @@ class Readout:
         Echoes whose phase has the other sign, from 0 (left as they are).
     ramp
         That of a bipolar readout (corrected), or None.
+    flipped
+        Axis along which every second echo is stored from the other side (left so), or None.
 
     """
 
@@ -95,6 +102,7 @@ class Readout:
     shared: bool = True
     opposite: tuple[int, ...] = ()
     ramp: BipolarRamp | None = None
+    flipped: int | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -116,6 +124,19 @@ class Readout:
                 f'The phase steps by {step:.2g} rad from slice to slice along axis {axis + 1}: '
                 f'{fate}'
             )
+        found += self.doubts
+        if self.ramp is not None:
+            found.append(
+                f'The readout is bipolar: every second echo had a phase ramp of '
+                f'{self.ramp.span_rad:.2f} rad across the object along axis {self.ramp.axis + 1}; '
+                'it was corrected.'
+            )
+        return found
+
+    @property
+    def doubts(self) -> list[str]:
+        """Those of the warnings after which the field cannot be right."""
+        found = []
         if self.opposite:
             many = len(self.opposite) > 1
             numbers = ' and '.join(str(e + 1) for e in self.opposite)
@@ -125,11 +146,12 @@ class Readout:
                 f'{"these files" if many else "this file"}, or leave the '
                 f'echo{"es" if many else ""} out.'
             )
-        if self.ramp is not None:
+        if self.flipped is not None:
             found.append(
-                f'The readout is bipolar: every second echo had a phase ramp of '
-                f'{self.ramp.span_rad:.2f} rad across the object along axis {self.ramp.axis + 1}; '
-                'it was corrected.'
+                'Every second echo is stored from the other side of array axis '
+                f'{self.flipped + 1}, as a bipolar readout takes it, and was left so: the field is '
+                'wrong. Flip magnitude and phase of echoes 2, 4, ... along that axis, keep their '
+                'headers, and run again.'
             )
         return found
 
@@ -181,10 +203,13 @@ def correct_readout(
         shared = apart is None
         stepping = apart or stepping
     opposite = opposite_echoes(phase, magnitude, echo_times_s)
-    ramp = None if opposite else find_bipolar_ramp(phase, magnitude, echo_times_s)
+    flipped = None if opposite else flipped_axis(phase, magnitude, echo_times_s)
+    ramp = None
+    if not opposite and flipped is None:
+        ramp = find_bipolar_ramp(phase, magnitude, echo_times_s)
     if ramp is not None:
         phase = ramp.remove(phase)
-    return phase, Readout(phase.shape[3], alternating, stepping, shared, opposite, ramp)
+    return phase, Readout(phase.shape[3], alternating, stepping, shared, opposite, ramp, flipped)
 
 
 def _signal(phase: np.ndarray, magnitude: np.ndarray, echo: int) -> np.ndarray:

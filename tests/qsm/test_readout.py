@@ -94,6 +94,21 @@ def test_an_echo_of_the_other_sign_is_named_and_is_no_bipolar_readout(times):
         assert f'{numbers} has the sign opposite' in readout.warnings[0]
 
 
+@pytest.mark.parametrize('times', [EVEN, EVEN[:3], UNEVEN])
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_echoes_stored_from_the_other_side_are_named(times, axis):
+    """The field would be a mixture of that of the head and its mirror image."""
+    stored = [volumes.copy() for volumes in scan(times, snr=30.0)]
+    for volumes in stored:
+        volumes[..., 1::2] = np.flip(volumes[..., 1::2], axis)
+    same, readout = correct_readout(*stored, times)
+    np.testing.assert_array_equal(same, stored[0])
+    assert readout.flipped == axis
+    (told,) = readout.doubts
+    assert told in readout.warnings
+    assert f'from the other side of array axis {axis + 1}' in told
+
+
 @pytest.mark.parametrize('scale', [0.5, 0.9, 1.1])
 @pytest.mark.parametrize('times', [EVEN, UNEVEN])
 def test_an_echo_of_another_scale_is_no_bipolar_readout(times, scale):
