@@ -10,6 +10,8 @@ from nipype.pipeline import engine as pe
 
 LIBRARIES_GB = 0.65
 """Resident memory of a worker with all libraries loaded [GB], as `benchmarks/memory.py` shows."""
+FIRST_GB = 0.45
+"""The same of a worker that has not run compiled code or a network yet, as at the first node."""
 
 
 def ends(inputs: Iterable[str], outputs: Iterable[str]) -> tuple[pe.Node, pe.Node]:

@@ -16,7 +16,7 @@ from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.fields import INPUT_FIELDS
 from qsmprep.workflows.inversion import init_inversion_wf
 from qsmprep.workflows.mask import init_mask_wf
-from qsmprep.workflows.nodes import LIBRARIES_GB, ends
+from qsmprep.workflows.nodes import FIRST_GB, LIBRARIES_GB, ends
 from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
 OUTPUTS = {
@@ -275,7 +275,7 @@ def _add_echoes(
         )
         return
     prepare_echoes = pe.Node(
-        PrepareEchoes(**scan), name='prepare_echoes', mem_gb=LIBRARIES_GB + 4 * echoes_gb
+        PrepareEchoes(**scan), name='prepare_echoes', mem_gb=FIRST_GB + 4 * echoes_gb
     )
     workflow.connect([(inputnode, prepare_echoes, parts)])
 

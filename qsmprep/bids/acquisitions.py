@@ -23,7 +23,12 @@ from qsmprep.bids.phase_scale import (
     choose_phase_scale,
     complex_phase_scale,
 )
-from qsmprep.bids.plausibility import check_filter, check_place, check_slices
+from qsmprep.bids.plausibility import (
+    check_balance,
+    check_filter,
+    check_place,
+    check_slices,
+)
 from qsmprep.bids.sidecars import (
     EchoPair,
     check_echo_times,
@@ -33,6 +38,7 @@ from qsmprep.bids.sidecars import (
     shared_metadata,
 )
 
+COARSE_MM = 4.0
 OBLIQUE_DEGREES = 5.0
 SUFFIXES = ('MEGRE', 'T2starw')
 STEM_ENTITIES = {
@@ -290,13 +296,15 @@ def _build(
     else:
         warnings += [*_check_magnitude(first), *check_decay(first[: len(times)], times)]
         scale, notes = choose_phase_scale(second, metadata, overrides)
-    warnings += notes + scan_warnings(metadata, len(times)) + _oblique(reference)
+    warnings += notes + scan_warnings(metadata, len(times))
+    warnings += [*_oblique(reference), *_coarse(reference)]
     if coils == 1 and len(reference.shape) == 3:
         signals = [
             _signal(*pair, None if is_complex else scale)
             for pair in zip(first, second, strict=True)
         ]
-        warnings += [*check_slices(second[0]), *check_filter(signals, times, strength)]
+        warnings += [*check_slices(second[0]), *check_balance(signals)]
+        warnings += check_filter(signals, times, strength)
         if not is_complex:
             warnings += check_place(first[0], second[0], scale.high - scale.low)
     told = dict.fromkeys(warnings)
@@ -373,3 +381,21 @@ def _oblique(image: ImageSummary) -> list[str]:
     if degrees <= OBLIQUE_DEGREES:
         return []
     return [Note(f'The image is oblique by {degrees:.1f} degrees; the direction of B0 is adapted.')]
+
+
+def _coarse(image: ImageSummary) -> list[str]:
+    """
+    A note where voxels are too large for veins and nuclei.
+
+    Susceptibility is underestimated the more, the larger the voxels are (10.1002/mrm.26475).
+    """
+    edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    if edges.max() <= COARSE_MM:
+        return []
+    listing = ' x '.join(f'{edge:.3g}' for edge in edges)
+    return [
+        Note(
+            f'The voxels are {listing} mm: susceptibility of veins and nuclei that are no larger '
+            'is underestimated; edges of 1 mm are recommended.'
+        )
+    ]

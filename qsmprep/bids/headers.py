@@ -161,6 +161,8 @@ def read_header(path: Path) -> nb.Nifti1Header:
         check_fetched(path)
         _check_name(path)
         raise InputError(unreadable.format('the header lacks the NIfTI magic number'))
+    if header['pixdim'][0] == 0:  # the standard takes it for 1
+        header['pixdim'][0] = 1
     return header
 
 

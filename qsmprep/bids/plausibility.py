@@ -1,4 +1,4 @@
-"""What the values of a phase tell against it: slices copied, filtered as for SWI, moved."""
+"""What the values of a phase tell against it: copied slices, other scales, filters, moves."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ NARROW = 0.42
 """Length of the mean of all unit phasors; that of 30 unfiltered heads is at most 0.36 then."""
 AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 """Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
+UNBALANCED = 0.05
+"""Change of the logarithm of the magnitude with the cosine of twice the phase, from voxel to voxel,
+from which real and imaginary parts differ in scale: by a factor of 0.88 there. It is 0.3 for one
+half, and at most 0.014 in 18 simulated scans and a real one."""
+STEADY = 0.5
+"""Changes of that logarithm from one voxel to the next above which there is an edge."""
 LESS, SURE = 0.9, 6.0
 """Another place explains a phase where it leaves this part of its jumps, by that many standard
 errors."""
@@ -109,6 +115,54 @@ def check_filter(
     if late and len(angles) > 2 and max(angles) < EXACTLY_ZERO:
         return [f'{what} with a wide window; {advice}']
     return []
+
+
+def check_balance(signals: Sequence[np.ndarray]) -> list[str]:
+    """
+    Warn of a magnitude that depends on the phase, as where both parts had scales of their own.
+
+    The magnitude of tissue knows nothing of its phase. If the real part is stored in another scale
+    than the imaginary one, that of neighbours differs as the cosine of twice their phase does,
+    whatever coils and tissue do to both.
+
+    Parameters
+    ----------
+    signals
+        Complex values of neighbours (n, 2) in each echo.
+
+    Returns
+    -------
+    list of str
+        A :class:`~qsmprep.bids.notes.Doubt` where it is so in all echoes, or nothing.
+
+    """
+    slopes = [_change_with_phase(signal) for signal in signals]
+    together = abs(sum(slopes)) / len(slopes)
+    if min(map(abs, slopes)) < UNBALANCED or together < 0.9 * min(map(abs, slopes)):
+        return []
+    return [
+        Doubt(
+            'The magnitude changes with the phase in all echoes (by '
+            f'{100 * together:.0f} % with the cosine of twice the phase): the real and the '
+            'imaginary part were stored in different scales, which makes the phase wrong; export '
+            'both in one scale, or magnitude and phase from the scanner.'
+        )
+    ]
+
+
+def _change_with_phase(signal: np.ndarray) -> complex:
+    """Slope of the log-magnitude of neighbours on their squared unit phasors, zero if unknown."""
+    magnitude = np.abs(signal)
+    strong = (magnitude > STRONG * np.percentile(magnitude, 99)).all(axis=1)
+    if np.count_nonzero(strong) < FEWEST:
+        return 0j
+    pairs, magnitude = signal[strong], magnitude[strong]
+    change = np.diff(np.log(magnitude), axis=1)[:, 0]
+    turned = np.diff((pairs / magnitude) ** 2, axis=1)[:, 0]
+    steady = np.abs(change) < STEADY
+    design = np.stack([turned.real, turned.imag], axis=1)[steady]
+    slope = np.linalg.lstsq(design, change[steady])[0]
+    return complex(*slope)
 
 
 def _mean_phasor(signal: np.ndarray) -> complex:

@@ -35,3 +35,9 @@ def test_sidecars_that_are_no_files_are_named(tmp_path):
         with pytest.raises(InputError, match=said):
             read_json_object(path)
         path.unlink()
+
+
+def test_a_key_that_occurs_twice_keeps_both_values(tmp_path):
+    path = tmp_path / 'sub-01_MEGRE.json'
+    path.write_text('{"EchoTime": 0.01, "a": {"b": 1, "b": 1}, "EchoTime": 0.02}')
+    assert read_json_object(path) == {'EchoTime': [0.01, 0.02], 'a': {'b': 1}}

@@ -18,6 +18,11 @@ def test_impossible_voxel_size(path, size):
         inspect_image(path)
 
 
+def test_a_qfac_of_zero_stands_for_one(path):
+    patch(path, PIXDIM_BYTE, 0.0)
+    np.testing.assert_array_equal(inspect_image(path).affine, np.diag([1, 1, 2, 1]))
+
+
 def test_affine_that_is_not_finite(path):
     patch(path, SROW_X_BYTE, np.nan)
     with pytest.raises(InputError, match='affine with values that are not finite'):

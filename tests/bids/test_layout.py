@@ -140,3 +140,19 @@ def test_a_folder_that_is_no_dataset_is_recognised(tmp_path, tiny_dataset):
         InputError, match='It has sub- folders: if it is one, write {"Name": "tiny"'
     ):
         open_dataset(tiny_dataset.root)
+
+
+def test_a_dataset_below_is_pointed_at(tiny_dataset):
+    tiny_dataset.add()
+    with pytest.raises(InputError, match=f'There is a dataset in {tiny_dataset.root}: give that'):
+        open_dataset(tiny_dataset.root.parent)
+
+
+@pytest.mark.parametrize('name', ['Sub-02', 'SUB-02', 'sub_02', 'sub 02'])
+def test_folders_that_may_be_meant_for_participants_are_told(tiny_dataset, caplog, name):
+    tiny_dataset.add()
+    (tiny_dataset.root / name).mkdir()
+    (tiny_dataset.root / 'subjects').mkdir()
+    assert open_dataset(tiny_dataset.root).participants() == ['01']
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f'{name} is left out: BIDS wants sub-<label>; rename it' in told

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.notes import Doubt
-from qsmprep.bids.plausibility import check_filter, check_place
+from qsmprep.bids.plausibility import (
+    check_balance,
+    check_filter,
+    check_place,
+    check_slices,
+)
 
 TIMES_S = (0.004, 0.012, 0.020, 0.028)
 
@@ -52,6 +58,51 @@ def test_a_wide_filter_is_told():
 def test_short_echoes_lie_around_zero_by_themselves():
     signals = [np.exp(0.1j * np.angle(z)) for z in head(0.0)]
     assert check_filter(signals, [0.1 * time for time in TIMES_S], 3.0) == []
+
+
+def neighbours(factor):
+    """Pairs of neighbours of a head with noise, the imaginary part in another scale."""
+    rng = np.random.default_rng(1)
+    x, _, z = np.meshgrid(*[np.linspace(0.5, 1, 40)] * 3, indexing='ij')
+    found = []
+    for signal in head():
+        noise = rng.normal(scale=0.02, size=(2, *signal.shape))
+        signal = x * z * signal + noise[0] + 1j * noise[1]
+        signal = signal.real + 1j * factor * signal.imag
+        found.append(np.stack([signal[:-1].ravel(), signal[1:].ravel()], axis=1))
+    return found
+
+
+@pytest.mark.parametrize('factor', [0.5, 0.75, 1.5])
+def test_parts_in_different_scales_are_doubted(factor):
+    (told,) = check_balance(neighbours(factor))
+    assert isinstance(told, Doubt)
+    assert 'real and the imaginary part were stored in different scales' in told
+
+
+@pytest.mark.parametrize('factor', [1.0, 0.97])
+def test_parts_in_one_scale_are_not_doubted(factor):
+    assert check_balance(neighbours(factor)) == []
+    assert check_balance([signal[:100] for signal in neighbours(0.5)]) == []  # too few to tell
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_slices_that_are_copies_are_named(parts, axis):
+    write, _, phase = parts
+    order = [slice(None)] * 3
+    assert check_slices(write('p', phase)) == []
+    order[axis] = [*range(12), 11, 11, *range(14, 40)]
+    (told,) = check_slices(write('p', phase[tuple(order)]))
+    assert f'p.nii.gz: 2 of 40 slices along array axis {axis + 1} hold the same values' in told
+    order[axis] = [20] * 40
+    with pytest.raises(InputError, match='single slice cannot be repeated'):
+        check_slices(write('p', phase[tuple(order)]))
+
+
+def test_slices_of_one_value_are_no_copies(parts):
+    write, _, phase = parts
+    phase[:, :, 20:] = 0
+    assert check_slices(write('p', phase)) == []
 
 
 @pytest.fixture
