@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,21 @@ def calibrated(field, mask, dipole, **scan):
     return calibrate(torch.from_numpy(field * mask), torch.from_numpy(mask), dipole, **scan)
 
 
+@pytest.fixture(scope='module')
+def clean(world):
+    """Calibration of the field alone."""
+    mask, _, field, dipole = world
+    return calibrated(field, mask, dipole)
+
+
+@pytest.fixture(scope='module')
+def noisy(world):
+    """Calibration of the field with white noise of a standard deviation [ppm]."""
+    mask, _, field, dipole = world
+    noise = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    return cache(lambda sd: calibrated(field + sd * noise, mask, dipole))
+
+
 def level(spectrum, dipole, low, high):
     k = dipole.wavenumber()
     return float(spectrum[(k > low) & (k < high)].log().mean().exp())
@@ -60,39 +77,34 @@ def test_planted_model_error_is_recovered(world, coloured, brain_spectrum, ratio
 
 
 @pytest.mark.parametrize('sd', [2e-4, 3e-3])
-def test_no_model_error_where_sources_explain_the_field(world, sd):
-    mask, _, field, dipole = world
-    noise = sd * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    found = calibrated(field + noise, mask, dipole)
+def test_no_model_error_where_sources_explain_the_field(noisy, sd):
+    found = noisy(sd)
     assert found.error_share <= 0.1
     assert found.model_error.max() < 0.01 * found.susceptibility.max()
 
 
-def test_a_remnant_of_the_background_is_found_and_counts_as_error(world):
+def test_a_remnant_of_the_background_is_found_and_counts_as_error(world, clean):
     mask, _, field, dipole = world
     remnant = 0.03 * smooth_remnant(12, 5)
     found = calibrated(field + remnant, mask, dipole)
     assert found.error_share == 1
     power = float(found.remnant.mean()) ** 0.5
     assert 0.5 < power / remnant[mask].std() < 2
-    clean = calibrated(field, mask, dipole)
     ratio = level(found.susceptibility, dipole, 0.08, 0.3) / level(
         clean.susceptibility, dipole, 0.08, 0.3
     )
     assert 0.7 < ratio < 1.4
 
 
-def test_the_spectra_count_where_noise_drowns_the_sources(world):
-    mask, _, field, dipole = world
-    noise = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    shares = [calibrated(field + sd * noise, mask, dipole).error_share for sd in (1e-3, 0.01, 0.1)]
+def test_the_spectra_count_where_noise_drowns_the_sources(noisy):
+    shares = [noisy(sd).error_share for sd in (1e-3, 0.01, 0.1)]
     assert shares[0] <= 0.1
     assert shares == sorted(shares)
     assert shares[2] > 0.9
 
 
 @pytest.mark.parametrize('sd_ppb', [5, 40])
-def test_the_field_of_outside_sources_is_a_remnant(world, sd_ppb):
+def test_the_field_of_outside_sources_is_a_remnant(world, clean, sd_ppb):
     mask, _, field, dipole = world
     wide = tuple(n + 24 for n in SHAPE)
     corner = tuple(slice(12, 12 + n) for n in SHAPE)
@@ -105,31 +117,25 @@ def test_the_field_of_outside_sources_is_a_remnant(world, sd_ppb):
     harmonic = 1e-3 * sd_ppb * (harmonic - harmonic[mask].mean()) / harmonic[mask].std()
     found = calibrated(field + harmonic, mask, dipole)
     assert found.remnant.max() > 0
-    clean = level(calibrated(field, mask, dipole).susceptibility, dipole, 0.08, 0.3)
-    assert 0.5 < level(found.susceptibility, dipole, 0.08, 0.3) / clean < 2
+    levels = [level(made.susceptibility, dipole, 0.08, 0.3) for made in (clean, found)]
+    assert 0.5 < levels[1] / levels[0] < 2
 
 
 @pytest.mark.parametrize('sd', [1e-3, 3e-3, 6e-3])
-def test_white_noise_is_measured(world, sd):
-    mask, _, field, dipole = world
-    noise = sd * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    found = calibrated(field + noise, mask, dipole)
-    assert np.sqrt(found.noise) == pytest.approx(sd, rel=0.1)
+def test_white_noise_is_measured(noisy, sd):
+    assert np.sqrt(noisy(sd).noise) == pytest.approx(sd, rel=0.1)
 
 
-def test_spectrum_of_susceptibility_is_recovered(world, brain_spectrum):
-    mask, _, field, dipole = world
-    noise = 5e-4 * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    found = calibrated(field + noise, mask, dipole)
+def test_spectrum_of_susceptibility_is_recovered(world, noisy, brain_spectrum):
+    found, dipole = noisy(5e-4), world[3]
     for k in (0.08, 0.15, 0.3):
         ratio = level(found.susceptibility, dipole, 0.95 * k, 1.05 * k) / brain_spectrum(k)
         assert 0.6 < ratio < 1.6
 
 
-def test_the_model_fits_what_it_describes_and_says_when_not(world):
+def test_the_model_fits_what_it_describes_and_says_when_not(world, noisy):
     mask, _, field, dipole = world
-    noise = 1e-3 * np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    fits = calibrated(field + noise, mask, dipole).cells
+    fits = noisy(1e-3).cells
     assert fits.misfit() < 0.02
     stripes = 0.02 * np.sin(np.arange(SHAPE[2]) * 2.0).astype(np.float32)
     assert calibrated(field + stripes, mask, dipole).cells.misfit() > 5 * fits.misfit()
@@ -165,9 +171,9 @@ def test_weights_follow_noise_only_where_it_dominates(world):
     assert even.max() - even.min() < 0.01
 
 
-def test_weights_need_noise_or_magnitude(world):
+def test_weights_need_noise_or_magnitude(world, clean):
     mask, _, field, dipole = world
-    assert calibrated(field, mask, dipole).weight is None
+    assert clean.weight is None
     magnitude = torch.from_numpy(mask.astype(np.float32))
     assert calibrated(field, mask, dipole, magnitude=magnitude).weight.dtype == torch.float32
 

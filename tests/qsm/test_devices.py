@@ -18,6 +18,7 @@ from qsmprep.methods import INVERSIONS
 from qsmprep.qsm import inversion
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
 from qsmprep.qsm.diffusion.weights import save_weights
+from qsmprep.qsm.inversion.inr_qsm import fit
 from qsmprep.qsm.simulate.stream import Specimen, draw_windows
 from qsmprep.training.trainer import Trainer
 
@@ -159,6 +160,7 @@ def prior(tmp_path_factory):
 def test_an_inversion_keeps_to_its_device(make_scan, prior, method, request, monkeypatch):
     # networks of a few steps explain little
     monkeypatch.setattr(inversion, 'LEAST_EXPLAINED', -1e6)
+    monkeypatch.setattr(fit, 'LEAST_STEPS', 5)
     scan = make_scan((16, 18, 14), noise=0.001)
     parameters = dict(CHEAP.get(method, {}))
     if 'prior' in INVERSIONS[method].parameters():

@@ -11,6 +11,7 @@ from qsmprep.methods import INVERSIONS, Method
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.inr_qsm import fit
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
@@ -24,6 +25,12 @@ CHEAP = {
 
 
 @pytest.fixture
+def few_steps(monkeypatch):
+    """A network that is fitted in a few steps."""
+    monkeypatch.setattr(fit, 'LEAST_STEPS', 60)
+
+
+@pytest.fixture
 def scan():
     rng = np.random.default_rng(0)
     grid = Grid((30, 28, 26), (1, 1, 1.2), (0, 0.1, 0.99))
@@ -33,6 +40,7 @@ def scan():
 
 
 @pytest.mark.parametrize('method', INVERSIONS)
+@pytest.mark.usefixtures('few_steps')
 def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
     field, mask, grid = scan
     field[~mask] = np.nan
@@ -47,6 +55,7 @@ def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
 
 
 @pytest.mark.parametrize('method', INVERSIONS)
+@pytest.mark.usefixtures('few_steps')
 def test_result_does_not_depend_on_the_field_of_view(scan, method):
     field, mask, grid = scan
     wide = Grid((50, 40, 33), grid.voxel_size, grid.b0_direction)
@@ -58,6 +67,7 @@ def test_result_does_not_depend_on_the_field_of_view(scan, method):
 
 
 @pytest.mark.parametrize('method', INVERSIONS)
+@pytest.mark.usefixtures('few_steps')
 def test_result_repeats_itself(scan, method):
     cheap = CHEAP.get(method, {})
     first, second = (invert(*scan, method, seed=3, **cheap).chi_ppm for _ in range(2))

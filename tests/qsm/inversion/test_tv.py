@@ -37,7 +37,7 @@ def test_noise_is_read_off_the_field_where_there_is_no_map(make_scan):
         scan = make_scan(noise=noise)
         known = torch.full_like(scan.field, noise)
         weights = [
-            tv(scan.field, scan.mask, scan.grid, noise=n).chosen['regularisation']
+            tv(scan.field, scan.mask, scan.grid, noise=n, iterations=1).chosen['regularisation']
             for n in (None, known)
         ]
         assert weights[0] == pytest.approx(weights[1], rel=0.2)
@@ -73,18 +73,18 @@ def test_total_variation_is_a_minimum(make_scan):
     assert objective(run(scan, regularisation=weight, **WHITE)) < 1.03 * best
 
 
-@pytest.mark.parametrize('kind', ['magnitude', 'noise'])
-def test_weights_hold_off_a_corrupt_region(kind, make_scan):
+def test_weights_hold_off_a_corrupt_region(make_scan):
     scan = make_scan(noise=5e-4, seed=2)
     corrupt = torch.zeros_like(scan.mask)
     corrupt[30:37, 28:36, 20:28] = True
     scan.field[corrupt] += 0.05 * torch.randn(
         int(corrupt.sum()), generator=torch.Generator().manual_seed(0)
     )
-    image = {'magnitude': 100.0 - 99.0 * corrupt, 'noise': 1e-3 + 0.05 * corrupt}[kind]
+    weights = {'magnitude': 100.0 - 99.0 * corrupt, 'noise': 1e-3 + 0.05 * corrupt}
     plain = scan.error(run(scan, regularisation=5e-5, **WHITE))
-    weighted = scan.error(run(scan, regularisation=5e-5, **WHITE, **{kind: image}))
-    assert weighted < 0.6 * plain
+    for kind, image in weights.items():
+        weighted = scan.error(run(scan, regularisation=5e-5, **WHITE, **{kind: image}))
+        assert weighted < 0.6 * plain, kind
 
 
 def test_oblique_anisotropic_scan(make_scan):

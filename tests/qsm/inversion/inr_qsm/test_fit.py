@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.inr_qsm import fit
 from qsmprep.qsm.metrics import nrmse, slope
 from qsmprep.qsm.simulate import simulate_local_field
 
@@ -36,7 +37,8 @@ def test_network_beats_linear_inversions_and_keeps_contrast(head, found):
     assert slope(found.chi_ppm, head.chi, head.mask) > 0.85
 
 
-def test_regularisation_follows_the_noise(head, found):
+def test_regularisation_follows_the_noise(head, found, monkeypatch):
+    monkeypatch.setattr(fit, 'LEAST_STEPS', 60)
     noisier = invert(
         head.measured_ppm,
         head.mask,
@@ -61,7 +63,8 @@ def test_model_error_leaves_the_map_of_total_variation(head):
     assert nrmse(network, convex, head.mask) < 25
 
 
-def test_seed_decides(head):
+def test_seed_decides(head, monkeypatch):
+    monkeypatch.setattr(fit, 'LEAST_STEPS', 60)
     maps = [run(head, seed=s, epochs=1, width=64).chi_ppm for s in (0, 0, 1)]
     np.testing.assert_array_equal(maps[0], maps[1])
     assert np.abs(maps[0] - maps[2]).max() > 1e-4
