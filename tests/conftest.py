@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -172,6 +174,25 @@ def siemens_phasediff_dataset(tmp_path):
 def ge_fieldmap_dataset(tmp_path):
     """Copy of a real field map; nothing in it can be processed."""
     return _copy('ge_fieldmap', tmp_path)
+
+
+@pytest.fixture(scope='session')
+def two_sessions(tmp_path_factory) -> Path:
+    """Simulated head in two sessions, and its T1-weighted image; to be copied, not changed."""
+    from qsmprep.cli.simulate import main as simulate
+
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    dataset = folder / 'two-sessions'
+    # the first process that asks for it makes it, for all
+    with (folder / 'two-sessions.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not dataset.exists():
+            options = '--voxel 5 --tes 5 12 --sessions 2 --t1w 4 --fmriprep --seed 2'
+            assert simulate([str(folder / 'unfinished'), *options.split()]) == 0
+            (folder / 'unfinished').rename(dataset)
+    return dataset
 
 
 @pytest.fixture(scope='session')

@@ -137,24 +137,48 @@ def test_reports_are_assembled_again(philips, capsys):
     assert page.read_text() == before
 
 
-def test_a_three_echo_crop_is_processed(tmp_path):
-    out = tmp_path / 'out'
-    assert run_here(DATA / 'romeo', out) == 0
-    mask = json.loads(next(out.rglob('*desc-brain_mask.json')).read_text())
+@pytest.fixture(scope='module')
+def cohort(tmp_path_factory):
+    """Outputs of a crop of three echoes, of its first echo alone, and of a copy cut off."""
+    folder = tmp_path_factory.mktemp('cohort')
+    dataset = Path(shutil.copytree(DATA / 'romeo', folder / 'data'))
+    label = next(dataset.glob('sub-*')).name
+    for other in ('sub-bad', 'sub-single'):
+        shutil.copytree(dataset / label, dataset / other)
+        for path in [p for p in (dataset / other).rglob('*') if p.is_file()]:
+            path.rename(path.with_name(path.name.replace(label, other)))
+    for path in (dataset / 'sub-single').rglob('*echo-[23]_*'):
+        path.unlink()
+    broken = next((dataset / 'sub-bad').rglob('*part-phase*.nii.gz'))
+    os.truncate(broken, broken.stat().st_size // 2)
+    code = run_here(dataset, folder / 'out')
+    return code, folder / 'out', label, broken.name
+
+
+def test_a_three_echo_crop_is_processed(cohort):
+    _, out, label, _ = cohort
+    assert json.loads((out / 'logs' / f'{label}.json').read_text())['errors'] == []
+    anat = out / label / 'anat'
+    mask = json.loads(next(anat.glob('*desc-brain_mask.json')).read_text())
     assert mask['Masking']['BrainExtraction']['Method'] == 'signal'
-    chi = nb.load(next(out.rglob('*_Chimap.nii.gz'))).get_fdata()
+    chi = nb.load(next(anat.glob('*_Chimap.nii.gz'))).get_fdata()
     assert 0.005 < chi[chi != 0].std() < 0.2
     validate(out)
 
 
-def test_one_echo_alone_is_processed(tmp_path, romeo_dataset):
-    for path in (*romeo_dataset.rglob('*echo-2_*'), *romeo_dataset.rglob('*echo-3_*')):
-        path.unlink()
-    out = tmp_path / 'out'
-    assert run_here(romeo_dataset, out, '--sloppy') == 0
-    assert list(out.rglob('*_Chimap.nii.gz'))
-    assert not list(out.rglob('*_R2starmap.nii.gz'))
-    validate(out)
+def test_one_echo_alone_is_processed(cohort):
+    anat = cohort[1] / 'sub-single' / 'anat'
+    assert list(anat.glob('*_Chimap.nii.gz'))
+    assert not list(anat.glob('*_R2starmap.nii.gz'))
+
+
+def test_one_bad_participant_does_not_stop_the_others(cohort):
+    code, out, label, broken = cohort
+    assert code == 1
+    assert (out / label / 'anat').is_dir()
+    record = json.loads((out / 'logs' / 'sub-bad.json').read_text())
+    assert broken in record['acquisitions'][0]['error']
+    assert (out / 'sub-bad.html').is_file()
 
 
 @pytest.mark.parametrize('name', ['siemens_phasediff', 'ge_fieldmap'])
@@ -167,28 +191,12 @@ def test_data_without_phase_of_each_echo_are_explained(tmp_path, name):
     validate(out)
 
 
-def test_one_bad_participant_does_not_stop_the_others(tmp_path):
-    dataset = tmp_path / 'data'
-    shutil.copytree(DATA / 'romeo', dataset)
-    label = next(dataset.glob('sub-*')).name
-    shutil.copytree(dataset / label, dataset / 'sub-bad')
-    for path in (dataset / 'sub-bad').rglob('*'):
-        if path.is_file():
-            path.rename(path.with_name(path.name.replace(label, 'sub-bad')))
-    broken = next((dataset / 'sub-bad').rglob('*part-phase*.nii.gz'))
-    os.truncate(broken, broken.stat().st_size // 2)
+def test_a_node_that_dies_is_in_the_report(tiny_dataset, tmp_path):
+    tiny_dataset.add()
     out = tmp_path / 'out'
-    assert run_here(dataset, out, '--sloppy') == 1
-    assert (out / label / 'anat').is_dir()
-    assert json.loads((out / 'logs' / f'{label}.json').read_text())['errors'] == []
-    record = json.loads((out / 'logs' / 'sub-bad.json').read_text())
-    assert broken.name in record['acquisitions'][0]['error']
-    assert (out / 'sub-bad.html').is_file()
-
-
-def test_a_node_that_dies_is_in_the_report(tmp_path):
-    out = tmp_path / 'out'
-    assert run_here(DATA / 'romeo', out, '--inversion-parameter', 'error_share=2') == 1
+    ignored = ('--ignore', 'brain-extraction', 'phase-quality')
+    options = (*ignored, '--inversion-parameter', 'error_share=2')
+    assert run_here(tiny_dataset.root, out, *options) == 1
     record = json.loads(next((out / 'logs').glob('sub-*.json')).read_text())
     assert record['acquisitions'][0]['status'] == 'failed'
     assert 'error_share lies between 0 and 1' in record['acquisitions'][0]['error']

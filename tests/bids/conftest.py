@@ -10,7 +10,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from qsmprep.cli.simulate import main as simulate
+from qsmprep.cli.simulate import write_scan, write_truth
+from qsmprep.qsm.simulate import simulate_head
 
 
 class Head:
@@ -66,7 +67,11 @@ def save(path, data, affine, slope=None, inter=0.0) -> None:
 @pytest.fixture(scope='session')
 def simulated(tmp_path_factory):
     root = tmp_path_factory.mktemp('simulated') / 'head'
-    simulate([str(root), '--voxel', '6'])
+    root.mkdir()
+    (root / 'dataset_description.json').write_text('{"Name": "head", "BIDSVersion": "1.10.0"}')
+    scan = simulate_head(voxel_size=(6.0, 6.0, 6.0), supersampling=(2, 2, 2))
+    write_scan(scan, root, 'sub-01', 0)
+    write_truth(scan, root / 'derivatives' / 'simulation', 'sub-01')
     return root
 
 

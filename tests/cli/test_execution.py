@@ -95,7 +95,7 @@ def _work(seconds):
     ],
 )
 def test_a_node_that_hangs_or_dies_takes_no_other_along(tmp_path, how, words, monkeypatch):
-    monkeypatch.setattr('qsmprep.cli.workers.LONGEST', 6 if how == 'loop' else 100)
+    monkeypatch.setattr('qsmprep.cli.workers.LONGEST', 2 if how == 'loop' else 100)
     execution = Execution(work_dir=tmp_path / 'work', nprocs=2, hang_after_min=1.5 / 60)
     configure_nipype(execution, tmp_path / 'crash')
     workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))

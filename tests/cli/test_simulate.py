@@ -105,14 +105,6 @@ def test_a_file_as_output_is_named(tmp_path, capsys):
     assert 'file is a file; name a new folder' in capsys.readouterr().err
 
 
-@pytest.fixture(scope='module')
-def two_sessions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('anatomy') / 'bids'
-    options = '--voxel 6 --tes 4 9 --sessions 2 --t1w 4 --fmriprep --seed 2'
-    assert main([str(folder), *options.split()]) == 0
-    return folder
-
-
 def test_sessions_and_anatomy_are_valid(two_sessions):
     assert errors_of(two_sessions) == []
     errors = errors_of(two_sessions / 'derivatives' / 'fmriprep')

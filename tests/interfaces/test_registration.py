@@ -13,7 +13,11 @@ from qsmprep.qsm.simulate import rigid_transform, simulate_head, simulate_t1w
 def head():
     """Magnitude and T1-weighted image of one head, and the transform between them."""
     scan = simulate_head(
-        voxel_size=(4, 4, 4), b0_direction=(0, 0.2, 0.98), echo_times_s=(0.005,), seed=1
+        voxel_size=(4, 4, 4),
+        supersampling=(2, 2, 2),
+        b0_direction=(0, 0.2, 0.98),
+        echo_times_s=(0.005,),
+        seed=1,
     )
     t1w = simulate_t1w(
         voxel_size=(3, 3, 3), position=rigid_transform((8, -5, 9), (10, -6, 12)), seed=1

@@ -15,7 +15,7 @@ def nearest_turn(phase, truth):
 
 @pytest.fixture(scope='module')
 def scan():
-    return simulate_head(voxel_size=(3.0, 3.0, 3.0), snr=60, seed=4)
+    return simulate_head(voxel_size=(3.0, 3.0, 3.0), supersampling=(2, 2, 2), snr=60, seed=4)
 
 
 def test_the_noise_is_honest_in_the_core_and_at_the_rim(scan):

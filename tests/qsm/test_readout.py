@@ -8,7 +8,7 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import phase_difference, phase_offset, wrap
 from qsmprep.qsm.readout import correct_readout
 
-GRID = Grid((48, 40, 36), (2.0, 2.0, 2.5))
+GRID = Grid((40, 34, 30), (2.4, 2.4, 3.0))
 EVEN = (0.004, 0.009, 0.014, 0.019)
 UNEVEN = (0.0025, 0.0081, 0.0117, 0.0193, 0.0301)
 X, Y, Z = np.meshgrid(*[np.linspace(-1, 1, n) for n in GRID.shape], indexing='ij')

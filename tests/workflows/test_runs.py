@@ -34,6 +34,7 @@ def session(tmp_path_factory):
     for run, b0 in enumerate(B0, start=1):
         scan = simulate_head(
             voxel_size=(5, 5, 5),
+            supersampling=(2, 2, 2),
             b0_direction=b0,
             seed=5,
             repeat=run,

@@ -9,7 +9,7 @@ from scipy.special import exp1
 
 from qsmprep.qsm.background.box import relative_size
 from qsmprep.qsm.background.pdf import robust_sd
-from qsmprep.qsm.grid import Grid, depth_mm
+from qsmprep.qsm.grid import Grid
 
 LONGEST_MM = 256.0
 """Longest wave of a local field [mm]: half of it spans a brain."""
@@ -41,18 +41,27 @@ def harmonic_share(depth: np.ndarray, voxel_size: tuple[float, ...]) -> np.ndarr
     return np.sqrt((exp1(reach * lowest) - exp1(reach * highest)) / log(highest / lowest))
 
 
-def background_error(
+def error_by_depth(
     local_field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, grid: Grid
+) -> dict[str, float]:
+    """The error of :func:`error_at` at some depths, for a record."""
+    error = error_at(np.array(DEPTHS_MM), local_field, mask, tissue, grid)
+    return {f'{d:g} mm': float(f'{e:.3g}') for d, e in zip(DEPTHS_MM, error, strict=True)}
+
+
+def error_at(
+    depth: np.ndarray, local_field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, grid: Grid
 ) -> np.ndarray:
     """Standard deviation of the error of background removal, in the unit of the field.
 
     The error is smooth over as many millimetres as the voxel lies deep, and so no white noise: it
-    is not part of the noise that inversions get.
-    On a simulated head of 3 mm it is within a factor of 1.5 for V-SHARP and LBV, and of 1.8 for the
-    others.
+    is not part of the noise that inversions get. On a simulated head of 3 mm it is within a factor
+    of 1.5 for V-SHARP and LBV, and of 1.8 for the others.
 
     Parameters
     ----------
+    depth
+        Depths below the surface of the tissue [mm].
     local_field
         Local field in any unit.
     mask
@@ -63,23 +72,7 @@ def background_error(
         Their grid.
 
     """
-    # the surface lies half a voxel off the next one outside
-    depth = depth_mm(tissue, grid.voxel_size) - min(grid.voxel_size) / 2
-    return np.where(mask, _error_at(depth, local_field, mask, tissue, grid), 0).astype(np.float32)
-
-
-def error_by_depth(
-    local_field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, grid: Grid
-) -> dict[str, float]:
-    """The error of :func:`background_error` at some depths, for a record."""
-    error = _error_at(np.array(DEPTHS_MM), local_field, mask, tissue, grid)
-    return {f'{d:g} mm': float(f'{e:.3g}') for d, e in zip(DEPTHS_MM, error, strict=True)}
-
-
-def _error_at(
-    depth: np.ndarray, local_field: np.ndarray, mask: np.ndarray, tissue: np.ndarray, grid: Grid
-) -> np.ndarray:
-    """Error at depths in a tissue [mm]; lengths are those in heads, scaled to smaller objects."""
+    # lengths are those in heads, scaled to smaller objects
     scale = relative_size(tissue, grid.voxel_size)
     voxel_size = tuple(v / scale for v in grid.voxel_size)
     return robust_sd(local_field[mask]) * harmonic_share(depth / scale, voxel_size)

@@ -15,8 +15,8 @@ from qsmprep.qsm.simulate import simulate_local_field
 
 NOISE_PPM = 5e-4
 CASES = {
-    'isotropic': Grid((48, 52, 44)),
-    'anisotropic and oblique': Grid((52, 48, 24), (1, 1, 2), (0.3, -0.2, 0.9)),
+    'isotropic': Grid((40, 44, 36)),
+    'anisotropic and oblique': Grid((44, 40, 20), (1, 1, 2), (0.3, -0.2, 0.9)),
 }
 
 
