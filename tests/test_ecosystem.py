@@ -1,4 +1,4 @@
-"""What other systems are told of qsmprep: descriptors, citation, recipes."""
+"""What other systems read of qsmprep: descriptors, citation, recipes."""
 
 import importlib.util
 import json

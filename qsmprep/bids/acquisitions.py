@@ -44,7 +44,7 @@ SUFFIXES = ('MEGRE', 'T2starw')
 STEM_ENTITIES = {
     name: short for short, name in LONG_NAMES.items() if name not in ('echo', 'coil', 'part')
 }
-"""Entities that tell acquisitions apart, in BIDS order: long name -> short name."""
+"""Entities that distinguish acquisitions, in BIDS order: long name -> short name."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,7 @@ def _build(
         warnings += check_filter(signals, times, strength)
         if not is_complex:
             warnings += check_place(first[0], second[0], scale.high - scale.low)
-    told = dict.fromkeys(warnings)
+    sentences = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]
     labels = pairs[0].first.entities
@@ -329,9 +329,9 @@ def _build(
         affine=reference.affine,
         sources=tuple(file.relative for pair in pairs for file in pair.files),
         metadata=handed_on(metadata),
-        warnings=tuple(text for text in told if not isinstance(text, Note)),
-        notes=tuple(text for text in told if isinstance(text, Note)),
-        doubts=tuple(text for text in told if isinstance(text, Doubt)),
+        warnings=tuple(text for text in sentences if not isinstance(text, Note)),
+        notes=tuple(text for text in sentences if isinstance(text, Note)),
+        doubts=tuple(text for text in sentences if isinstance(text, Doubt)),
         coils=math.prod(reference.shape[3:], start=coils),
     )
 

@@ -16,7 +16,7 @@ PART_WORDS = {
     'real': {'R', 'REAL', 'R_FFE'},
     'imag': {'I', 'IMAGINARY', 'I_FFE'},
 }
-"""Words by which DICOM's image type tells of each part."""
+"""Words of DICOM's image type that stand for each part."""
 NAMES = {'mag': 'magnitude', 'phase': 'phase', 'real': 'real part', 'imag': 'imaginary part'}
 MIN_PAIRS = 500
 """Sampled voxels below which nothing is concluded."""
@@ -101,11 +101,11 @@ def check_parts(pairs: Sequence[EchoPair], images: Sequence[Sequence[ImageSummar
     warnings = []
     for pair, summaries in zip(pairs, images, strict=True):
         parts = [file.entities.get('part', 'mag') for file in pair.files]
-        told = [_parts_told(sidecar) for sidecar in pair.sidecars]
+        named = [_parts_named(sidecar) for sidecar in pair.sidecars]
         contrary = [
-            bool(words) and part not in words for part, words in zip(parts, told, strict=True)
+            bool(words) and part not in words for part, words in zip(parts, named, strict=True)
         ]
-        if all(contrary) and parts[1] in told[0] and parts[0] in told[1]:
+        if all(contrary) and parts[1] in named[0] and parts[0] in named[1]:
             raise InputError(
                 f'{pair.second.path} and {pair.first.name} look swapped: by the ImageType of their '
                 f'sidecars the former is the {NAMES[parts[0]]}, the latter the {NAMES[parts[1]]}; '
@@ -128,11 +128,11 @@ def check_parts(pairs: Sequence[EchoPair], images: Sequence[Sequence[ImageSummar
                 f'{pair.second.path} looks like a magnitude: it rises and falls with '
                 f'{pair.first.name} and wraps nowhere; convert the phase again.'
             )
-        for file, part, words, other in zip(pair.files, parts, told, contrary, strict=True):
+        for file, part, words, other in zip(pair.files, parts, named, contrary, strict=True):
             if other:
                 said = ' or '.join(NAMES[word] for word in words)
                 warnings.append(
-                    f'{file.name}: ImageType tells of a {said}, the name of a {NAMES[part]}; the '
+                    f'{file.name}: ImageType names a {said}, the file a {NAMES[part]}; the '
                     'name is believed.'
                 )
         if parts[1] == 'phase' and turn(first) and turn(second):
@@ -232,8 +232,8 @@ def check_decay(magnitude: Sequence[ImageSummary], echo_times_s: Sequence[float]
     return []
 
 
-def _parts_told(sidecar: dict) -> set[str]:
-    """Parts of which the sidecar of an image tells."""
+def _parts_named(sidecar: dict) -> set[str]:
+    """Parts that the sidecar of an image names."""
     words = {*image_type(sidecar), str(sidecar.get('ComplexImageComponent') or '').upper()}
     return {part for part, known in PART_WORDS.items() if words & known}
 

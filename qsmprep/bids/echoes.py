@@ -22,7 +22,7 @@ def pair_up(
         if echo in echoes:
             raise InputError(
                 f'{file.path} and {echoes[echo].name} are the same image of {stem} by their '
-                'names; keep one, or tell them apart by an acq-, rec- or run- label.'
+                'names; keep one, or distinguish them by an acq-, rec- or run- label.'
             )
         echoes[echo] = file
     warnings = []

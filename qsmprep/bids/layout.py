@@ -19,7 +19,7 @@ from qsmprep.bids.names import IMAGE, LABEL, parse_name
 
 LOGGER = logging.getLogger('qsmprep')
 LOOKED_AT = 50
-"""Files of a folder that are looked at to tell what it is, if no BIDS dataset."""
+"""Files of a folder that are read to find what it is, if no BIDS dataset."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def open_dataset(bids_dir: str | Path) -> Dataset:
 
 
 def _what_it_is(root: Path) -> str:
-    """Sentence on a folder that is no BIDS dataset, as far as its first files tell what it is."""
+    """Sentence on a folder that is no BIDS dataset, as far as its first files show what it is."""
     if root.name.startswith('sub-') and (root.parent / 'dataset_description.json').is_file():
         return f' It is the folder of one participant: give {root.parent} and --participant-label.'
     if any(path.is_dir() for path in root.glob('sub-*')):

@@ -34,7 +34,7 @@ class MapKind:
     unit
         Unit in which it is used.
     scales
-        Units that a sidecar may tell -> factor to ``unit`` and power of the field strength [T] in
+        Units that a sidecar may state -> factor to ``unit`` and power of the field strength [T] in
         that factor.
     limit
         Median size of its values, where they are not zero, that none can exceed.
@@ -93,7 +93,7 @@ class GivenMap:
     scale
         Factor from the stored to the used unit.
     unit
-        The unit that the sidecar tells.
+        The unit that the sidecar states.
     warnings
         Sentences on what a user should know.
 
@@ -161,7 +161,7 @@ def _check(
     unit = sidecar.get('Units')
     if not isinstance(unit, str) or unit not in kind.scales:
         known = ', '.join(kind.scales)
-        says = 'tells no Units' if unit is None else f'has the Units {unit!r}'
+        says = 'states no Units' if unit is None else f'has the Units {unit!r}'
         raise InputError(
             f'The sidecar of {path} {says}; a map of {kind.words} has one of {known}: add it.'
         )

@@ -116,7 +116,7 @@ def place_mask(
 
 
 def read_volume(path: Path, words: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Values (X, Y, Z) of an image, its affine, and all affines that its header tells."""
+    """Values (X, Y, Z) of an image, its affine, and all affines in its header."""
     path = check_path(path)
     header = read_header(path)
     try:
@@ -157,7 +157,7 @@ def distance_to_echoes(
 
 
 def _origin(path: Path, acquisition: Acquisition) -> list[str]:
-    """Warnings on what a mask was made from, as its sidecar tells it.
+    """Warnings on what a mask was made from, as its sidecar states it.
 
     Raises
     ------
@@ -177,14 +177,14 @@ def _origin(path: Path, acquisition: Acquisition) -> list[str]:
     mine = f'ses-{acquisition.session}'
     if acquisition.session is not None and sessions and mine not in sessions:
         raise InputError(
-            f'{path} was made from {", ".join(sorted(sessions))}, as its sidecar tells, but '
+            f'{path} was made from {", ".join(sorted(sessions))}, as its sidecar states, but '
             f'{acquisition.stem} is of {mine}; give a mask of this session.'
         )
     suffixes = {name.rpartition('_')[2] for name in names if '_' in name}
     if not suffixes or suffixes & {acquisition.entities['suffix'], 'mask'}:
         return []
     return [
-        f'{path.name} was made from {", ".join(sorted(suffixes))}, as its sidecar tells; that '
+        f'{path.name} was made from {", ".join(sorted(suffixes))}, as its sidecar states; that '
         'the head lay where it lay for the echoes is taken for granted.'
     ]
 
@@ -240,12 +240,12 @@ def _place(
     if not transforms or _is_bare(affine):
         if by_voxels < BADLY_PLACED:
             raise InputError(
-                f'{path} has an affine that tells nothing of where it lies, and its '
+                f'{path} has an affine that does not state where it lies, and its '
                 f'{by(mask.shape)} voxels are not those of the echoes '
                 f'({by(shape)}); make it again with the header of {reference}.'
             )
         return True, [
-            f'{path.name} has the matrix of the echoes but an affine that tells nothing of where '
+            f'{path.name} has the matrix of the echoes but an affine that does not state where '
             'it lies; it is taken voxel by voxel.'
         ]
     placed = _resample(mask, affine, target, shape)

@@ -253,7 +253,7 @@ def _nominal_range(
     images: list[ImageSummary], metadata: dict, units: str
 ) -> tuple[tuple[float, float], str, list[str]]:
     maker = manufacturer_of(metadata)
-    told = f'Units {units!r}' if units else 'no Units'
+    stated = f'Units {units!r}' if units else 'no Units'
     warnings: list[str] = []
     if not units:
         warnings.append(Note(f'{images[0].path.name} has no Units in its sidecar.'))
@@ -266,18 +266,19 @@ def _nominal_range(
         if limits == RADIANS and all(x.integer for x in images):
             continue
         if _contains(limits, images) and _span(images) >= LEAST_COVERAGE * (limits[1] - limits[0]):
-            return limits, f'a nominal range of {maker} ({told})', warnings
+            return limits, f'a nominal range of {maker} ({stated})', warnings
     if (
         not any(x.integer for x in images)
         and _contains(RADIANS, images)
         and _span(images) >= LEAST_COVERAGE * 2 * math.pi
     ):
         note = Note(
-            f'{images[0].path.name} has {told}; its values lie within +-pi and are read as radians.'
+            f'{images[0].path.name} has {stated}; its values lie within +-pi and are read as '
+            'radians.'
         )
-        return RADIANS, f'as the values lie within +-pi and are no integers ({told})', [note]
+        return RADIANS, f'as the values lie within +-pi and are no integers ({stated})', [note]
     known = ' or '.join(_text(limits) for limits in NOMINAL_RANGES.get(maker or '', ()))
-    what = f'and {told}, from {maker or "an unknown manufacturer"}, cannot be scaled to radians'
+    what = f'and {stated}, from {maker or "an unknown manufacturer"}, cannot be scaled to radians'
     raise _no_range(images, f'{what} (known for it: {known})' if known else what)
 
 

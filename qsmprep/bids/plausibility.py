@@ -1,4 +1,4 @@
-"""What the values of a phase tell against it: copied slices, other scales, filters, moves."""
+"""What the values of a phase show against it: copied slices, other scales, filters, moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sidecars of an acquisition tell: echo times, field strength, quality."""
+"""What the sidecars of an acquisition state: echo times, field strength, quality."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONSTANT_METADATA = (
     'ParallelReductionFactorInPlane',
     'NonlinearGradientCorrection',
 )
-"""Sidecar keys that are handed on: what a map's reader needs, nothing that tells of a person."""
+"""Sidecar keys that are handed on: what a map's reader needs, nothing about a person."""
 FILTERED_PHASE = ('SWI', 'SWAN', 'HOMODYNE', 'FILTER', 'MNIP')
 
 
@@ -120,7 +120,7 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
     if exact is None:
         if nominal is None:
             raise InputError(
-                f'{path}: the sidecar tells no field strength; add MagneticFieldStrength [T] or '
+                f'{path}: the sidecar states no field strength; add MagneticFieldStrength [T] or '
                 'ImagingFrequency [MHz].'
             )
         return nominal, f'MagneticFieldStrength {nominal:g} T.', check_model(metadata, nominal)
@@ -194,7 +194,7 @@ def echo_time(pair: EchoPair, n_echoes: int) -> float:
     Echo time [s] on which both files of an echo agree.
 
     Siemens' converters write ``EchoTime1`` and ``EchoTime2`` beside the ``EchoTime`` of every
-    phase image; they tell of a phase difference only where there is no other echo.
+    phase image; they mean a phase difference only where there is no other echo.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
 
 
 def _check_parts(pairs: list[EchoPair]) -> None:
-    """Complain if the two parts of an echo tell of different scanners."""
+    """Complain if the two parts of an echo name different scanners."""
     for pair in pairs:
         for key in ('MagneticFieldStrength', 'ImagingFrequency'):
             first, second = (
@@ -369,28 +369,30 @@ def image_type(metadata: dict) -> list[str]:
 
 def scan_warnings(metadata: dict, n_echoes: int) -> list[str]:
     """Sentences on what in the acquisition itself limits a susceptibility map: some are notes."""
-    told: list[str] = []
+    warnings: list[str] = []
     if n_echoes == 1:
-        told.append(
+        warnings.append(
             Note(
                 'There is one echo: the phase offset of the coils stays in the field, and no R2* '
                 'map can be made.'
             )
         )
     if metadata.get('MRAcquisitionType') == '2D':
-        told.append(Note('The acquisition is 2D; 3D is recommended for susceptibility mapping.'))
+        warnings.append(
+            Note('The acquisition is 2D; 3D is recommended for susceptibility mapping.')
+        )
     partial = metadata.get('PartialFourier')
     if isinstance(partial, (int, float)) and partial < 1:
-        told.append(Note(f'Partial Fourier ({partial:g}) was used; it may corrupt the phase.'))
+        warnings.append(Note(f'Partial Fourier ({partial:g}) was used; it may corrupt the phase.'))
     words = image_type(metadata)
     if any(key in word for word in words for key in FILTERED_PHASE):
-        told.append(
-            f'ImageType ({", ".join(words)}) tells of a filtered phase, as made for SWI; a filter '
+        warnings.append(
+            f'ImageType ({", ".join(words)}) means a filtered phase, as made for SWI; a filter '
             'removes susceptibility.'
         )
     if str(metadata.get('CoilCombinationMethod')).lower() == 'sum of squares':
-        told.append(
+        warnings.append(
             'The coils were combined by the sum of squares; the phase may hold open-ended fringe '
             'lines.'
         )
-    return told
+    return warnings

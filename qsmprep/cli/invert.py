@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         if given.uncertainty and not INVERSIONS[given.method].tells_uncertainty(parameters):
             raise ValueError(
-                f'The inversion {given.method!r} does not tell how uncertain its map is; drop '
+                f'The inversion {given.method!r} gives no uncertainty of its map; drop '
                 f'--uncertainty, or choose {" or ".join(_giving("uncertainty"))}, or '
                 f'{" or ".join(_giving("samples"))} with --posterior-samples.'
             )

@@ -78,8 +78,9 @@ def collect_jobs(
         try:
             if name in names:
                 raise InputError(
-                    f'{acquisition.stem}: another acquisition is already written to {name}; tell '
-                    'them apart by an acq- or run- label, or choose one with --bids-filter-file.'
+                    f'{acquisition.stem}: another acquisition is already written to {name}; '
+                    'distinguish them by an acq- or run- label, or choose one with '
+                    '--bids-filter-file.'
                 )
             job = _make_job(acquisition, settings, dataset)
         except InputError as error:
@@ -180,18 +181,18 @@ def _find_brain_mask(
     if 'brain-extraction' in processing.force:
         return None, []
     datasets = _without_anatomy(settings.inputs.derivatives, anatomy)
-    told = []
+    why = []
     for ending, own_name in (('desc-brain_mask', 'brain_mask'), ('label-brain_mask', None)):
         path, uri, warnings = find_given(datasets, acquisition, ending, own_name)
         if path:
             return inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML), warnings
-        told += warnings
-    if datasets and not told and processing.reference in ('brain', 'none'):
-        told = [
+        why += warnings
+    if datasets and not why and processing.reference in ('brain', 'none'):
+        why = [
             f'There is no sub-{acquisition.subject}..._desc-brain_mask.nii.gz in anat/ of the '
             '--derivatives; the brain is extracted.'
         ]
-    return None, told
+    return None, why
 
 
 def _find_reference_mask(acquisition: Acquisition, settings: Settings) -> GivenMask | None:

@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--version',
         action='version',
         version=f'qsmprep v{qsmprep.__version__}',
-        help='tell the version; with -v, those of Python, of the system and of libraries too',
+        help='print the version; with -v, those of Python, of the system and of libraries too',
     )
     parser.add_argument(
         '--print-completion',

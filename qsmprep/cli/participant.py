@@ -173,9 +173,9 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
 
 
 def _finish(output_dir: Path, record: dict, crash_dir: Path, outcome: Outcome) -> int:
-    """Complete and save the record of a participant, and tell what is unexpected in it."""
+    """Complete and save the record of a participant, and log what is unexpected in it."""
     label, code = record['participant'], exit_codes.OK
-    told = {sentence for x in record['acquisitions'] for sentence in x['warnings']}
+    logged = {sentence for x in record['acquisitions'] for sentence in x['warnings']}
     try:
         finish_record(output_dir, record, crash_dir, outcome)
     except OSError as error:
@@ -185,7 +185,7 @@ def _finish(output_dir: Path, record: dict, crash_dir: Path, outcome: Outcome) -
         stem = acquisition['stem']
         if acquisition['status'] == 'failed':
             LOGGER.error('%s: %s', stem, acquisition['error'])
-        found = [sentence for sentence in acquisition['warnings'] if sentence not in told]
+        found = [sentence for sentence in acquisition['warnings'] if sentence not in logged]
         for sentence in [*found, *quality_warnings(acquisition['quality'])]:
             LOGGER.warning('%s: %s', stem, sentence)
         for sentence in acquisition.get('implausible', ()):

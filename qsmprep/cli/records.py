@@ -71,7 +71,7 @@ def participant_record(participant: str, run_uuid: str, command: str) -> dict:
 
 
 def site_of(bids_dir: Path, participant: str) -> str:
-    """Site of a participant by ``participants.tsv`` (site or site_id); empty if it tells none."""
+    """Site of a participant by ``participants.tsv`` (site or site_id); empty if it states none."""
     try:
         lines = (bids_dir / 'participants.tsv').read_text(encoding='utf-8-sig').splitlines()
     except (OSError, ValueError):

@@ -81,7 +81,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _versions() -> str:
-    """Versions of qsmprep and of what it runs on, as an issue should tell them."""
+    """Versions of qsmprep and of what it runs on, as an issue should state them."""
     import platform
 
     import qsmprep

@@ -65,7 +65,7 @@ def write_fmriprep(t1w: T1wImage, head: LabelledHead | None, folder: Path, name:
     t1w
         The image.
     head
-        Its head; with nuclei, the atlas that they come from tells the transform to the template.
+        Its head; with nuclei, the atlas that they come from gives the transform to the template.
     folder
         Root of the derivatives.
     name

@@ -152,7 +152,7 @@ def resources(dataset: Dataset, participants: Sequence[str]) -> tuple[int, int]:
             try:
                 shape = read_header(image.path).get_data_shape()
             except InputError:
-                continue  # the job of this participant will tell
+                continue  # the job of this participant will report it
             stem = image.name.partition('_echo-')[0]
             voxels.setdefault(stem, []).append(math.prod(int(n) for n in shape[:3]))
         for sizes in voxels.values():

@@ -30,7 +30,7 @@ BUSY_SHARE = 1e-3
 WAITING_SHARE = 0.05
 """The same of a worker that waits for a command: to look whether it has ended takes a hundredth."""
 TICK_S = 0.01
-"""Time in steps of which the kernel tells of processors."""
+"""Time in steps in which the kernel reports the time of processors."""
 LONGEST = 100
 """A node may work as many times as long as it may do nothing."""
 LOOKS = 20
@@ -107,8 +107,8 @@ class RobustMultiProcPlugin(MultiProcPlugin):
 
     Nipype's own plugin waits for ever when a worker process is killed (out of memory, crash of
     a library), hangs or cannot write its result. Here every end of a job becomes a result with
-    a traceback, so that the node fails, the others go on, and the exit code tells. The most memory
-    that the process of each node used is kept in ``peaks_gb``.
+    a traceback, so that the node fails, the others go on, and the exit code shows it. The most
+    memory that the process of each node used is kept in ``peaks_gb``.
     """
 
     def __init__(self, plugin_args=None):

@@ -27,7 +27,7 @@ LEAST_ORIENTATIONS = 3
 LARGEST_CONDITION = 10.0
 """Condition number beyond which the orientations are too close for a map without streaks."""
 RIDGE = 1e-4
-"""Weight of |x|^2 over that of the field of one orientation: it holds what no field tells."""
+"""Weight of |x|^2 over that of the field of one orientation: it decides what no field does."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ RIM_MM = 4.0
 NEAR_MM = 3.0
 """Distance around a spot in which its source is looked for."""
 CLEAR_PPM = 0.1
-"""Susceptibility, against the surroundings, above which a sign is told."""
+"""Susceptibility, against the surroundings, above which a sign is stated."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Spot:
 
     @property
     def sign(self) -> int:
-        """1 for paramagnetic, -1 for diamagnetic, 0 where it cannot be told.
+        """1 for paramagnetic, -1 for diamagnetic, 0 where it is undetermined.
 
-        It is told where one of the extremes is beyond 0.1 ppm, and twice the other.
+        It is determined where one of the extremes is beyond 0.1 ppm, and twice the other.
 
         Examples
         --------

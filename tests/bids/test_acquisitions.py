@@ -137,7 +137,7 @@ def test_a_broken_sidecar_stops_its_own_acquisition_only(tiny_dataset):
 
 
 @pytest.mark.parametrize('label', ['run', 'acq', 'rec'])
-def test_echoes_exported_one_by_one_are_told(tiny_dataset, label):
+def test_echoes_exported_one_by_one_are_reported(tiny_dataset, label):
     for number, echo_time in enumerate((0.005, 0.010, 0.015), start=1):
         name = f'sub-01_{label}-{number}'
         tiny_dataset.add(name, echo_times_s=(echo_time,), echo_entity=False)

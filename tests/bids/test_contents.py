@@ -213,20 +213,20 @@ def test_whole_numbers_are_no_radians(head):
     assert 'are whole numbers' in judge(head)
 
 
-def test_echoes_that_were_exchanged_are_told(head):
+def test_echoes_that_were_exchanged_are_reported(head):
     first, last = head.load(1, 'mag'), head.load(4, 'mag')
     head.store(1, 'mag', last)
     head.store(4, 'mag', first)
     assert 'The magnitude rises from' in judge(head)
 
 
-def test_echo_numbers_against_echo_times_are_told(head):
+def test_echo_numbers_against_echo_times_are_reported(head):
     for part in ('mag', 'phase'):
         head.sidecar(1, part, EchoTime=0.040)
     assert 'the echoes have the numbers 2, 3, 4, 1' in judge(head)
 
 
-def test_an_echo_after_the_next_excitation_is_told(head):
+def test_an_echo_after_the_next_excitation_is_reported(head):
     for part in ('mag', 'phase'):
         for echo in (1, 2, 3, 4):
             head.sidecar(echo, part, RepetitionTime=0.010)

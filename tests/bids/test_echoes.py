@@ -141,7 +141,7 @@ def test_coils_need_the_same_two_echoes_at_least(tiny_dataset):
     assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)
 
 
-def test_a_fourth_axis_of_coils_is_told_by_the_name(tiny_dataset):
+def test_a_fourth_axis_of_coils_is_read_from_the_name(tiny_dataset):
     tiny_dataset.add('sub-01_coil-all', echo_times_s=(0.005, 0.010))
     for path in sorted(tiny_dataset.root.rglob('*.nii.gz')):
         data = np.asarray(nb.load(path).dataobj)

@@ -132,7 +132,7 @@ def test_what_is_no_mask_is_refused_with_a_way_out(head, write, message):
 def test_a_mask_without_a_header_is_taken_by_voxels(head, affine_of):
     dice, warned = use(head, head.give_mask(brain_of(head), affine_of(head.brain.affine)))
     assert dice == 1.0
-    assert 'an affine that tells nothing of where it lies; it is taken voxel by voxel' in warned
+    assert 'an affine that does not state where it lies; it is taken voxel by voxel' in warned
 
 
 def test_no_orientation_at_all_is_taken_by_voxels(head):
@@ -201,7 +201,7 @@ def test_the_background_as_the_mask_is_refused(head, everywhere):
 
 
 @pytest.mark.parametrize(('keep', 'said'), [(2, 'has a volume of'), (None, '')])
-def test_an_absurd_volume_is_told(head, keep, said):
+def test_an_absurd_volume_is_reported(head, keep, said):
     brain = brain_of(head)
     if keep:
         centre = [int(x.mean()) for x in np.nonzero(brain)]
@@ -269,7 +269,7 @@ def test_functional_masks_and_those_of_other_sessions_do_not_count(head):
 @pytest.mark.parametrize(
     'label', ['run-1', 'acq-mprage', 'space-T1w', 'task-rest', 'res-2', 'hemi-L']
 )
-def test_an_entity_that_the_acquisition_lacks_is_a_contradiction_and_told(head, label):
+def test_an_entity_that_the_acquisition_lacks_is_a_contradiction_and_reported(head, label):
     head.give_mask(brain_of(head), name=f'sub-01_{label}_desc-brain_mask')
     path, _, warned = find(head)
     assert path is None
@@ -277,7 +277,7 @@ def test_an_entity_that_the_acquisition_lacks_is_a_contradiction_and_told(head, 
     assert 'name it without that label' in warned
 
 
-def test_of_two_masks_that_fit_the_one_that_is_used_is_told(head):
+def test_of_two_masks_that_fit_the_one_that_is_used_is_reported(head):
     path = head.give_mask(brain_of(head))
     nb.save(nb.load(path), str(path).removesuffix('.gz'))
     found, _, warned = find(head)
@@ -305,5 +305,5 @@ def test_a_mask_of_another_session_is_refused_by_its_sources(head):
     sidecar = path.with_name(path.name.partition('.')[0] + '.json')
     sidecar.write_text('{"Sources": ["bids::sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz"]}')
     acquisition = replace(acquisition_of(head), session='a')
-    with pytest.raises(InputError, match='made from ses-b, as its sidecar tells'):
+    with pytest.raises(InputError, match='made from ses-b, as its sidecar states'):
         inspect_mask(path, 'bids:masks:x', acquisition)

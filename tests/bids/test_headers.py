@@ -139,7 +139,7 @@ def test_truncated_without_compression(path, tmp_path):
         inspect_image(tmp_path / 'x.nii')
 
 
-def test_compression_against_the_name_is_told(path, tmp_path):
+def test_compression_against_the_name_is_reported(path, tmp_path):
     plain, packed = tmp_path / 'plain.nii.gz', tmp_path / 'packed.nii'
     plain.write_bytes(gzip.decompress(path.read_bytes()))
     shutil.copy(path, packed)

@@ -103,7 +103,7 @@ def test_links_to_participants_and_loops_are_no_trouble(tiny_dataset, tmp_path, 
         ('sub-01_part-phase__MEGRE.nii.gz', 'does not follow BIDS'),
     ],
 )
-def test_names_that_do_not_fit_are_left_out_and_told(tiny_dataset, caplog, name, said):
+def test_names_that_do_not_fit_are_left_out_and_reported(tiny_dataset, caplog, name, said):
     tiny_dataset.add('sub-01', echo_times_s=(0.02,))
     (tiny_dataset.folder('sub-01') / name).touch()
     assert len(open_dataset(tiny_dataset.root).images('01', 'anat', ('MEGRE',))) == 2
@@ -149,10 +149,10 @@ def test_a_dataset_below_is_pointed_at(tiny_dataset):
 
 
 @pytest.mark.parametrize('name', ['Sub-02', 'SUB-02', 'sub_02', 'sub 02'])
-def test_folders_that_may_be_meant_for_participants_are_told(tiny_dataset, caplog, name):
+def test_folders_that_may_be_meant_for_participants_are_reported(tiny_dataset, caplog, name):
     tiny_dataset.add()
     (tiny_dataset.root / name).mkdir()
     (tiny_dataset.root / 'subjects').mkdir()
     assert open_dataset(tiny_dataset.root).participants() == ['01']
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert f'{name} is left out: BIDS wants sub-<label>; rename it' in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert f'{name} is left out: BIDS wants sub-<label>; rename it' in message

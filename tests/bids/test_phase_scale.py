@@ -164,7 +164,7 @@ def test_each_echo_is_tested():
         limits(half, image(-4096, 4094, True), Manufacturer='Siemens')
 
 
-def test_assumptions_are_told():
+def test_assumptions_are_reported():
     _, warnings = choose_phase_scale([image(-3.1, 3.1)], {}, NONE)
     assert warnings[0].endswith('has no Units; its values lie within +-pi and are read as radians.')
     scale, warnings = choose_phase_scale([image(0, 4095, True)], {'Manufacturer': 'Siemens'}, NONE)

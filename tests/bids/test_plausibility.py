@@ -1,4 +1,4 @@
-"""A phase that was filtered is told by where it lies, one that was flipped by where it jumps."""
+"""A phase that was filtered is found by where it lies, one that was flipped by where it jumps."""
 
 import re
 
@@ -44,15 +44,15 @@ def test_unfiltered_phase_is_not_doubted(offset_rad):
 @pytest.mark.parametrize('echoes', [1, 3, 4])
 def test_filtered_phase_is_doubted(echoes):
     signals = filtered(head(), 2)[-echoes:]
-    (told,) = check_filter(signals, TIMES_S[-echoes:], 3.0)
-    assert isinstance(told, Doubt)
-    assert 'high-pass filtered, as for SWI; a filter removes susceptibility' in told
+    (warning,) = check_filter(signals, TIMES_S[-echoes:], 3.0)
+    assert isinstance(warning, Doubt)
+    assert 'high-pass filtered, as for SWI; a filter removes susceptibility' in warning
 
 
-def test_a_wide_filter_is_told():
-    (told,) = check_filter(filtered(head(spread_ppm=0.2), 5), TIMES_S, 3.0)
-    assert not isinstance(told, Doubt)
-    assert 'with a wide window' in told
+def test_a_wide_filter_is_reported():
+    (warning,) = check_filter(filtered(head(spread_ppm=0.2), 5), TIMES_S, 3.0)
+    assert not isinstance(warning, Doubt)
+    assert 'with a wide window' in warning
 
 
 def test_short_echoes_lie_around_zero_by_themselves():
@@ -75,9 +75,9 @@ def neighbours(factor):
 
 @pytest.mark.parametrize('factor', [0.5, 0.75, 1.5])
 def test_parts_in_different_scales_are_doubted(factor):
-    (told,) = check_balance(neighbours(factor))
-    assert isinstance(told, Doubt)
-    assert 'real and the imaginary part were stored in different scales' in told
+    (warning,) = check_balance(neighbours(factor))
+    assert isinstance(warning, Doubt)
+    assert 'real and the imaginary part were stored in different scales' in warning
 
 
 @pytest.mark.parametrize('factor', [1.0, 0.97])
@@ -92,8 +92,8 @@ def test_slices_that_are_copies_are_named(parts, axis):
     order = [slice(None)] * 3
     assert check_slices(write('p', phase)) == []
     order[axis] = [*range(12), 11, 11, *range(14, 40)]
-    (told,) = check_slices(write('p', phase[tuple(order)]))
-    assert f'p.nii.gz: 2 of 40 slices along array axis {axis + 1} hold the same values' in told
+    (warning,) = check_slices(write('p', phase[tuple(order)]))
+    assert f'p.nii.gz: 2 of 40 slices along array axis {axis + 1} hold the same values' in warning
     order[axis] = [20] * 40
     with pytest.raises(InputError, match='single slice cannot be repeated'):
         check_slices(write('p', phase[tuple(order)]))
@@ -125,17 +125,17 @@ def parts(tmp_path):
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_a_flipped_phase_is_doubted(parts, axis):
     write, magnitude, phase = parts
-    told = check_place(write('m', magnitude), write('p', np.flip(phase, axis)), 2 * np.pi)
-    assert isinstance(told[0], Doubt)
-    assert f'if it is flipped along array axis {axis + 1}' in told[0]
+    warnings = check_place(write('m', magnitude), write('p', np.flip(phase, axis)), 2 * np.pi)
+    assert isinstance(warnings[0], Doubt)
+    assert f'if it is flipped along array axis {axis + 1}' in warnings[0]
 
 
 @pytest.mark.parametrize(('voxels', 'doubted'), [(1, False), (3, True), (-7, True)])
-def test_a_phase_that_was_moved_is_told(parts, voxels, doubted):
+def test_a_phase_that_was_moved_is_reported(parts, voxels, doubted):
     write, magnitude, phase = parts
-    told = check_place(write('m', magnitude), write('p', np.roll(phase, voxels, 1)), 2 * np.pi)
-    assert re.search('if it is moved by -?[14] voxels along array axis 2', told[0])
-    assert isinstance(told[0], Doubt) == doubted
+    warnings = check_place(write('m', magnitude), write('p', np.roll(phase, voxels, 1)), 2 * np.pi)
+    assert re.search('if it is moved by -?[14] voxels along array axis 2', warnings[0])
+    assert isinstance(warnings[0], Doubt) == doubted
 
 
 @pytest.mark.parametrize('change', ['none', 'checkerboard', 'ramp', 'mask'])

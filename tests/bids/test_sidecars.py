@@ -98,7 +98,7 @@ def test_field_strengths_far_apart_are_refused(tiny_dataset):
 
 
 @pytest.mark.parametrize(
-    ('model', 'strength_t', 'told'),
+    ('model', 'strength_t', 'warned'),
     [
         ('Ingenia Elition X', 7.0, True),
         ('MAGNETOM Prisma', 1.5, True),
@@ -107,12 +107,12 @@ def test_field_strengths_far_apart_are_refused(tiny_dataset):
         ('Achieva', 1.5, False),
     ],
 )
-def test_a_field_strength_that_the_scanner_does_not_have_is_told(
-    tiny_dataset, model, strength_t, told
+def test_a_field_strength_that_the_scanner_does_not_have_is_reported(
+    tiny_dataset, model, strength_t, warned
 ):
     tiny_dataset.add(ManufacturersModelName=model, MagneticFieldStrength=strength_t)
     warnings = the_one(tiny_dataset).warnings
-    assert any('The scanner' in text for text in warnings) == told
+    assert any('The scanner' in text for text in warnings) == warned
 
 
 def test_echoes_of_different_makers(tiny_dataset):

@@ -138,7 +138,9 @@ def test_a_file_that_is_no_image_ends_with_1_and_its_name(sphere, tmp_path, caps
 
 
 @pytest.mark.parametrize('flag', ['--output', '--uncertainty'])
-def test_a_folder_that_cannot_be_made_is_told_before_the_inversion(sphere, tmp_path, capsys, flag):
+def test_a_folder_that_cannot_be_made_is_refused_before_the_inversion(
+    sphere, tmp_path, capsys, flag
+):
     (tmp_path / 'file').touch()
     options = ['--method', 'wiener', '--parameter', 'unknown=1', flag, tmp_path / 'file' / 'x.nii']
     arguments = [sphere / 'ppm.nii.gz', '-m', sphere / 'mask.nii.gz', '-o', tmp_path / 'chi.nii']

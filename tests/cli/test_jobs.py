@@ -1,4 +1,4 @@
-"""What is found of a participant, what was given for it, and what is told where it is missing."""
+"""What is found of a participant, what was given for it, and what is said where it is missing."""
 
 import logging
 from dataclasses import replace
@@ -68,11 +68,11 @@ def test_a_bad_acquisition_does_not_stop_the_others(tiny_dataset, collect, caplo
     assert error in caplog.messages
 
 
-def test_two_acquisitions_with_one_output_are_told_apart_first(tiny_dataset, collect):
+def test_two_acquisitions_with_one_output_are_kept_apart(tiny_dataset, collect):
     tiny_dataset.add('sub-01', 'MEGRE').add('sub-01', 'T2starw')
     (job,), record = collect()
     (error,) = errors(record)
-    assert 'already written to sub-01/anat/sub-01_Chimap.nii.gz; tell them apart' in error
+    assert 'already written to sub-01/anat/sub-01_Chimap.nii.gz; distinguish them' in error
     assert job.acquisition.stem not in error.partition(':')[0]
 
 
@@ -157,11 +157,11 @@ def test_input_from_which_no_map_can_be_right_is_an_error_already(
     tiny_dataset, collect, caplog, monkeypatch
 ):
     tiny_dataset.add()
-    told = [Doubt('The phase was filtered.')]
-    monkeypatch.setattr('qsmprep.bids.acquisitions.check_place', lambda *_: told)
+    doubts = [Doubt('The phase was filtered.')]
+    monkeypatch.setattr('qsmprep.bids.acquisitions.check_place', lambda *_: doubts)
     (job,), record = collect()
     assert 'The phase was filtered.' in job.acquisition.warnings
-    assert record['acquisitions'][0]['implausible'] == told
+    assert record['acquisitions'][0]['implausible'] == doubts
     assert [x.message for x in caplog.records if x.levelno == logging.ERROR] == [
         'sub-01_MEGRE: The phase was filtered.'
     ]

@@ -28,14 +28,14 @@ def test_an_option_has_the_choices_of_its_setting(options):
 
 
 def test_defaults_that_the_help_tells_are_those_of_the_settings(options):
-    told = {
+    stated = {
         name: re.search(r'\(default: ([-\w]+)\)', action.help)
         for name, action in options.items()
         if name in VALUES
     }
-    told = {name: match[1] for name, match in told.items() if match and match[1] != 'all'}
-    assert {'unwrapping', 'background', 'inversion', 'reference', 'hang_after_min'} <= set(told)
-    for name, value in told.items():
+    stated = {name: match[1] for name, match in stated.items() if match and match[1] != 'all'}
+    assert {'unwrapping', 'background', 'inversion', 'reference', 'hang_after_min'} <= set(stated)
+    for name, value in stated.items():
         stated = VALUES[name]
         assert value == (f'{stated:g}' if isinstance(stated, float) else str(stated)), name
 

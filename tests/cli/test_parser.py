@@ -168,7 +168,7 @@ def test_version_is_printed(capsys):
     assert capsys.readouterr().out.startswith('qsmprep v')
 
 
-def test_a_newcomer_is_told_what_to_type(capsys):
+def test_a_newcomer_reads_what_to_type(capsys):
     assert main([]) == 2
     assert 'qsmprep BIDS_DIR OUTPUT_DIR participant --dry-run' in capsys.readouterr().err
 

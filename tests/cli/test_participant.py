@@ -59,7 +59,7 @@ def test_an_output_folder_that_cannot_be_made_is_named(tiny_dataset, tmp_path, r
     assert 'choose another as OUTPUT_DIR' in said
 
 
-def test_a_plugin_that_does_not_exist_is_told_at_once(tiny_dataset, tmp_path, rehearse):
+def test_a_plugin_that_does_not_exist_is_refused_at_once(tiny_dataset, tmp_path, rehearse):
     (tmp_path / 'plugin.yml').write_text('plugin: Magic')
     code, said = rehearse(tiny_dataset.add(), '--use-plugin', str(tmp_path / 'plugin.yml'))
     assert code == 1
@@ -138,13 +138,13 @@ def test_a_dataset_below_a_folder_named_as_a_datatype_is_like_others(
     assert rehearse(tiny_dataset)[0] == 0
 
 
-def test_warnings_of_the_input_are_told_on_the_terminal(tiny_dataset, rehearse):
+def test_warnings_of_the_input_are_reported_on_the_terminal(tiny_dataset, rehearse):
     code, said = rehearse(tiny_dataset.add(CoilCombinationMethod='Sum of Squares'))
     assert code == 0
     assert 'sub-01_MEGRE: The coils were combined by the sum of squares' in said
 
 
-def test_an_error_before_the_first_node_is_told_and_recorded(
+def test_an_error_before_the_first_node_is_reported_and_recorded(
     tiny_dataset, tmp_path, monkeypatch, caplog
 ):
     def fail(*arguments):

@@ -1,4 +1,4 @@
-"""What is remembered of each participant, and told again by later runs."""
+"""What is remembered of each participant, and logged again by later runs."""
 
 import json
 
@@ -119,13 +119,13 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
     record = _record('a')
     sinks = {'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.outputs_wf.sink_chi'}
     finish_record(tmp_path, record, tmp_path, Outcome(sinks))
-    told = ' '.join(record['acquisitions'][0]['implausible'])
-    assert '480 ppm, beyond 100 ppm' in told
-    assert '9e+03 Hz, beyond 1000 Hz' in told
+    sentences = ' '.join(record['acquisitions'][0]['implausible'])
+    assert '480 ppm, beyond 100 ppm' in sentences
+    assert '9e+03 Hz, beyond 1000 Hz' in sentences
 
 
 @pytest.mark.parametrize(
-    ('quality', 'told'),
+    ('quality', 'words'),
     [
         ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 8.0}, 'has the other sign'),
         ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 60.0}, ''),  # a large calcification
@@ -138,20 +138,20 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ({'b0_angle_deg': 30.0, 'echo_misfit': 6.0, 'chi_sd_ppb': 5.0}, ''),
     ],
 )
-def test_what_no_map_can_have_is_told(quality, told):
+def test_what_no_map_can_have_is_reported(quality, words):
     head = {'map_volume_ml': 1300.0, 'r2star_median_hz': 20.0}
     sentences = implausible(head | quality)
-    assert len(sentences) == bool(told)
-    assert told in ''.join(sentences)
+    assert len(sentences) == bool(words)
+    assert words in ''.join(sentences)
     assert implausible(head | quality | {'map_volume_ml': 3.0}) == []  # a specimen
     assert implausible(quality | {'map_volume_ml': 1300.0}) == []  # one echo
 
 
 @pytest.mark.parametrize('volume_ml', [2.0, 1300.0])
-def test_a_rim_that_is_no_tissue_is_told_of_heads_and_specimens(volume_ml):
+def test_a_rim_that_is_no_tissue_is_reported_of_heads_and_specimens(volume_ml):
     head = {'map_volume_ml': volume_ml, 'r2star_median_hz': 20.0}
-    (told,) = implausible(head | {'field_rim_to_core_sd': 9.0, 'chi_rim_to_core_sd': 6.1})
-    assert 'the mask is too wide; give one by --derivatives' in told
+    (sentence,) = implausible(head | {'field_rim_to_core_sd': 9.0, 'chi_rim_to_core_sd': 6.1})
+    assert 'the mask is too wide; give one by --derivatives' in sentence
     assert implausible(head | {'field_rim_to_core_sd': 9.0, 'chi_rim_to_core_sd': 1.2}) == []
     assert implausible(head | {'field_rim_to_core_sd': 2.6, 'chi_rim_to_core_sd': 6.1}) == []
 
@@ -203,11 +203,11 @@ def test_warnings_on_the_map_of_all_runs_stand_with_the_first_run(tmp_path):
         acquisition['stem'] = f'sub-01_run-{run}_MEGRE'
         acquisition['inputs'] = [f'bids:raw:sub-01/anat/sub-01_run-{run}_echo-1_MEGRE.nii.gz']
         acquisition['outputs'] = {'chi': f'sub-01/anat/{chi.name}'}
-    told = {
+    sidecar = {
         'Sources': [x for acquisition in record['acquisitions'] for x in acquisition['inputs']],
         'OrientationInversion': {'Warnings': ['The orientations lie close together.']},
     }
-    (folder / 'sub-01_desc-cosmos_Chimap.json').write_text(json.dumps(told))
+    (folder / 'sub-01_desc-cosmos_Chimap.json').write_text(json.dumps(sidecar))
     sinks = {f'qsmprep_wf.sub_01_wf.run_{run}_MEGRE_wf.outputs_wf.sink_chi' for run in (1, 2)}
     finish_record(tmp_path, record, tmp_path, Outcome(sinks))
     first, second = record['acquisitions']
@@ -234,10 +234,10 @@ def test_steps_add_the_time_and_keep_the_most_memory_of_their_nodes(tmp_path):
     }
 
 
-def test_what_the_steps_warn_of_is_told_on_the_terminal_once(tmp_path, caplog):
+def test_what_the_steps_warn_of_is_reported_on_the_terminal_once(tmp_path, caplog):
     _write_map(tmp_path, 'a')
     sinks = {'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.outputs_wf.sink_chi'}
     assert participant._finish(tmp_path, _record('a'), tmp_path, Outcome(sinks)) == 0
-    told = [record.getMessage() for record in caplog.records]
-    # the other warning was told when the scan was read
-    assert told == ['sub-01_ses-a_MEGRE: The readout is bipolar.']
+    logged = [record.getMessage() for record in caplog.records]
+    # the other warning was logged when the scan was read
+    assert logged == ['sub-01_ses-a_MEGRE: The readout is bipolar.']

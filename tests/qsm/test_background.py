@@ -185,7 +185,7 @@ def test_errors_name_the_choices(head):
         remove_background(local, thin, grid, 'lbv')
 
 
-def test_what_pdf_leaves_at_the_rim_is_reckoned_as_noise(head):
+def test_what_pdf_leaves_at_the_rim_is_counted_as_noise(head):
     grid, mask, local, background = head
     noise = np.full(mask.shape, 0.01)
     result = remove_background(local + background, mask, grid, 'pdf', noise=noise)

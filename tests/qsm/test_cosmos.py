@@ -69,7 +69,7 @@ def test_an_orientation_may_miss_a_part(make_scan):
     assert error(scan, found) < 10
 
 
-def test_orientations_that_lie_close_are_told():
+def test_orientations_that_lie_close_are_reported():
     def cone(degrees):
         angle = np.deg2rad(degrees)
         around = np.deg2rad([0, 120, 240])

@@ -104,9 +104,9 @@ def test_echoes_stored_from_the_other_side_are_named(times, axis):
     same, readout = correct_readout(*stored, times)
     np.testing.assert_array_equal(same, stored[0])
     assert readout.flipped == axis
-    (told,) = readout.doubts
-    assert told in readout.warnings
-    assert f'from the other side of array axis {axis + 1}' in told
+    (doubt,) = readout.doubts
+    assert doubt in readout.warnings
+    assert f'from the other side of array axis {axis + 1}' in doubt
 
 
 @pytest.mark.parametrize('scale', [0.5, 0.9, 1.1])
@@ -141,7 +141,7 @@ def test_slices_that_alternate_by_pi_are_put_right_along_any_axis(axis, times):
 
 
 @pytest.mark.parametrize('axis', [0, 2])
-def test_offsets_of_slices_are_told_and_leave_the_phase_offset_right(axis):
+def test_offsets_of_slices_are_reported_and_leave_the_phase_offset_right(axis):
     jumps = np.random.default_rng(5).uniform(-1.5, 1.5, GRID.shape[axis])
     shape = [1, 1, 1, 1]
     shape[axis] = -1

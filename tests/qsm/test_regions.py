@@ -47,7 +47,7 @@ def test_the_core_of_a_region_leaves_its_mixed_border_out():
     assert rows['1', EROSION_MM]['voxels'] > 0.5 * core.sum()
 
 
-def test_what_the_map_does_not_cover_is_told():
+def test_what_the_map_does_not_cover_is_reported():
     inside = ball((20, 20, 20), (10, 10, 10), 5, (1, 1, 1))
     mask = np.zeros(inside.shape, bool)
     mask[:, :, :10] = True

@@ -27,7 +27,7 @@ def head():
     return magnitude, chi, mask
 
 
-def test_calcium_and_blood_are_told_apart(head):
+def test_calcium_and_blood_are_distinguished(head):
     magnitude, chi, mask = head
     estimated = np.zeros_like(mask)
     estimated[PLACES['blood']] = True
@@ -43,7 +43,7 @@ def test_calcium_and_blood_are_told_apart(head):
     assert spots[0] is blood
 
 
-def test_a_spot_of_both_signs_is_not_told(head):
+def test_a_spot_of_both_signs_is_undetermined(head):
     magnitude, chi, mask = head
     x, y, z = PLACES['calcium']
     both = chi.copy()

@@ -63,7 +63,7 @@ def test_page_can_be_read_by_all(tmp_path):
     assert {'summary', 'acquisition-1', 'methods', 'errors', 'content'} <= set(anchors)
 
 
-def test_missing_panels_of_completed_acquisitions_are_told(tmp_path):
+def test_missing_panels_of_completed_acquisitions_are_reported(tmp_path):
     put_record(tmp_path)
     put_figures(tmp_path / 'sub-01' / 'figures', 'sub-01_run-1', ['echoes', 'mask', 'unwrapped'])
     text = Parsed(write_participant_page(tmp_path, '01')).text
@@ -126,7 +126,7 @@ def test_records_of_unexpected_kinds_do_not_stop_the_page(tmp_path):
     assert 'not a number' in text
 
 
-def test_pictures_that_cannot_be_shown_are_told(tmp_path):
+def test_pictures_that_cannot_be_shown_are_reported(tmp_path):
     put_record(tmp_path)
     figures = tmp_path / 'sub-01' / 'figures'
     put_figures(figures, 'sub-01_run-1', PANELS)
@@ -196,7 +196,7 @@ def test_the_cohort_is_sorted_and_filtered(tmp_path, browser):
     assert browser.evaluate('document.getElementById("count").textContent').startswith('1 of 8')
 
 
-def test_dark_spots_are_told_in_words(tmp_path):
+def test_dark_spots_are_reported_in_words(tmp_path):
     spot = {
         'Position_mm': [1.0, -20.5, 33.0],
         'Volume_mm3': 120.0,

@@ -146,7 +146,7 @@ def test_empty_masks_do_not_matter(save, head, tmp_path):
     assert plot_truth(path, path, empty, tmp_path / 't.png').is_file()
 
 
-def test_the_error_of_the_result_is_told(save, head, tmp_path, monkeypatch):
+def test_the_error_of_the_result_is_reported(save, head, tmp_path, monkeypatch):
     chi, mask = head
     strips = []
     monkeypatch.setattr(maps, 'draw_sheet', lambda s, *a: strips.extend(s))
@@ -155,7 +155,7 @@ def test_the_error_of_the_result_is_told(save, head, tmp_path, monkeypatch):
     assert 'NRMSE 25.0 %' in strips[2].title
 
 
-def test_volumes_of_masks_are_told(save, head, tmp_path, monkeypatch):
+def test_volumes_of_masks_are_reported(save, head, tmp_path, monkeypatch):
     chi, mask = head
     drawn = {}
     monkeypatch.setattr(

@@ -108,26 +108,26 @@ def test_the_value_under_the_crosshair_is_that_of_the_map(results, browser):
     browser.open(page)
     browser.until('document.body.dataset.ready', limit_s=300)
     cell = '[...document.querySelectorAll("#values tr")].find(r => r.textContent.startsWith({}))'
-    told = cell + '.querySelector("td").textContent'
+    text_of = cell + '.querySelector("td").textContent'
     chi = nib.load(results / 'sub-01' / 'sub-01_Chimap.nii.gz')
     browser.evaluate('document.getElementById("canvas").focus()')
     for keys in (['ArrowRight'] * 3, ['ArrowUp', 'PageUp', 'ArrowUp'], ['ArrowLeft', 'PageDown']):
         browser.press(*keys)
-        place = browser.evaluate(told.format('"Position"')).replace('\u2212', '-')
+        place = browser.evaluate(text_of.format('"Position"')).replace('\u2212', '-')
         position = [float(x) for x in place.removesuffix(' mm').split(', ')]
         index = np.linalg.inv(chi.affine) @ [*position, 1]
         value = chi.get_fdata()[tuple(np.rint(index[:3]).astype(int))]
-        text = browser.evaluate(told.format('"Susceptibility"'))
+        text = browser.evaluate(text_of.format('"Susceptibility"'))
         assert text.endswith(' ppm')
         assert float(text.removesuffix(' ppm').replace('\u2212', '-')) == pytest.approx(
             value, abs=0.00101
         )
         side = 'left' if index[0] > 11.5 else 'right'
-        assert browser.evaluate(told.format('"Regions"')) == f'red <nucleus>, {side}'
+        assert browser.evaluate(text_of.format('"Regions"')) == f'red <nucleus>, {side}'
 
 
 @pytest.mark.parametrize(('value', 'word'), [(-0.6, 'Diamagnetic'), (0.6, 'Paramagnetic')])
-def test_the_sign_of_a_dark_spot_is_told(results, browser, value, word):
+def test_the_sign_of_a_dark_spot_is_reported(results, browser, value, word):
     path = results / 'sub-01' / 'sub-01_Chimap.nii.gz'
     chi = nib.load(path)
     values = np.clip(chi.get_fdata(dtype=np.float32), -0.05, 0.05)
@@ -141,11 +141,11 @@ def test_the_sign_of_a_dark_spot_is_told(results, browser, value, word):
     browser.open(page)
     browser.until('document.body.dataset.ready', limit_s=300)
     place = (chi.affine @ [*middle, 1])[:3].tolist()
-    told = f'(tellSign({place}), document.getElementById("sign").textContent)'
-    assert word in browser.evaluate(told)
-    assert 'no field of its own' in browser.evaluate(told)
+    sign = f'(tellSign({place}), document.getElementById("sign").textContent)'
+    assert word in browser.evaluate(sign)
+    assert 'no field of its own' in browser.evaluate(sign)
     far = (chi.affine @ [*(n - 8 for n in middle), 1])[:3].tolist()
-    assert 'No sign stands out' in browser.evaluate(told.replace(str(place), str(far)))
+    assert 'No sign stands out' in browser.evaluate(sign.replace(str(place), str(far)))
 
 
 def test_keys_choose_layer_window_planes_and_masks(results, browser):

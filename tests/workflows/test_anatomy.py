@@ -119,8 +119,8 @@ def test_the_tables_hold_what_the_maps_hold_in_their_regions(results):
         with (anat / f'{NAME}_seg-{segmentation}_regions.tsv').open() as stream:
             rows = list(csv.DictReader(stream, delimiter='\t'))
         assert {row['map'] for row in rows} == set(maps)
-        told = json.loads((anat / f'{NAME}_seg-{segmentation}_regions.json').read_text())
-        assert set(rows[0]) < set(told)
+        sidecar = json.loads((anat / f'{NAME}_seg-{segmentation}_regions.json').read_text())
+        assert set(rows[0]) < set(sidecar)
         for row in rows:
             if row['map'] != 'Chimap' or float(row['erosion_mm']) or row['median'] == 'n/a':
                 continue

@@ -94,7 +94,7 @@ def test_what_a_contrast_needs_is_asked_for(dataset, tmp_path, caplog):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'units': None}, 'tells no Units'),
+        ({'units': None}, 'states no Units'),
         ({'units': 'ms'}, "has the Units 'ms'"),
         ({'value': 0.0}, 'zero everywhere'),
         ({'value': 1.4e4}, 'more than any R2 has'),

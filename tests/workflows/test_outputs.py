@@ -76,11 +76,11 @@ def test_a_sidecar_takes_the_records_of_its_stages_and_no_others(outputs):
 
 def test_further_sources_are_those_of_one_image(outputs):
     workflow = outputs(('chi', 'r2prime'), sources={'r2prime': ('bids:maps:r2',)})
-    told = {
+    written = {
         key: workflow.get_node(f'describe_{key}').inputs.acquisition['Sources']
         for key in ('chi', 'r2prime')
     }
-    assert told == {'chi': ['bids:raw:x'], 'r2prime': ['bids:raw:x', 'bids:maps:r2']}
+    assert written == {'chi': ['bids:raw:x'], 'r2prime': ['bids:raw:x', 'bids:maps:r2']}
 
 
 def test_a_finer_map_tells_its_resolution(outputs, tmp_path):

@@ -84,7 +84,7 @@ def test_three_orientations_and_their_average(session, tmp_path):
     assert (out / 'sub-01' / 'figures' / 'sub-01_run-1_desc-cosmos_MEGRE.png').is_file()
 
 
-def test_runs_are_told_by_their_names(tiny_dataset):
+def test_runs_are_grouped_by_their_names(tiny_dataset):
     for name in ('sub-01_run-1', 'sub-01_run-2', 'sub-01_acq-a_run-1', 'sub-01_ses-x_run-1'):
         tiny_dataset.add(name)
     found, _ = find_acquisitions(open_dataset(tiny_dataset.root), '01')
@@ -92,7 +92,7 @@ def test_runs_are_told_by_their_names(tiny_dataset):
     assert [run.stem for run in group] == ['sub-01_run-1_MEGRE', 'sub-01_run-2_MEGRE']
 
 
-def test_too_few_runs_are_told(tiny_dataset, tmp_path, caplog):
+def test_too_few_runs_are_an_error(tiny_dataset, tmp_path, caplog):
     tiny_dataset.add('sub-01_run-1').add('sub-01_run-2')
     assert run_here(tiny_dataset.root, tmp_path / 'out', '--cosmos', '--dry-run') == 1
     assert '--cosmos takes 3 runs of one session' in caplog.text

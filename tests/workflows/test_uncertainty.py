@@ -105,7 +105,7 @@ def test_the_command_writes_mean_spread_and_the_name_of_the_prior(scan, with_sam
     [
         (['--posterior-samples', '4'], "'tkd' has no parameter 'samples'"),
         (['--prior', 'field.nii.gz'], "'tkd' has no parameter 'prior'"),
-        (['--uncertainty', 'sd.nii.gz'], 'does not tell how uncertain'),
+        (['--uncertainty', 'sd.nii.gz'], 'gives no uncertainty'),
     ],
 )
 def test_the_command_refuses_what_the_method_has_not(scan, options, message, capsys, monkeypatch):

@@ -96,7 +96,7 @@ def test_images_of_a_batch_are_independent():
         torch.testing.assert_close(together[n : n + 1], alone, rtol=1e-4, atol=1e-6)
 
 
-def test_the_network_is_told_which_axis_is_long():
+def test_the_network_knows_which_axis_is_long():
     denoiser = randomised()
     noisy = 0.1 * torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     found = [

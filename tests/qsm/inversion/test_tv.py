@@ -113,7 +113,7 @@ def coloured_error(scan, strength, seed=0):
 
 
 @pytest.mark.parametrize('strength', [0.3, 0.8])
-def test_model_error_of_any_strength_is_reckoned_with(make_scan, strength):
+def test_model_error_of_any_strength_is_accounted_for(make_scan, strength):
     scan = make_scan((48, 52, 44), noise=5e-4, seed=4)
     scan.field += coloured_error(scan, strength)
     found = scan.error(run(scan))

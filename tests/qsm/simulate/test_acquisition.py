@@ -156,7 +156,7 @@ def test_local_field_is_that_of_the_brain_alone():
     assert not result.local_field_hz[~result.brain].any()
 
 
-def test_quirks_change_the_phase_as_told():
+def test_quirks_change_the_phase_as_asked():
     plain, bipolar = ball_scan(), ball_scan(bipolar_rad=1.0)
     ramp = np.angle(np.exp(1j * (bipolar.phase - plain.phase)))
     np.testing.assert_allclose(ramp[..., 0], 0, atol=1e-4)
