@@ -46,8 +46,14 @@ def pair_up(
         )
     dropped = sorted(set(magnitude) - set(phase), key=str)
     if dropped and set(magnitude) & set(phase):
-        names = [f'{echo} of coil-{coil}' if coil else str(echo) for echo, coil in dropped]
-        warnings.append(f'{stem}: echo {", ".join(names)} has no phase and is left out.')
+        names = [f'{echo} of coil-{coil}' if coil else str(echo) for echo, coil in dropped if echo]
+        if names:
+            warnings.append(f'{stem}: echo {", ".join(names)} has no phase and is left out.')
+        warnings += [
+            f'{magnitude[key].name} has no label echo- and no phase, and is left out.'
+            for key in dropped
+            if not key[0]
+        ]
         by_part['mag'] = {echo: file for echo, file in magnitude.items() if echo in phase}
     return _pair_parts(stem, by_part, 'mag', 'phase'), False, warnings
 

@@ -107,6 +107,17 @@ def test_echo_without_phase_is_left_out(tiny_dataset):
     assert 'echo 2 has no phase and is left out' in scan.warnings[0]
 
 
+def test_a_combined_magnitude_beside_the_echoes_is_left_out(tiny_dataset):
+    tiny_dataset.add()
+    echo = tiny_dataset.image('echo-1_part-mag_MEGRE')
+    echo.with_name('sub-01_part-mag_MEGRE.nii.gz').write_bytes(echo.read_bytes())
+    scan = the_one(tiny_dataset)
+    assert scan.echo_times_s == (0.005, 0.010, 0.015)
+    assert scan.warnings == (
+        'sub-01_part-mag_MEGRE.nii.gz has no label echo- and no phase, and is left out.',
+    )
+
+
 def test_echo_without_magnitude_is_an_error(tiny_dataset):
     tiny_dataset.add()
     tiny_dataset.image('echo-2_part-mag_MEGRE').unlink()
