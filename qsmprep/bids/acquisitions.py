@@ -13,6 +13,7 @@ from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_
 from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, matches
+from qsmprep.bids.geometry import grid_warnings
 from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
 from qsmprep.bids.layout import Dataset, ImageFile
 from qsmprep.bids.names import LONG_NAMES, normalise_label
@@ -38,8 +39,6 @@ from qsmprep.bids.sidecars import (
     shared_metadata,
 )
 
-COARSE_MM = 4.0
-OBLIQUE_DEGREES = 5.0
 SUFFIXES = ('MEGRE', 'T2starw')
 STEM_ENTITIES = {
     name: short for short, name in LONG_NAMES.items() if name not in ('echo', 'coil', 'part')
@@ -297,7 +296,7 @@ def _build(
         warnings += [*_check_magnitude(first), *check_decay(first[: len(times)], times)]
         scale, notes = choose_phase_scale(second, metadata, overrides)
     warnings += notes + scan_warnings(metadata, len(times))
-    warnings += [*_oblique(reference), *_coarse(reference)]
+    warnings += grid_warnings(np.asarray(reference.affine), reference.shape)
     if coils == 1 and len(reference.shape) == 3:
         signals = [
             _signal(*pair, None if is_complex else scale)
@@ -370,32 +369,4 @@ def _check_magnitude(images: list[ImageSummary]) -> list[str]:
         f'{len(negative)} magnitude images, the first {negative[0].path.name}, have negative '
         f'values (down to {min(image.minimum for image in negative):.5g}); a magnitude has none: '
         'the numbers may have overflowed (16 bits hold 32767 at most), convert it again.'
-    ]
-
-
-def _oblique(image: ImageSummary) -> list[str]:
-    """A note when no array axis lies near the axis of B0."""
-    axes = np.asarray(image.affine)[:3, :3]
-    cosines = np.abs(axes[2]) / np.linalg.norm(axes, axis=0)
-    degrees = math.degrees(math.acos(min(1.0, float(cosines.max()))))
-    if degrees <= OBLIQUE_DEGREES:
-        return []
-    return [Note(f'The image is oblique by {degrees:.1f} degrees; the direction of B0 is adapted.')]
-
-
-def _coarse(image: ImageSummary) -> list[str]:
-    """
-    A note where voxels are too large for veins and nuclei.
-
-    Susceptibility is underestimated the more, the larger the voxels are (10.1002/mrm.26475).
-    """
-    edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
-    if edges.max() <= COARSE_MM:
-        return []
-    listing = ' x '.join(f'{edge:.3g}' for edge in edges)
-    return [
-        Note(
-            f'The voxels are {listing} mm: susceptibility of veins and nuclei that are no larger '
-            'is underestimated; edges of 1 mm are recommended.'
-        )
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.notes import Doubt, Note
 
 VOXEL_SIZE_RANGE_MM = (0.02, 20.0)
 MOST_SKEW_DEGREES = 3.0
@@ -20,6 +21,11 @@ SCANNER = 1
 STANDARD_SPACE_CODES = (3, 4)
 SAME_PLACE_VOXELS = 0.1
 """Distance of the corners, in voxels, up to which two grids are the same."""
+COARSE_MM = 4.0
+WIDE_MM, THIN_MM, THINNEST_MM = 110.0, 70.0, 40.0
+"""Extent of a field of view that holds a head across, and thickness below which it is a slab: in
+a simulated head, susceptibility loses 30 % at 72 mm, 40 % at 48 mm and 60 % at 30 mm."""
+OBLIQUE_DEGREES = 5.0
 
 
 def scanner_affine(header: nb.Nifti1Header) -> np.ndarray:
@@ -214,3 +220,57 @@ def _b0_angle(first: np.ndarray, second: np.ndarray) -> float:
     ones, others = (a[2, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (first, second))
     cosine = ones @ others / (np.linalg.norm(ones) * np.linalg.norm(others))
     return math.degrees(math.acos(min(1.0, max(-1.0, float(cosine)))))
+
+
+def grid_warnings(affine: np.ndarray, shape: tuple[int, ...]) -> list[str]:
+    """
+    What limits a susceptibility map on a grid: obliqueness, large voxels, a thin slab.
+
+    Parameters
+    ----------
+    affine
+        4 x 4, voxel indices to scanner mm.
+    shape
+        Voxels along three axes, more are passed over.
+
+    Returns
+    -------
+    list of str
+        Notes, warnings, and a :class:`~qsmprep.bids.notes.Doubt` of a slab too thin for any map.
+
+    Examples
+    --------
+    >>> grid_warnings(np.diag([1.0, 1.0, 1.0, 1.0]), (180, 220, 160))
+    []
+
+    """
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.abs(affine[2, :3]) / edges
+    degrees = math.degrees(math.acos(min(1.0, float(cosines.max()))))
+    found: list[str] = []
+    if degrees > OBLIQUE_DEGREES:
+        text = f'The image is oblique by {degrees:.1f} degrees; the direction of B0 is adapted.'
+        found.append(Note(text))
+    if edges.max() > COARSE_MM:
+        listing = ' x '.join(f'{edge:.3g}' for edge in edges)
+        found.append(
+            Note(
+                f'The voxels are {listing} mm: susceptibility of veins and nuclei that are no '
+                'larger is underestimated (10.1002/mrm.26475); edges of 1 mm are recommended.'
+            )
+        )
+    return found + _slab_warnings(edges * shape[:3])
+
+
+def _slab_warnings(extents_mm: np.ndarray) -> list[str]:
+    """A warning of a slab: background removal takes the field that varies slowly across it."""
+    axis, thickness = int(extents_mm.argmin()), float(extents_mm.min())
+    if thickness >= THIN_MM or np.sort(extents_mm)[1] < WIDE_MM:
+        return []
+    text = (
+        f'The field of view is a slab of {thickness:.0f} mm (array axis {axis + 1}): much of the '
+        'field of tissue is taken for background, and susceptibility is underestimated'
+    )
+    if thickness < THINNEST_MM:
+        return [Doubt(f'{text} by more than a factor of two; {THIN_MM:.0f} mm are needed.')]
+    return [f'{text} by a third or more; {THIN_MM:.0f} mm are needed.']

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.geometry import grid_warnings
 from qsmprep.bids.headers import inspect_image
+from qsmprep.bids.notes import Doubt
 from tests.bids.scans import PIXDIM_BYTE, SROW_X_BYTE, patch
 
 
@@ -95,3 +97,21 @@ def test_the_direction_of_b0_comes_from_the_transform_of_the_scanner(
 def test_voxel_size_of_affine_wins_over_pixdim(path):
     patch(path, PIXDIM_BYTE + 4, 1.5)
     assert 'voxel size by the affine (1, 1, 2 mm) is used' in inspect_image(path).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('voxel_mm', 'shape', 'said'),
+    [
+        ((1, 1, 2), (200, 220, 70), []),
+        ((1, 1, 2), (200, 220, 70, 8), []),
+        ((1, 1, 2), (200, 220, 30), ['a slab of 60 mm (array axis 3)']),
+        ((2, 1, 1), (18, 220, 160), ['a slab of 36 mm (array axis 1)']),
+        ((1, 1, 1), (40, 40, 30), []),  # a specimen
+        ((3, 3, 6), (70, 70, 30), ['The voxels are 3 x 3 x 6 mm']),
+    ],
+)
+def test_what_limits_a_map_by_its_grid_is_said(voxel_mm, shape, said):
+    found = grid_warnings(np.diag([*voxel_mm, 1.0]), shape)
+    assert len(found) == len(said)
+    assert all(text in warning for text, warning in zip(said, found, strict=True))
+    assert any(isinstance(warning, Doubt) for warning in found) == (shape[0] == 18)
