@@ -117,7 +117,9 @@ def _merge(pairs: list[tuple[str, object]]) -> dict:
     """Object of pairs in which a key may occur twice."""
     content: dict = {}
     for key, value in pairs:
-        content[key] = value if content.get(key, value) == value else [content[key], value]
+        if key in content and content[key] != value:
+            value = [content[key], value]
+        content[key] = value
     return content
 
 

@@ -1,5 +1,7 @@
 """Files are read with care: encodings, sizes, links, devices."""
 
+import math
+
 import pytest
 
 from qsmprep.bids.errors import InputError
@@ -41,3 +43,5 @@ def test_a_key_that_occurs_twice_keeps_both_values(tmp_path):
     path = tmp_path / 'sub-01_MEGRE.json'
     path.write_text('{"EchoTime": 0.01, "a": {"b": 1, "b": 1}, "EchoTime": 0.02}')
     assert read_json_object(path) == {'EchoTime': [0.01, 0.02], 'a': {'b': 1}}
+    path.write_text('{"EchoTime": NaN}')
+    assert math.isnan(read_json_object(path)['EchoTime'])
