@@ -37,7 +37,8 @@ test: $(FOR_TESTS) docs
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m numpydoc lint $$(find qsmprep -name '*.py')
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	    --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 docs: $(FOR_TESTS)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site

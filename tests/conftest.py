@@ -15,6 +15,8 @@ import pytest
 from qsmprep.bids.files import sidecar_of
 
 DATA = Path(__file__).parent / 'data'
+LONG = ('test_slurm_cluster', 'test_whole_path', 'test_package', 'test_anatomy', 'test_qsm_ci')
+"""Files that take longest: they go first, lest one is left to a single process at the end."""
 STORED = {
     'radians': (np.float32, 1.0, 0.0, lambda phase: phase),
     'siemens': (np.int16, 2.0, -4096.0, lambda phase: np.floor(phase / np.pi * 2048) + 2048),
@@ -22,6 +24,12 @@ STORED = {
     'milliradians': (np.int16, 1.0, 0.0, lambda phase: np.round(1000 * phase)),
 }
 """Type, scl_slope, scl_inter and stored numbers by which scanners and converters store phase."""
+
+
+def pytest_collection_modifyitems(items):
+    """Take the longest files first."""
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 class TinyDataset:

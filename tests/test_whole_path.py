@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from qsmprep.cli.run import main
-from qsmprep.cli.simulate import main as simulate
 from tests.whole_runs import run_apart, run_here, validate
 
 DATA = Path(__file__).parent / 'data'
@@ -220,18 +219,19 @@ def test_an_unknown_participant_is_an_error(tmp_path, capsys, caplog):
     assert 'nobody' in caplog.text
 
 
-def test_simulated_heads_are_compared_with_their_truth(tmp_path):
-    dataset, out = tmp_path / 'data', tmp_path / 'out'
-    assert simulate([str(dataset), '--voxel', '4']) == 0
-    truth_set = dataset / 'derivatives' / 'simulation'
-    assert run_here(dataset, out, '--derivatives', f'truth={truth_set}') == 0
-    assert (out / 'sub-01' / 'figures' / 'sub-01_desc-truth_MEGRE.png').is_file()
-    anat = Path('sub-01', 'anat')
-    chi = nb.load(out / anat / 'sub-01_Chimap.nii.gz').get_fdata()
-    mask = nb.load(out / anat / 'sub-01_desc-chi_mask.nii.gz').get_fdata() > 0
-    truth = nb.load(truth_set / anat / 'sub-01_Chimap.nii.gz').get_fdata()
+def test_simulated_heads_are_compared_with_their_truth(two_sessions, tmp_path):
+    out = tmp_path / 'out'
+    truth_set = two_sessions / 'derivatives' / 'simulation'
+    options = ('--derivatives', f'truth={truth_set}', '--session-label', '1', '--ignore', 't1w')
+    assert run_here(two_sessions, out, *options) == 0
+    scan = Path('sub-01', 'ses-1')
+    assert (out / scan / 'figures' / 'sub-01_ses-1_desc-truth_MEGRE.png').is_file()
+    anat, stem = scan / 'anat', 'sub-01_ses-1'
+    chi = nb.load(out / anat / f'{stem}_Chimap.nii.gz').get_fdata()
+    mask = nb.load(out / anat / f'{stem}_desc-chi_mask.nii.gz').get_fdata() > 0
+    truth = nb.load(truth_set / anat / f'{stem}_Chimap.nii.gz').get_fdata()
     assert np.corrcoef(chi[mask], truth[mask])[0, 1] > 0.65
-    brain = json.loads((out / anat / 'sub-01_desc-brain_mask.json').read_text())
+    brain = json.loads((out / anat / f'{stem}_desc-brain_mask.json').read_text())
     assert brain['Masking']['BrainExtraction']['Method'] == 'given'
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+RIM_MM = 4.0
+"""Width of the edge of a map, which is compared with what lies deeper."""
+WIDE = 'wide, against wrong units'
+"""Source of bounds that no publication gives."""
+
 
 @dataclass(frozen=True)
 class Measure:

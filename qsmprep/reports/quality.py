@@ -9,7 +9,8 @@ import numpy as np
 from qsmprep.qsm.grid import Grid, depth_mm, hz_to_ppm
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.reports import consistency
-from qsmprep.reports.catalogue import MEASURES, RIM_MM
+from qsmprep.reports.catalogue import MEASURES
+from qsmprep.reports.measure import RIM_MM
 
 
 def measure_quality(

@@ -20,7 +20,7 @@ def head():
         seed=1,
     )
     t1w = simulate_t1w(
-        voxel_size=(3, 3, 3), position=rigid_transform((8, -5, 9), (10, -6, 12)), seed=1
+        voxel_size=(4, 4, 4), position=rigid_transform((8, -5, 9), (10, -6, 12)), seed=1
     )
     moves = t1w.affine @ np.linalg.inv(t1w.head_affine)
     moves = moves @ scan.head_affine @ np.linalg.inv(scan.affine)

@@ -1,0 +1,132 @@
+"""Measures of the maps: susceptibility and R2*."""
+
+from __future__ import annotations
+
+import math
+
+from qsmprep.reports.measure import RIM_MM, WIDE, Measure
+
+MAPS = (
+    Measure(
+        'chi_sd_ppb',
+        'Spread of susceptibility',
+        'ppb',
+        'Standard deviation of susceptibility over the map.',
+        10.0,
+        120.0,
+        'Factors of 6.28 or of the field strength show here: compare deep grey nuclei with '
+        'published values (pallidum about 0.12 ppm above white matter).',
+        bound=1000.0,
+        head=(3.0, math.inf),
+        why='Susceptibility of other size than that of brains is wrong by a scale.',
+        source='regions of brains: Min 2024, 10.1002/nbm.5226',
+        tried=True,
+    ),
+    Measure(
+        'chi_tail_asymmetry',
+        'Sign of susceptibility',
+        '',
+        'Length of the paramagnetic tail of the map against the diamagnetic one, from -1 to 1: '
+        'percentiles 99.5 and 0.5 about the median (Bowley skewness).',
+        -0.05,
+        None,
+        'If veins and pallidum are dark and white matter is bright, run again with '
+        '--phase-sign -1; a large calcification explains it too.',
+        why='Phase of the other sign turns iron into calcium.',
+        source='veins and iron are paramagnetic, nothing as large is as diamagnetic',
+        tried=True,
+    ),
+    Measure(
+        'chi_beyond_1ppm_percent',
+        'Voxels beyond \u00b11 ppm',
+        '%',
+        'Part of the map beyond \u00b11 ppm: more than calcification or blood products explain.',
+        None,
+        1.0,
+        'Look for streaks around voxels of poor phase.',
+        bound=25.0,
+        why='Such values are errors, or lesions that deserve a look.',
+        source='haemorrhage and calcification, about 1 ppm',
+    ),
+    Measure(
+        'chi_max_ppm',
+        'Largest susceptibility',
+        'ppm',
+        'Largest magnitude of susceptibility over the map.',
+        None,
+        6.0,
+        'Look for voxels of poor phase, or metal.',
+        bound=100.0,
+        why='Calcification and blood reach about 3 ppm.',
+        source='twice that of calcification and blood',
+    ),
+    Measure(
+        'chi_rim_to_core_sd',
+        'Rim against core',
+        '',
+        f'Standard deviation of susceptibility within {RIM_MM:g} mm of the edge of the map, over '
+        'that deeper inside.',
+        None,
+        2.5,
+        'The mask may be too wide, or background field is left.',
+        why='A rim of the map is no tissue.',
+        tried=True,
+    ),
+    Measure(
+        'chi_cone_power_ratio',
+        'Cone against surroundings',
+        '',
+        'Power of the map where the dipole kernel nearly vanishes (the cone at the magic angle), '
+        'over that elsewhere at the same spatial frequencies. Above 1: streaks; far below 1: the '
+        'map is smoothed along the cone.',
+        0.02,
+        2.5,
+        'Look for streaks (too little regularisation) or for blurred, flat maps (too much).',
+        why='The field does not determine this part of the map; the method does.',
+        source='one for tissue without preferred direction',
+        tried=True,
+    ),
+    Measure(
+        'r2star_median_hz',
+        'Median R2*',
+        '1/s',
+        'Median of R2* over the map.',
+        5.0,
+        60.0,
+        'Wrong echo times or a magnitude that is not proportional to the signal shift R2*.',
+        why='R2* is measured in the same time as the field.',
+        source=WIDE,
+    ),
+    Measure(
+        'r2star_relative',
+        'R2* against the field strength',
+        '',
+        'Median of R2* over the map, over that of grey and white matter at this field strength '
+        '(Peters 2007, 10.1016/j.mri.2007.02.014).',
+        0.8,
+        1.6,
+        'Check echo times and field strength: both scale R2* and susceptibility.',
+        head=(-math.inf, 4.0),
+        why='Echo times or a field strength that are wrong by a factor make susceptibility wrong '
+        'by the same factor.',
+        source='published means lie between 1 (Peters) and 1.27 (Wansapura 1999, '
+        '10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L); the bounds are the '
+        'geometric middle between them and a factor of two',
+    ),
+    Measure(
+        'r2star_per_chi',
+        'R2* against susceptibility',
+        '1/s/ppm/T',
+        'Rise of R2* with susceptibility over the field strength: medians over the 2 % of the map '
+        'with the largest susceptibility against the rest; 46 in theory, for sources that lie at '
+        'random.',
+        15.0,
+        140.0,
+        'Sign or scale of the phase may be wrong: R2*, from the magnitude, does not agree with '
+        'susceptibility, from the phase.',
+        why='Iron raises both, in a known proportion.',
+        source='a third to three times 137 1/s/ppm at 3 T: Shin 2021, '
+        '10.1016/j.neuroimage.2021.118371',
+    ),
+)
+"""In the order of the report."""
