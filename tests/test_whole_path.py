@@ -224,9 +224,8 @@ def test_simulated_heads_are_compared_with_their_truth(two_sessions, tmp_path):
     truth_set = two_sessions / 'derivatives' / 'simulation'
     options = ('--derivatives', f'truth={truth_set}', '--session-label', '1', '--ignore', 't1w')
     assert run_here(two_sessions, out, *options) == 0
-    scan = Path('sub-01', 'ses-1')
-    assert (out / scan / 'figures' / 'sub-01_ses-1_desc-truth_MEGRE.png').is_file()
-    anat, stem = scan / 'anat', 'sub-01_ses-1'
+    assert (out / 'sub-01' / 'figures' / 'sub-01_ses-1_desc-truth_MEGRE.png').is_file()
+    anat, stem = Path('sub-01', 'ses-1', 'anat'), 'sub-01_ses-1'
     chi = nb.load(out / anat / f'{stem}_Chimap.nii.gz').get_fdata()
     mask = nb.load(out / anat / f'{stem}_desc-chi_mask.nii.gz').get_fdata() > 0
     truth = nb.load(truth_set / anat / f'{stem}_Chimap.nii.gz').get_fdata()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from nipype.pipeline import engine as pe
@@ -156,26 +157,13 @@ def init_qsm_wf(
 
     Inputs
     ------
-    magnitude_files, phase_files
-        One file an echo, or
-    real_files, imaginary_files
-        the same in the other form.
-    brain_mask, brain_placement
-        A mask made elsewhere, for ``brain_extraction='given'``, and how it is read.
-    reference_mask, reference_placement
-        Mask of the reference region.
-    unwrapped, total_field, local_field, given_chi
-        What the graph starts from: unwrapped phase [rad] with echoes along the fourth axis, fields
-        [Hz], susceptibility [ppm]; those of brain tissue alone are zero elsewhere.
-    field_noise
-        Standard deviation of a given field [Hz].
+    magnitude_files, phase_files, ...
+        The fields of :data:`qsmprep.workflows.fields.INPUT_FIELDS`.
 
     Outputs
     -------
-    chi
-        Susceptibility [ppm]; and the other fields of ``OUTPUTS``: fields in Hz, R2* in 1/s, T2*
-        in s, phase in rad, the uncertainty of the susceptibility in ppm where the inversion
-        knows it.
+    chi, ...
+        The fields of :data:`qsmprep.workflows.fields.OUTPUT_FIELDS`, where the graph makes them.
 
     """
     workflow = Workflow(name=name)
@@ -203,35 +191,33 @@ def init_qsm_wf(
         use_gpu=device.startswith('cuda'),
         mem_gb=echoes_gb,
     )
-    stages = [mask_wf]
-    if 'fieldmap_wf' in needed:
-        stages.append(
-            init_fieldmap_wf(
-                echo_times_s=echo_times_s,
-                remove_offset=remove_offset,
-                unwrapping='given' if start == 'unwrapped' else unwrapping,
-                mem_gb=echoes_gb,
-            )
-        )
-    if 'background_wf' in needed:
-        stages.append(
-            init_background_wf(
-                method=background, parameters=background_parameters, mem_gb=volume_gb
-            )
-        )
-    if 'inversion_wf' in needed:
-        stages.append(
-            init_inversion_wf(
-                field_strength_t=field_strength_t,
-                method=inversion,
-                parameters=inversion_parameters,
-                reference=reference,
-                device=device,
-                random_seed=random_seed,
-                omp_nthreads=omp_nthreads,
-                mem_gb=volume_gb,
-            )
-        )
+    further = {
+        'fieldmap_wf': partial(
+            init_fieldmap_wf,
+            echo_times_s=echo_times_s,
+            remove_offset=remove_offset,
+            unwrapping='given' if start == 'unwrapped' else unwrapping,
+            mem_gb=echoes_gb,
+        ),
+        'background_wf': partial(
+            init_background_wf,
+            method=background,
+            parameters=background_parameters,
+            mem_gb=volume_gb,
+        ),
+        'inversion_wf': partial(
+            init_inversion_wf,
+            field_strength_t=field_strength_t,
+            method=inversion,
+            parameters=inversion_parameters,
+            reference=reference,
+            device=device,
+            random_seed=random_seed,
+            omp_nthreads=omp_nthreads,
+            mem_gb=volume_gb,
+        ),
+    }
+    stages = [mask_wf, *(init() for stage, init in further.items() if stage in needed)]
     if relaxometry:
         stages.append(_fit_relaxation(workflow, echo_times_s, coils, echoes_gb))
     workflow.add_nodes(stages)

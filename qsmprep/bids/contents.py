@@ -133,7 +133,7 @@ def check_parts(pairs: Sequence[EchoPair], images: Sequence[Sequence[ImageSummar
                 said = ' or '.join(NAMES[word] for word in words)
                 warnings.append(
                     f'{file.name}: ImageType names a {said}, the file a {NAMES[part]}; the '
-                    'name is believed.'
+                    'name is trusted.'
                 )
         if parts[1] == 'phase' and turn(first) and turn(second):
             warnings.append(

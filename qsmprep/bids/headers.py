@@ -136,7 +136,7 @@ def _open(path: Path):
 
 def read_header(path: Path) -> nb.Nifti1Header:
     """
-    Header as stored: Nibabel's own reader repairs a voxel size of zero without a word.
+    Header as stored: Nibabel's own reader repairs a voxel size of zero silently.
 
     Raises
     ------

@@ -30,11 +30,11 @@ stores milliradians.
 TOLERANCE = 0.01
 """Part of a range by which values may lie outside (rounding, interpolation)."""
 LEAST_COVERAGE = 0.5
-"""Part of a nominal range that the values must span for it to be believed."""
+"""Part of a nominal range that the values must span for it to be trusted."""
 LEAST_SPAN_RAD = 0.02 * math.pi
 WHOLE_SPAN_RAD = 0.9 * 2 * math.pi
 LARGEST_RAD = 1000.0
-"""Radians beyond which unwrapped phase is not believed: 160 turns."""
+"""Radians beyond which unwrapped phase is not trusted: 160 turns."""
 TURN_TOLERANCE = 0.03
 """Part of a turn by which the turn that the values show may differ from that of the scale."""
 

@@ -272,7 +272,7 @@ def check_echo_times(times: list[float], pairs: list[EchoPair]) -> list[str]:
     if all(number.isdecimal() for number in numbers) and numbers != sorted(numbers, key=int):
         warnings.append(
             f'{path.name}: in the order of their echo times ({listing} s) the echoes have the '
-            f'numbers {", ".join(numbers)}; echo times are believed: check that the sidecars '
+            f'numbers {", ".join(numbers)}; echo times are trusted: check that the sidecars '
             'belong to their images.'
         )
     repetition = pairs[-1].metadata.get('RepetitionTime')

@@ -107,7 +107,7 @@ def drop_damaged(folder: Path) -> list[Path]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder holds what its seal says; without one (other plugins) it is believed."""
+    """Whether a folder holds what its seal says; without one (other plugins) it is trusted."""
     if not (folder / SEAL).exists():
         return True
     try:

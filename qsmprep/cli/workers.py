@@ -1,4 +1,4 @@
-"""Worker processes: one a slot, so that one that dies or hangs takes no other along."""
+"""Worker processes: one a slot, so that one that dies or hangs leaves the others alone."""
 
 from __future__ import annotations
 

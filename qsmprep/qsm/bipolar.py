@@ -15,7 +15,7 @@ from qsmprep.qsm.phase import check_echo_times, wrap
 SAMPLE = 60_000
 """Voxels that an estimate is made of."""
 BLOCKS = 5
-"""Parts of each axis: a ramp is believed where it is the same in all parts of the object."""
+"""Parts of each axis: a ramp is trusted where it is the same in all parts of the object."""
 LEAST_CONFIDENCE = 6.0
 """Slope of a ramp over its standard error, above which the readout is taken for bipolar."""
 LEAST_RAMP_RAD = 0.1

@@ -71,7 +71,7 @@ def slope(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
 def detrended_nrmse(chi: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     """NRMSE [%] after division by the slope of the regression of the map on the truth.
 
-    It forgives an underestimation that is the same everywhere.
+    It ignores an underestimation that is the same everywhere.
     """
     inside = _inside(chi, truth, mask)
     expected, found = _demeaned(truth, inside), _demeaned(chi, inside)

@@ -115,14 +115,14 @@ class Readout:
             )
         if self.stepping is not None:
             axis, step = self.stepping
-            fate = 'all echoes share it, so that it went with the phase offset.'
+            consequence = 'all echoes share it, so that it went with the phase offset.'
             if self.echoes == 1:
-                fate = 'one echo cannot tell it from the field, in which it stays.'
+                consequence = 'one echo cannot tell it from the field, in which it stays.'
             elif not self.shared:
-                fate = 'the echoes do not share it, and it stays in the field.'
+                consequence = 'the echoes do not share it, and it stays in the field.'
             found.append(
                 f'The phase steps by {step:.2g} rad from slice to slice along axis {axis + 1}: '
-                f'{fate}'
+                f'{consequence}'
             )
         found += self.doubts
         if self.ramp is not None:

@@ -20,7 +20,7 @@ TAPER_MM = 6.0
 BAND = (0.03, 0.12)
 """Spatial frequencies at which the direction of B0 is looked for [cycles/mm]."""
 AS_WELL = 0.95
-"""Share of the best correlation at which the direction of the header is believed."""
+"""Share of the best correlation at which the direction of the header is trusted."""
 WAVES_MM = (3.0, 5.0, 10.0)
 """Gaussians (SD) between which a field is fine, with waves of about 25 mm, and coarse, 45 mm."""
 BLOCK_MM = 2.0

@@ -65,7 +65,7 @@ def test_one_image_type_for_both_parts_is_no_proof(head):
     for part in ('mag', 'phase'):
         head.each(part, lambda x: x, ImageType=['ORIGINAL', 'PRIMARY', 'PHASE'])
     assert 'refused' not in judge(head)
-    assert 'the name is believed' in judge(head)
+    assert 'the name is trusted' in judge(head)
 
 
 def test_swapped_real_and_imaginary_parts_are_refused(head):

@@ -14,7 +14,7 @@ from qsmprep.qsm.operators import Dipole
 class Scan:
     """A ball-shaped brain with ellipsoids of 0.03 to 0.12 ppm and a vein."""
 
-    def __init__(self, shape=(56, 60, 52), voxel_size=(1, 1, 1), b0=(0, 0, 1), noise=0.0, seed=0):
+    def __init__(self, shape=(48, 52, 44), voxel_size=(1, 1, 1), b0=(0, 0, 1), noise=0.0, seed=0):
         self.grid = Grid(shape, voxel_size, b0)
         rng = np.random.default_rng(seed)
         axes = [(np.arange(n) - n / 2) * v for n, v in zip(shape, voxel_size, strict=True)]

@@ -25,14 +25,14 @@ def tissue():
 
 
 @pytest.mark.parametrize('direction', [(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.3, -0.2, 0.933)])
-def test_the_field_tells_the_direction_of_b0(tissue, direction):
+def test_the_field_shows_the_direction_of_b0(tissue, direction):
     chi, mask = tissue
     grid = replace(GRID, b0_direction=direction)
     field = Dipole(grid).forward(torch.from_numpy(chi)).numpy()
     field += np.random.default_rng(6).normal(0, 0.002, field.shape)
     angle, correlation = consistency.b0_angle_deg(field, mask, grid)
     assert angle < 6
-    assert correlation > 0.3
+    assert correlation > 0.4
     turned = replace(grid, b0_direction=tuple(np.roll(direction, 1)))
     between = np.degrees(np.arccos(abs(np.dot(direction, turned.b0_direction))))
     wrong, _ = consistency.b0_angle_deg(field, mask, turned)

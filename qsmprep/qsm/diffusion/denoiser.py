@@ -75,7 +75,7 @@ class Architecture:
 
     @property
     def reach(self) -> int:
-        """Voxels to either side that can have a say in the value of a voxel, at most.
+        """Voxels to either side that can influence the value of a voxel, at most.
 
         Examples
         --------

@@ -88,7 +88,7 @@ def test_settings_of_the_papers_are_a_switch_and_recorded(scan):
 
 @pytest.mark.parametrize('method', [diffusion_qsm, dm_qsm])
 def test_published_samplers_beat_truncated_division_and_tikhonov_on_a_simulated_head(method):
-    head, field, mask, noise = simulated(4.0)
+    head, field, mask, noise = simulated(5.0)
     estimates = {
         'sampler': method(field, mask, head.grid, noise=noise, steps=6),
         'tkd': tkd(field, mask, head.grid),
@@ -99,7 +99,7 @@ def test_published_samplers_beat_truncated_division_and_tikhonov_on_a_simulated_
 
 
 def test_the_shipped_prior_beats_total_variation_on_a_simulated_head():
-    head, field, mask, noise = simulated(3.0)
+    head, field, mask, noise = simulated(3.5)
     errors = [
         nrmse(method(field, mask, head.grid, noise=noise).chi.numpy(), head.chi, head.mask)
         for method in (diffusion, tv)

@@ -76,7 +76,7 @@ def test_total_variation_is_a_minimum(make_scan):
 def test_weights_hold_off_a_corrupt_region(make_scan):
     scan = make_scan(noise=5e-4, seed=2)
     corrupt = torch.zeros_like(scan.mask)
-    corrupt[30:37, 28:36, 20:28] = True
+    corrupt[26:33, 24:32, 17:25] = True
     scan.field[corrupt] += 0.05 * torch.randn(
         int(corrupt.sum()), generator=torch.Generator().manual_seed(0)
     )
