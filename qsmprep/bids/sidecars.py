@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import Dataset, ImageFile
-from qsmprep.bids.notes import Note
+from qsmprep.bids.notes import Doubt, Note
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
@@ -136,7 +136,7 @@ def field_strength(metadata: dict, path: Path) -> tuple[float, str, list[str]]:
 
 def check_model(metadata: dict, strength_t: float) -> list[str]:
     """
-    Warn of a field strength that the scanner of the sidecar does not have.
+    Doubt a field strength that the scanner of the sidecar does not have.
 
     Examples
     --------
@@ -152,9 +152,11 @@ def check_model(metadata: dict, strength_t: float) -> list[str]:
         built = any(word.startswith(tuple(names.split())) for word in words)
         if built and abs(strength_t - usual_t) > 0.15 * usual_t:
             return [
-                f'The scanner ({model}) is one of {usual_t:g} T, the sidecars mean '
-                f'{strength_t:.3g} T: correct MagneticFieldStrength or ImagingFrequency, to which '
-                'susceptibility is inversely proportional.'
+                Doubt(
+                    f'The scanner ({model}) is one of {usual_t:g} T, the sidecars mean '
+                    f'{strength_t:.3g} T: correct MagneticFieldStrength or ImagingFrequency, to '
+                    'which susceptibility is inversely proportional.'
+                )
             ]
     return []
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from qsmprep.bids.notes import Doubt
+from qsmprep.bids.sidecars import check_model
 from tests.bids.scans import the_error, the_one
 
 
@@ -180,3 +182,13 @@ def test_numbers_beyond_all_bounds_are_refused(tiny_dataset):
     tiny_dataset.add()
     tiny_dataset.edit_sidecar('echo-1_part-phase_MEGRE', EchoTime=10**400)
     assert 'one number is expected' in the_error(tiny_dataset)
+
+
+@pytest.mark.parametrize(
+    ('model', 'strength_t', 'doubted'),
+    [('Prisma_fit', 7.0, True), ('MAGNETOM Terra', 3.0, True), ('Prisma', 2.89, False), ('', 7, 0)],
+)
+def test_a_field_strength_that_the_scanner_does_not_have_is_doubted(model, strength_t, doubted):
+    found = check_model({'ManufacturersModelName': model}, strength_t)
+    assert len(found) == int(doubted)
+    assert all(isinstance(text, Doubt) for text in found)
