@@ -79,8 +79,8 @@ def faults() -> dict[str, Callable[[Case], int | str]]:
     ):
         found[f'work folder: {name}'] = damage(pattern, change)
     echo = 'sub-01/anat/*echo-2_part-phase*.nii.gz'
-    found['input cut short on the way'] = change_input('qsmprep_wf', cut, echo)
-    found['input removed on the way'] = change_input('qsmprep_wf', Path.unlink, echo)
+    found['input cut short on the way'] = change_input('*', cut, echo)
+    found['input removed on the way'] = change_input('*', Path.unlink, echo)
     found['two runs, one work folder'] = twice(one_work_folder=True)
     found['two runs, one output folder'] = twice(one_work_folder=False)
     if os.geteuid() == 0:
