@@ -154,7 +154,7 @@ def agreement(output: Path, data: Path) -> tuple[float, float]:
     maps = [path for path in maps if '_desc-' not in path.name and '_space-' not in path.name]
     if not maps:
         return float('nan'), float('nan')
-    truth = next((data / 'derivatives' / 'simulation').glob('sub-*/**/*_Chimap.nii.gz'))
+    truth = min((data / 'derivatives' / 'simulation').glob('sub-*/**/*_Chimap.nii.gz'))
     truth = truth.with_name(re.sub('_desc-[a-z]+', '', truth.name))
     mask = maps[0].with_name(maps[0].name.replace('_Chimap', '_desc-chi_mask'))
     brain = truth.with_name(truth.name.replace('_Chimap', '_desc-brain_mask'))

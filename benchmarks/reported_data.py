@@ -109,7 +109,7 @@ def derivatives(data: Path, folder: Path, mask: Callable | None | str) -> list[s
     truth = data / 'derivatives' / 'simulation'
     if mask == 'fmriprep':
         return ['-d', f'fmriprep={data / "derivatives" / "fmriprep"}']
-    source = next(truth.glob('sub-*/**/*_desc-brain_mask.nii.gz'))
+    source = min(truth.glob('sub-*/**/*_desc-brain_mask.nii.gz'))
     root = folder / 'masks'
     path = root / source.relative_to(truth)
     path.parent.mkdir(parents=True)
