@@ -67,7 +67,8 @@ def _pair_parts(
         if lonely:
             raise InputError(
                 f'{lonely[0].path} has no part-{missing} image beside it; {stem} needs '
-                f'part-{first} and part-{second} of each echo, with the same labels otherwise.'
+                f'part-{first} and part-{second} of each echo, with the same labels otherwise: '
+                'export both, or correct the name.'
             )
     return [(ones[echo], others[echo]) for echo in ones]
 

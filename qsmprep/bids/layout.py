@@ -220,7 +220,7 @@ def _what_it_is(root: Path) -> str:
                 ' It holds DICOM files: convert them first (dcm2niix, HeuDiConv, BIDScoin), and '
                 'name the images as BIDS wants.'
             )
-    return ''
+    return '' if any(root.iterdir()) else ' It is empty.'
 
 
 def _is_dicom(path: Path) -> bool:

@@ -29,6 +29,17 @@ class Parser(argparse.ArgumentParser):
 
     """
 
+    def parse_args(self, args=None, namespace=None):
+        """Parse, and refuse unknown options before their values pass for other arguments."""
+        words = sys.argv[1:] if args is None else list(args)
+        words = words[: words.index('--')] if '--' in words else words
+        names = [word.partition('=')[0] for word in words if word.startswith('--')]
+        known = tuple(self._option_string_actions)
+        unknown = [x for x in names if not any(option.startswith(x) for option in known)]
+        if unknown:
+            self.error(f'unrecognized arguments: {" ".join(unknown)}')
+        return super().parse_args(args, namespace)
+
     def error(self, message: str):
         """Print usage and message, what was meant or where help is, and end with code 2."""
         self.print_usage(sys.stderr)
@@ -80,6 +91,13 @@ class NamedNumbers(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict(values)})
+
+
+def folder(text: str) -> Path:
+    """Path of a folder, for argparse; an empty name would stand for the present folder."""
+    if not text:
+        raise argparse.ArgumentTypeError('an empty name: is a variable of the shell not set?')
+    return Path(text)
 
 
 def label(prefix: str) -> Callable[[str], str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from qsmprep.cli.arguments import (
     NamedNumbers,
     NamedPaths,
+    folder,
     label,
     memory_gb,
     named_path,
@@ -292,7 +292,7 @@ def add_outputs_options(group: argparse._ArgumentGroup) -> None:
 def add_execution_options(group: argparse._ArgumentGroup) -> None:
     """Add where and how a run goes."""
     group.add_argument(
-        '-w', '--work-dir', type=Path, metavar='PATH', help='intermediate files (default: ./work)'
+        '-w', '--work-dir', type=folder, metavar='PATH', help='intermediate files (default: ./work)'
     )
     group.add_argument(
         '--nprocs',

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import qsmprep
 from qsmprep.cli.arguments import (
     Completion,
     Parser,
+    folder,
 )
 from qsmprep.cli.checks import check_settings
 from qsmprep.cli.options import (
@@ -34,8 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
         description='Quantitative susceptibility mapping (QSM) of BIDS datasets.',
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument('bids_dir', type=Path, help='root folder of a BIDS dataset')
-    parser.add_argument('output_dir', type=Path, help='root folder of the derivatives')
+    parser.add_argument('bids_dir', type=folder, help='root folder of a BIDS dataset')
+    parser.add_argument('output_dir', type=folder, help='root folder of the derivatives')
     parser.add_argument(
         'analysis_level',
         choices=('participant', 'group'),

@@ -159,6 +159,8 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
         return code
     if _is_rehearsal(settings):
         unusable = [record for record in records.values() if _went_wrong(record, 'pending')]
+        if settings.execution.dry_run:
+            _tell_rehearsal(records)
         return exit_codes.FAILURE if unusable else exit_codes.OK
     failed = [label for label, record in records.items() if _went_wrong(record, 'completed')]
     if _assemble_reports(settings, list(records)) or failed:
@@ -170,6 +172,16 @@ def _run_jobs(jobs: list, records: dict, settings: Settings, device: str, run_uu
             output_dir,
         )
     return code
+
+
+def _tell_rehearsal(records: dict) -> None:
+    """Say of a rehearsal what the run would process."""
+    scans = [x for record in records.values() for x in record['acquisitions']]
+    ready = [x['stem'] for x in scans if x['status'] == 'pending' and not x.get('implausible')]
+    print(
+        f'Checked {len(records)} participants: {len(ready)} of {len(scans)} acquisitions can be '
+        'processed. Nothing was computed; the same command without --dry-run does it.'
+    )
 
 
 def _finish(output_dir: Path, record: dict, crash_dir: Path, outcome: Outcome) -> int:

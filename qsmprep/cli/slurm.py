@@ -14,7 +14,7 @@ from qsmprep.bids.headers import read_header
 from qsmprep.bids.layout import Dataset, open_dataset
 from qsmprep.bids.selection import select_participants
 from qsmprep.cli import exit_codes
-from qsmprep.cli.arguments import Parser, label, positive
+from qsmprep.cli.arguments import Parser, folder, label, positive
 from qsmprep.settings import SettingsError
 
 FIXED_GB = 4.0
@@ -171,8 +171,8 @@ def build_parser() -> argparse.ArgumentParser:
         description='Write a script that processes a dataset on a Slurm cluster, one job a '
         'participant, and then the group. Memory and time come from the headers.',
     )
-    parser.add_argument('bids_dir', type=Path, help='root folder of a BIDS dataset')
-    parser.add_argument('output_dir', type=Path, help='root folder of the derivatives')
+    parser.add_argument('bids_dir', type=folder, help='root folder of a BIDS dataset')
+    parser.add_argument('output_dir', type=folder, help='root folder of the derivatives')
     parser.add_argument('script', type=Path, help='the script to write')
     parser.add_argument('--participant-label', dest='participants', nargs='+', type=label('sub'))
     parser.add_argument('-w', '--work-dir', type=Path, default=Path('work'))

@@ -188,6 +188,21 @@ def test_a_mistyped_word_is_answered_with_the_nearest(folders, capsys, words, me
     assert f'Did you mean {meant}?' in capsys.readouterr().err
 
 
+def test_an_unknown_option_before_the_folders_is_named(folders, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args(['--inverson', 'tv', *folders, 'participant'])
+    said = capsys.readouterr().err
+    assert 'unrecognized arguments: --inverson. Did you mean --inversion?' in said
+
+
+@pytest.mark.parametrize('given', [0, 1])
+def test_an_empty_name_of_a_folder_is_refused(folders, capsys, given):
+    folders[given] = ''
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant'])
+    assert 'is a variable of the shell not set?' in capsys.readouterr().err
+
+
 def test_versions_of_all_that_can_change_numbers(capsys):
     assert main(['--version', '-v']) == 0
     lines = capsys.readouterr().out.splitlines()

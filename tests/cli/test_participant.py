@@ -34,10 +34,12 @@ def test_a_rehearsal_leaves_the_record_of_an_earlier_run(tiny_dataset, tmp_path,
     assert not list((tmp_path / 'out').glob('*.html'))
 
 
-def test_a_rehearsal_tells_of_input_that_cannot_be_used(tiny_dataset, rehearse):
+def test_a_rehearsal_tells_of_input_that_cannot_be_used(tiny_dataset, rehearse, capsys):
     tiny_dataset.add('sub-01').add('sub-02', parts=('mag',))
     code, said = rehearse(tiny_dataset)
     assert code == 1
+    told = 'Checked 2 participants: 1 of 2 acquisitions can be processed.'
+    assert capsys.readouterr().out.startswith(told)
     assert said.count('there is no phase') == 1
     assert 'sub-02_MEGRE: sub-02_MEGRE' not in said
 
