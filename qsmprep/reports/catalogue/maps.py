@@ -109,9 +109,9 @@ MAPS = (
         head=(-math.inf, 4.0),
         why='Echo times or a field strength that are wrong by a factor make susceptibility wrong '
         'by the same factor.',
-        source='published means lie between 1 (Peters) and 1.27 (Wansapura 1999, '
-        '10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L); the bounds are the '
-        'geometric middle between them and a factor of two',
+        source='published means lie between 1 (Peters) and 1.3 (T2* of 45 ms at 3 T, the value '
+        'that simulators take from Wansapura 1999, JMRI 9:531; the paper was not at hand); the '
+        'bounds are the geometric middle between them and a factor of two',
     ),
     Measure(
         'r2star_per_chi',
