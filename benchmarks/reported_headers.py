@@ -311,4 +311,11 @@ SCANS: tuple[Scan, ...] = (
     Scan('view', 'gaps between slices', fewer_slices(True)),
     Scan('view', 'gaps between slices, header without them', fewer_slices(False), 'told', '.'),
     Scan('view', 'one slice repeated', geometry(repeated), 'refused', 'slice'),
+    Scan(
+        'view',
+        'slab of 16 slices',
+        cropped(slice(None), slice(None), slice(20, 36)),
+        'told',
+        'a slab of 48 mm',
+    ),
 )

@@ -25,8 +25,8 @@ AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 """Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
 UNBALANCED = 0.05
 """Change of the logarithm of the magnitude with the cosine of twice the phase, from voxel to voxel,
-from which real and imaginary parts differ in scale: by a factor of 0.88 there. It is 0.3 for one
-half, and at most 0.014 in 18 simulated scans and a real one."""
+from which real and imaginary parts differ in scale: by a factor of about 0.88. It was 0.3 for one
+half, and at most 0.014 in simulated scans and a real one as they are."""
 STEADY = 0.5
 """Changes of that logarithm from one voxel to the next above which there is an edge."""
 LESS, SURE = 0.9, 6.0
