@@ -16,8 +16,6 @@ from qsmprep.cli.arguments import Parser, path_of_file, torch_device
 from qsmprep.cli.simulated_files import subject_folder, write_image
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from qsmprep.qsm.simulate import LabelledHead, Scan
 
 TURN_DEG = ((0.0, 0.0, 0.0), (9.0, -3.0, 0.0), (-6.0, 5.0, 0.0))
@@ -297,6 +295,8 @@ def write_scan(scan: Scan, folder: Path, name: str, seed: int) -> None:
         Recorded in the sidecars.
 
     """
+    import numpy as np
+
     from qsmprep.qsm.grid import ppm_to_hz
 
     anat = folder / subject_folder(name) / 'anat'
@@ -317,22 +317,10 @@ def write_scan(scan: Scan, folder: Path, name: str, seed: int) -> None:
             ('phase', scan.phase, math.pi / 32768, 'rad'),
         ):
             stem = anat / f'{name}_echo-{echo + 1}_part-{part}_MEGRE'
-            _write_scaled(data[..., echo], slope, scan.affine, stem)
+            stored = np.clip(np.rint(data[..., echo] / slope), -32768, 32767).astype(np.int16)
+            write_image(stored, scan.affine, stem.with_suffix('.nii.gz'), slope)
             sidecar = {'EchoTime': te, 'EchoNumber': echo + 1, 'Units': units, **common}
             write_json(stem.with_suffix('.json'), sidecar)
-
-
-def _write_scaled(data: np.ndarray, slope: float, affine: np.ndarray, stem: Path) -> None:
-    import nibabel as nib
-    import numpy as np
-
-    stored = np.clip(np.rint(data / slope), -32768, 32767).astype(np.int16)
-    image = nib.Nifti1Image(stored, affine)
-    image.header.set_xyzt_units('mm', 'sec')
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    image.header.set_slope_inter(slope, 0)
-    nib.save(image, stem.with_suffix('.nii.gz'))
 
 
 def write_truth(scan: Scan, folder: Path, name: str) -> None:

@@ -22,12 +22,13 @@ def subject_folder(name: str) -> Path:
     return Path(*(part for part in parts if part.startswith(('sub-', 'ses-'))))
 
 
-def write_image(data: np.ndarray, affine: np.ndarray, path: Path) -> None:
-    """Write a volume in scanner space."""
+def write_image(data: np.ndarray, affine: np.ndarray, path: Path, slope: float = 1.0) -> None:
+    """Write a volume in scanner space, whose stored numbers times the slope are its values."""
     import nibabel as nib
 
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units('mm', 'sec')
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)
+    image.header.set_slope_inter(slope, 0)
     nib.save(image, path)
