@@ -67,6 +67,7 @@ def test_new_methods_are_usable_from_the_command_line(tiny_dataset, tmp_path, mo
         '--unwrapping', 'wrapped', '--brain-extraction', 'bright',
         '--background', 'demeaned', '--background-parameter', 'offset_hz=1.5',
         '--inversion', 'damped', '--inversion-parameter', 'share=0.75', '--reference', 'none',
+        panels=['chi'],
     )  # fmt:skip
     assert code == 0
     sidecar = json.loads((out / 'sub-01' / 'anat' / 'sub-01_Chimap.json').read_text())

@@ -3,19 +3,37 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from qsmprep.cli.run import main
+from qsmprep.reports.panels import drawable
+from qsmprep.workflows import plan
 
 CONFIG = Path(__file__).parent.parent / 'bids_validator_config.json'
 
 
-def run_here(dataset: Path, out: Path, *options: str | Path) -> int:
-    """Run qsmprep in this process, one node after another: no worker has to start."""
+def run_here(
+    dataset: Path, out: Path, *options: str | Path, panels: Sequence[str] | None = None
+) -> int:
+    """
+    Run qsmprep in this process, one node after another: no worker has to start.
+
+    Panels of the report take most of the time of a small run: by default all are drawn.
+    """
     plugin = Path(f'{out}.yml')
     plugin.write_text('plugin: Linear\n')
     arguments = [dataset, out, 'participant', '-w', f'{out}-work', '--use-plugin', plugin]
-    return main([*map(str, arguments), '--skip-bids-validation', *map(str, options)])
+
+    def chosen(drawn: Sequence[str]) -> tuple[str, ...]:
+        return tuple(panel for panel in drawn if panel in panels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if panels is not None:
+            patch.setattr(plan, 'drawable', lambda images: chosen(drawable(images)))
+        return main([*map(str, arguments), '--skip-bids-validation', *map(str, options)])
 
 
 def run_apart(*arguments: str | Path) -> int:

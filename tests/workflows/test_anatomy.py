@@ -72,7 +72,7 @@ def test_without_the_anatomy_all_maps_are_the_same_to_the_bit(results, tmp_path)
     code = run_here(
         folder / 'bids', tmp_path / 'out',
         '--derivatives', f'truth={folder}/bids/derivatives/simulation', '--session-label', '2',
-        '--sloppy', '--ignore', 't1w', '--nprocs', '1', '--no-viewer',
+        '--sloppy', '--ignore', 't1w', '--nprocs', '1', '--no-viewer', panels=['chi', 'truth'],
     )  # fmt: skip
     assert code == 0
     plain = sorted((tmp_path / 'out/sub-01/ses-2').glob('[af]*/*.nii.gz'))

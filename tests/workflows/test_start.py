@@ -25,7 +25,7 @@ SOURCES = {
 
 def run(root, out, *options):
     steps = ('brain-extraction', 'phase-quality', 'relaxometry')
-    return run_here(root, out, '--ignore', *steps, '--sloppy', *options)
+    return run_here(root, out, '--ignore', *steps, '--sloppy', *options, panels=['chi'])
 
 
 @pytest.fixture(scope='module')

@@ -147,6 +147,7 @@ def test_map_uncertainty_and_finer_map_of_a_scan_are_valid_derivatives(
         tiny_dataset.root, out, '--inversion', 'wiener', '--background', 'lbv',
         '--ignore', 'brain-extraction', 'phase-quality', 'relaxometry',
         '--sr-resolution', 'iso', '--prior', str(prior), '--device', 'cpu', '--nprocs', '1',
+        panels=['chi', 'superres', 'uncertainty'],
     )  # fmt:skip
     assert code == 0
     anat = out / 'sub-01' / 'anat'
