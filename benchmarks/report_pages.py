@@ -4,14 +4,18 @@
 
 A cohort of 1,000 simulated rows is loaded, sorted and filtered. The pages of finished runs are
 opened at three widths, in the dark and as printed; pictures of them are taken, named after the
-folder of the run; and axe-core (npm, MPL-2.0) looks for what readers with a disability would
-stumble over.
+folder of the run; they are printed to PDF on A4, where text is measured (poppler's pdftotext): how
+far from the right edge of the paper it ends, and whether it was made smaller to fit; and axe-core
+(npm, MPL-2.0) looks for what readers with a disability would stumble over.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import io
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -97,6 +101,27 @@ def check(browser: Browser, page: Path, axe: str, table: Table, out: Path, name:
             take_picture(browser, out / f'page_{name}_map.png')
 
 
+def check_print(browser: Browser, page: Path, table: Table, name: str) -> None:
+    """Print a page to PDF on A4, and measure its text."""
+    browser.show_as('', 'light')
+    browser.open(page, width=1280)
+    heading = browser.evaluate(
+        'parseFloat(getComputedStyle(document.querySelector("h1")).fontSize)'
+    )
+    printed = browser.ask('Page.printToPDF', paperWidth=8.27, paperHeight=11.69)['data']
+    with tempfile.NamedTemporaryFile(suffix='.pdf') as file:
+        file.write(base64.b64decode(printed))
+        file.flush()
+        command = ['pdftotext', '-bbox', file.name, '-']
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    sheets = re.findall(r'<page width="([\d.]+)"', text)
+    words = re.findall(r'<word xMin="\S+" yMin="(\S+)" xMax="(\S+)" yMax="(\S+)"', text)
+    margin = float(sheets[0]) - max(float(right) for _, right, _ in words)
+    # the tallest word is that of the heading: 0.75 pt a pixel, and 1.164 lines of DejaVu Sans
+    tallest = max(float(bottom) - float(top) for top, _, bottom in words)
+    table.add(name, len(sheets), margin, 100 * tallest / (0.75 * 1.164 * heading))
+
+
 def take_picture(browser: Browser, path: Path) -> None:
     """Save what the window shows."""
     with Image.open(io.BytesIO(browser.picture())) as picture:
@@ -164,19 +189,25 @@ def main() -> None:
         ['page', 'view', 'load [s]', 'size [MB]', 'too wide [px]', 'serious'],
         [],
     )
+    columns = ['page', 'sheets', 'text ends before the edge [pt]', 'size of text [%]']
+    prints = Table('Pages printed on A4', columns, [])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = Browser(Path(folder) / 'profile')
         big, small = Path(folder) / 'big', Path(folder) / 'small'
         for place in (big, small):
             place.mkdir()
-        time_cohort(browser, args.rows, times, big)
-        check(browser, write_group_page(small, cohort(30)), axe, pages, args.out, 'cohort')
+        check_print(browser, time_cohort(browser, args.rows, times, big), prints, 'large cohort')
+        group = write_group_page(small, cohort(30))
+        check(browser, group, axe, pages, args.out, 'cohort')
+        check_print(browser, group, prints, 'cohort')
         for results in args.results:
             for page in sorted(results.glob('sub-*.html')):
                 kind = '_viewer' if page.name.endswith('_viewer.html') else ''
                 check(browser, page, axe, pages, args.out, results.name + kind)
+                if not kind:
+                    check_print(browser, page, prints, results.name)
         browser.close()
-    print(times.markdown(), pages.markdown(), sep='\n\n')
+    print(times.markdown(), pages.markdown(), prints.markdown(), sep='\n\n')
 
 
 if __name__ == '__main__':
