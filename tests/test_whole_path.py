@@ -150,7 +150,7 @@ def cohort(tmp_path_factory):
         path.unlink()
     broken = next((dataset / 'sub-bad').rglob('*part-phase*.nii.gz'))
     os.truncate(broken, broken.stat().st_size // 2)
-    code = run_here(dataset, folder / 'out')
+    code = run_here(dataset, folder / 'out', panels=['chi'])
     return code, folder / 'out', label, broken.name
 
 

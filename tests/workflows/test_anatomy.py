@@ -43,6 +43,7 @@ def results(two_sessions, tmp_path_factory):
         '--derivatives', f'fmriprep={folder}/bids/derivatives/fmriprep',
         f'truth={folder}/bids/derivatives/simulation', '--session-label', '2', '--sloppy',
         '--output-spaces', 'T1w', 'MNI152NLin2009cAsym:res-2', '--nprocs', '1',
+        panels=['chi', 'truth'],
     )  # fmt: skip
     assert code == 0
     return folder, folder / 'out/sub-01/ses-2/anat', moves
