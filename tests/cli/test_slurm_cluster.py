@@ -8,7 +8,7 @@ import pytest
 from benchmarks.slurm import Cluster, run_as_graph, submit_array
 
 FLAGS = (
-    '--sloppy', '--device', 'cpu', '--skip-bids-validation',
+    '--sloppy', '--device', 'cpu', '--skip-bids-validation', '--no-viewer',
     '--ignore', 'brain-extraction', 'relaxometry', 'phase-offset',
 )  # fmt:skip
 
