@@ -26,7 +26,7 @@ PANELS = {
     'kspace': 'B0 along x',
 }
 """Panel -> the fault whose picture of it is shown."""
-HEIGHT, GAP = 420, 8
+HEIGHT, GAP = 540, 8
 """Most height that is kept of a panel, and distance between both [px]."""
 
 
@@ -42,7 +42,7 @@ def pair(good: Path, bad: Path, path: Path) -> None:
         top = number * (height + GAP)
         both.paste(picture, (0, top))
         draw.text((width - 16, top + 12), name, fill='yellow', anchor='rt', font_size=28)
-    small = both.convert('P', palette=Image.Palette.ADAPTIVE, colors=64)
+    small = both.convert('P', palette=Image.Palette.ADAPTIVE, colors=96)
     small.save(path, optimize=True)
 
 
@@ -58,8 +58,7 @@ def main() -> None:
     brain = next((args.work / 'none' / 'out').rglob('*_desc-brain_mask.nii.gz'))
     for panel, fault in PANELS.items():
         folder = args.work / ''.join(c if c.isalnum() else '_' for c in fault)
-        given = brain if fault.startswith('mask') else None
-        Case(REAL, given, FAULTS[fault]).run(folder)
+        Case(REAL, brain, FAULTS[fault]).run(folder)
         good, bad = (
             next(place.rglob(f'*_desc-{panel}_*.png')) for place in (args.work / 'none', folder)
         )
