@@ -179,8 +179,8 @@ def _tell_rehearsal(records: dict) -> None:
     scans = [x for record in records.values() for x in record['acquisitions']]
     ready = [x['stem'] for x in scans if x['status'] == 'pending' and not x.get('implausible')]
     print(
-        f'Checked {len(records)} participants: {len(ready)} of {len(scans)} acquisitions can be '
-        'processed. Nothing was computed; the same command without --dry-run does it.'
+        f'Participants checked: {len(records)}; acquisitions that can be processed: {len(ready)} '
+        f'of {len(scans)}. Nothing was computed; the same command without --dry-run does it.'
     )
 
 

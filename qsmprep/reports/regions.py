@@ -203,7 +203,7 @@ def plot_group_regions(
                       mfc='none' if outside else colour)  # fmt:skip
     known = sum(who in ages for who in people)
     title = (
-        f'Median susceptibility of deep nuclei, {len(people)} participants (left blue, right '
+        f'Median susceptibility of deep nuclei; participants: {len(people)} (left blue, right '
         f'orange; x: registration doubtful)\nAge known of {known}; {"hollow: " if hollow else ""}'
         f'{hollow} values of people outside {NORMAL_AGES[0]:g}-{NORMAL_AGES[1]:g} years, with '
         'whom the published values must not be compared'

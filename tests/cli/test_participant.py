@@ -38,7 +38,7 @@ def test_a_rehearsal_tells_of_input_that_cannot_be_used(tiny_dataset, rehearse, 
     tiny_dataset.add('sub-01').add('sub-02', parts=('mag',))
     code, said = rehearse(tiny_dataset)
     assert code == 1
-    told = 'Checked 2 participants: 1 of 2 acquisitions can be processed.'
+    told = 'Participants checked: 2; acquisitions that can be processed: 1 of 2.'
     assert capsys.readouterr().out.startswith(told)
     assert said.count('there is no phase') == 1
     assert 'sub-02_MEGRE: sub-02_MEGRE' not in said
