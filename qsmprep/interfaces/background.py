@@ -7,6 +7,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -19,9 +20,7 @@ class _RemoveBackgroundInputSpec(BaseInterfaceInputSpec):
     brain = File(exists=True, desc='brain mask: tissue, though its phase be unreliable')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
     method = traits.Str('pdf', usedefault=True, desc='key of qsmprep.methods.BACKGROUNDS')
-    method_parameters = traits.Dict(
-        {}, usedefault=True, desc='parameters that differ from their defaults'
-    )
+    method_parameters = traits.Dict(desc='parameters that differ from their defaults')
 
 
 class _RemoveBackgroundOutputSpec(TraitedSpec):
@@ -51,7 +50,7 @@ class RemoveBackground(SimpleInterface):
             inputs.method,
             noise=images.read_given(inputs.noise),
             tissue=images.read_given(inputs.brain, bool),
-            **inputs.method_parameters,
+            **(inputs.method_parameters if isdefined(inputs.method_parameters) else {}),
         )
         if not removal.mask.any():
             raise ValueError(

@@ -34,9 +34,7 @@ class _InvertDipoleInputSpec(DeviceInputSpec):
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
     method = traits.Str('tv', usedefault=True, desc='key of qsmprep.methods.INVERSIONS')
-    method_parameters = traits.Dict(
-        {}, usedefault=True, desc='parameters that differ from their defaults'
-    )
+    method_parameters = traits.Dict(desc='parameters that differ from their defaults')
     after_background = traits.Bool(
         False, usedefault=True, desc='background removal took part of the local field along'
     )
@@ -63,7 +61,7 @@ class InvertDipole(SimpleInterface):
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)
         given = {key: getattr(inputs, key) for key in ('tissue', 'magnitude', 'noise')}
-        parameters = dict(inputs.method_parameters)
+        parameters = dict(inputs.method_parameters if isdefined(inputs.method_parameters) else {})
         if inputs.after_background and 'error_share' in INVERSIONS[inputs.method].parameters():
             # background removal takes low frequencies of the local field along, which no scan shows
             parameters.setdefault('error_share', 1.0)

@@ -180,10 +180,8 @@ class _MatchMaskInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, mandatory=True, desc='a mask made elsewhere')
     reference = File(exists=True, mandatory=True, desc='image whose grid it must have')
     placement = traits.Dict(
-        {},
-        usedefault=True,
         desc='what the checks of the input found: threshold, by_voxels, uri; by default values '
-        'above zero, placed by the affine',
+        'above zero, placed by the affine'
     )
 
 
@@ -202,7 +200,7 @@ class MatchMask(SimpleInterface):
         from qsmprep.bids.masks import place_mask
 
         inputs = self.inputs
-        found = inputs.placement
+        found = inputs.placement if isdefined(inputs.placement) else {}
         threshold, by_voxels = found.get('threshold', 0.0), found.get('by_voxels', False)
         shape = images.read_grid(inputs.reference).shape
         affine = images.affine_of(inputs.reference)

@@ -94,7 +94,7 @@ class _TabulateRegionsInputSpec(BaseInterfaceInputSpec):
     masks = traits.List(File(exists=True), mandatory=True, desc='where each map holds values')
     titles = traits.List(traits.Tuple(traits.Str, traits.Str), desc='name and unit of each map')
     estimated = File(exists=True, desc='voxels estimated without data')
-    reference = traits.Dict({}, usedefault=True, desc='record of referencing')
+    reference = traits.Dict(desc='record of referencing')
     registrations = traits.List(traits.Dict, desc='records of the registrations that labels passed')
 
 
@@ -115,7 +115,8 @@ class TabulateRegions(SimpleInterface):
         labels = np.rint(images.read(inputs.labels)).astype(np.int32)
         given = {int(k): v for k, v in inputs.names.items()} if isdefined(inputs.names) else None
         regions = atlas_regions() if given is None else named_regions(labels, given)
-        zero = str(inputs.reference.get('ReferenceRegion', ''))
+        reference = inputs.reference if isdefined(inputs.reference) else {}
+        zero = str(reference.get('ReferenceRegion', ''))
         maps = [
             RegionMap(name, unit, images.read(path), images.read(mask, bool),
                       zero if name == 'Chimap' else '')
