@@ -308,7 +308,7 @@ SCANS: tuple[Scan, ...] = (
         'told',
         'volume',
     ),
-    Scan('view', 'gaps between slices', fewer_slices(True)),
+    Scan('view', 'gaps between slices', fewer_slices(True), 'told', 'voxels are 3 x 3 x 6 mm'),
     Scan('view', 'gaps between slices, header without them', fewer_slices(False), 'told', '.'),
     Scan('view', 'one slice repeated', geometry(repeated), 'refused', 'slice'),
     Scan(
