@@ -18,11 +18,14 @@ from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodogram
 from qsmprep.qsm.posterior import PosteriorPrecision
+from qsmprep.qsm.remnant import harmonic_remnant
 
 OFF_CONE = 0.2
 LEAST_LEFT = 2e-4
 BANDS = (0.03, 0.05, 0.08, 0.12)
 STEPS = 16
+REMOVALS = 4
+LEAST_REMOVED = 0.02
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Calibration:
 
     Parameters
     ----------
+    field
+        The field less what sources around the mask were found to add to it [ppm]: invert this one.
     dipole
         The dipole operator.
     susceptibility
@@ -51,9 +56,12 @@ class Calibration:
         Voxel weights, or None where nothing tells voxels apart.
     cells
         Measured and expected power, for a plot of how well the model fits.
+    background_ppm
+        Standard deviation of the background that was taken off the field.
 
     """
 
+    field: Tensor
     dipole: Dipole
     susceptibility: Tensor
     remnant: Tensor
@@ -64,6 +72,7 @@ class Calibration:
     unexplained: float = 0.0
     weight: Tensor | None = None
     cells: Cells | None = None
+    background_ppm: float = 0.0
 
     @property
     def model_error(self) -> Tensor:
@@ -106,6 +115,7 @@ class Calibration:
             'error_share': self.error_share,
             'error_ratio': self.error_ratio,
             'remnant_ppm': sqrt(float(self.remnant.mean())),
+            'background_ppm': self.background_ppm,
             'white_noise_ppm': sqrt(self.noise),
             'misfit': 0.0 if self.cells is None else self.cells.misfit(),
         } | (
@@ -141,7 +151,10 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     Remnants are part of the model where Schwarz's criterion admits them and sources in the mask
-    cannot stand for them; p = 6, which cannot be distinguished from them, is then left out.
+    cannot stand for them; p = 6, which cannot be distinguished from them, is then left out. The
+    field of sources around the mask is then estimated
+    (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
+    again, up to four times or until a round takes off less than 2 % of the field.
 
     How far the spectra count, from 0 to 1, follows from what sixteen steps towards the best sources
     in the mask leave of the field: its power over S, q, gives the weight q^3 / (q^3 + 0.0002^3).
@@ -177,11 +190,34 @@ def calibrate(
     """
     if error_share is not None and not 0 <= error_share <= 1:
         raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
-    known, relative = None, noise
-    if noise is not None:
-        known = typical_noise(noise, mask)
-    elif magnitude is not None:
-        relative = torch.where(magnitude > 0, 1 / magnitude.clamp(min=1e-30), 0.0) * mask
+    relative = _noise_shape(mask, noise, magnitude)
+    calibration, background = _calibrate(field, mask, dipole, noise, relative, error_share)
+    for _ in range(REMOVALS):
+        if float(background.std()) <= LEAST_REMOVED * float(calibration.field.std()):
+            break
+        cleaned = calibration.field - background
+        calibration, background = _calibrate(cleaned, mask, dipole, noise, relative, error_share)
+    taken = (field - calibration.field)[mask]
+    return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
+
+
+def _noise_shape(mask: Tensor, noise: Tensor | None, magnitude: Tensor | None) -> Tensor | None:
+    """Noise [ppm], or where only the magnitude is known its inverse; None where nothing is."""
+    if noise is None and magnitude is not None:
+        return torch.where(magnitude > 0, 1 / magnitude.clamp(min=1e-30), 0.0) * mask
+    return noise
+
+
+def _calibrate(
+    field: Tensor,
+    mask: Tensor,
+    dipole: Dipole,
+    noise: Tensor | None,
+    relative: Tensor | None,
+    error_share: float | None,
+) -> tuple[Calibration, Tensor]:
+    """Calibration of a field as it is, and the field of sources around the mask in it."""
+    known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative)
     plain, free = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
     if not periodogram.earns_its_parameters(free, plain):
@@ -196,6 +232,7 @@ def calibrate(
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(
+        field,
         dipole,
         periodogram.susceptibility(fitted),
         periodogram.remnant(fitted),
@@ -206,15 +243,31 @@ def calibrate(
         unexplained,
         cells=periodogram.cells(free),
     )
+    background = _background(spectra, mask, periodogram, fitted, relative)
     if relative is None:
-        return spectra
+        return spectra, background
     sd = (
         relative
         if known is not None
         else relative * (sqrt(spectra.noise) / typical_noise(relative, mask))
     )
     weight = _voxel_weights(sd, mask, spectra)
-    return replace(spectra, weight=weight)
+    return replace(spectra, weight=weight), background
+
+
+def _background(
+    spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, noise: Tensor | None
+) -> Tensor:
+    """Field of sources around the mask, zero where the fit has no such remnant."""
+    variance = periodogram.outside_variance(fit)
+    if not variance > 0:
+        return torch.zeros_like(spectra.field)
+    power = spectra.susceptibility
+    error = (spectra.dipole.kernel.square() + spectra.error_ratio) * power + spectra.noise
+    weight = mask.to(power.dtype) if noise is None else even_weights(noise, mask)
+    return harmonic_remnant(
+        spectra.field, mask, spectra.dipole, error, periodogram.around, variance, weight
+    )
 
 
 def _left_by_sources(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from math import ceil, pi, prod
 
 import torch
@@ -161,6 +163,12 @@ class Dipole:
             kernel = _cut(torch.fft.ifft(kernel, dim=axis), axis, self.padded_shape[axis])
         kernel = torch.fft.irfft(kernel, n=wide[2], dim=2)
         return torch.fft.rfftn(_cut(kernel, 2, self.padded_shape[2])).real.contiguous()
+
+    def on_padded_grid(self) -> Dipole:
+        """The same operator for images of the padded grid; there it is periodic."""
+        twin = copy(self)
+        twin.grid = replace(self.grid, shape=self.padded_shape)
+        return twin
 
     def transform(self, image: Tensor) -> Tensor:
         """Fourier transform of an image on the padded grid (unscaled, half spectrum)."""

@@ -136,7 +136,11 @@ class Periodogram:
         white = np.ones_like(self.measured)
         smooth = _remnants(dipole)
         rest = [self._leaked(h) for h in smooth]
-        if (power := self._harmonic(mask)) is not None:
+        self.around = self._around(mask)
+        if self.around.any():
+            power = self._harmonic(mask)
+            self._outside_gain = float(power.mean())
+            power /= self._outside_gain
             smooth.append(self._radial(power))
             rest.append(self._mean(power))
         self._smooth, self.rest = smooth, np.stack([*rest, white])
@@ -146,23 +150,25 @@ class Periodogram:
         """Periodogram of a tapered image on the padded grid."""
         return self.dipole.transform(image * self.taper).abs().square() / self.energy
 
-    def _harmonic(self, mask: Tensor) -> Tensor | None:
-        """Periodogram of the field of white sources around the mask, with a mean of one."""
-        outside = torch.ones(self.dipole.padded_shape, device=mask.device)
+    def _around(self, mask: Tensor) -> Tensor:
+        """Voxels of the padded grid around the mask in which sources of the background may lie."""
+        outside = torch.ones(self.dipole.padded_shape, dtype=torch.bool)
         n0, n1, n2 = mask.shape
-        outside[:n0, :n1, :n2] = (~mask).float()
-        distance = depth_mm(outside.cpu().numpy() > 0, self.dipole.grid.voxel_size)
+        outside[:n0, :n1, :n2] = ~mask.cpu()
+        distance = depth_mm(outside.numpy(), self.dipole.grid.voxel_size)
         around = (distance > OUTSIDE_MM[0]) & (distance <= OUTSIDE_MM[1])
-        if not around.any():
-            return None
-        shell = torch.from_numpy(around.astype(np.float32)).to(mask.device)
+        return torch.from_numpy(around).to(mask.device)
+
+    def _harmonic(self, mask: Tensor) -> Tensor:
+        """Mean periodogram of the field of white sources of variance one around the mask."""
         generator = torch.Generator().manual_seed(0)
         power = torch.zeros_like(self.dipole.kernel)
         for _ in range(DRAWS):
-            sources = torch.randn(shell.shape, generator=generator).to(mask.device) * shell
-            field = self.dipole.inverse(self.dipole.kernel * torch.fft.rfftn(sources)) * mask
+            sources = torch.randn(self.around.shape, generator=generator).to(mask.device)
+            spectrum = torch.fft.rfftn(sources * self.around)
+            field = self.dipole.inverse(self.dipole.kernel * spectrum) * mask
             power += self.power((field - field[mask].mean()) * mask)
-        return power / power.mean()
+        return power / DRAWS
 
     def _radial(self, power: Tensor) -> Tensor:
         """Power that depends on |k| alone, from its means over |k|."""
@@ -268,6 +274,10 @@ class Periodogram:
         """S(k) of a fit [ppm^2]."""
         power = _weighted_sum(fit.powers, self._tissue)
         return power.clamp(min=LEAST_POWER * float(power.max()))
+
+    def outside_variance(self, fit: Fit) -> float:
+        """Variance of white sources around the mask [ppm^2] that make the harmonic remnant."""
+        return float(fit.remnants[-1]) / self._outside_gain if self.around.any() else 0.0
 
     def remnant(self, fit: Fit) -> Tensor:
         """Power of the remnant of the background in a fit [ppm^2]."""

@@ -266,21 +266,18 @@ def coarse_field(
     """
     dipole = Dipole(grid, device=field.device)
     calibration = calibrate(field, mask, dipole, noise=noise)
-    weight = calibration.weight
+    field, weight = calibration.field, calibration.weight
     linear = Likelihood(field, calibration.seen_through(mask)).posterior_mean(mask, iterations=5)
     completed = torch.where(mask, field, dipole.forward(linear))
     fine_dipole = Dipole(fine, device=field.device)
     if weight is not None:
         weight = support * resized(weight, fine.shape)
-    likelihood = Likelihood(
-        support * operator.zero_filled(completed),
-        _carry(calibration, fine_dipole, operator),
-        weight,
-    )
+    carried = _carry(calibration, support * operator.zero_filled(completed), fine_dipole, operator)
+    likelihood = Likelihood(carried.field, carried, weight)
     return likelihood, support * operator.zero_filled(linear * mask)
 
 
-def _carry(coarse: Calibration, fine: Dipole, operator: KSpaceCrop) -> Calibration:
+def _carry(coarse: Calibration, field: Tensor, fine: Dipole, operator: KSpaceCrop) -> Calibration:
     """Calibration of a coarse field for the zero-filled field on the fine grid."""
     known, order = coarse.dipole.wavenumber().flatten().sort()
     wanted = fine.wavenumber()
@@ -292,6 +289,7 @@ def _carry(coarse: Calibration, fine: Dipole, operator: KSpaceCrop) -> Calibrati
 
     susceptibility = carried(coarse.susceptibility)
     return Calibration(
+        field,
         fine,
         susceptibility.clamp(min=LEAST_POWER * float(susceptibility.max())),
         torch.where(operator.band(fine), carried(coarse.model_error), math.inf),

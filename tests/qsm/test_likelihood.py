@@ -18,8 +18,8 @@ def small(weighted):
     grid = Grid((12, 10, 14), (1, 1.2, 0.9), (0.2, 0.1, 1))
     dipole = Dipole(grid, dtype=torch.float64)
     k = dipole.wavenumber().clamp(min=0.03)
-    spectra = Calibration(dipole, 1e-2 * (k / 0.1) ** -3, 2e-5 * (k / 0.1) ** -2.2, 4e-6)
     field = 0.01 * torch.randn(grid.shape, generator=generator, dtype=torch.float64)
+    spectra = Calibration(field, dipole, 1e-2 * (k / 0.1) ** -3, 2e-5 * (k / 0.1) ** -2.2, 4e-6)
     weight = torch.rand(grid.shape, generator=generator, dtype=torch.float64) if weighted else None
     chi = 0.03 * torch.randn(grid.shape, generator=generator, dtype=torch.float64)
     return Likelihood(field, spectra, weight), chi
@@ -51,12 +51,10 @@ def test_the_posterior_mean_is_a_minimum_within_the_mask():
 def test_the_closed_posterior_mean_is_a_minimum_on_the_padded_grid():
     likelihood, _ = small(weighted=False)
     dipole = likelihood.dipole
-    grid = Grid(dipole.padded_shape, dipole.grid.voxel_size, dipole.grid.b0_direction)
-    whole = Dipole(grid, padding=1, dtype=torch.float64)
-    spectra = Calibration(whole, likelihood.prior, likelihood.error, 0.0)
-    field = torch.zeros(grid.shape, dtype=torch.float64)
+    whole = dipole.on_padded_grid()
+    field = torch.zeros(dipole.padded_shape, dtype=torch.float64)
     field[:12, :10, :14] = likelihood.field
-    whole.kernel = dipole.kernel
+    spectra = Calibration(field, whole, likelihood.prior, likelihood.error, 0.0)
     padded = Likelihood(field, spectra)
     x = padded.posterior_mean()
     slope = gradient(padded, x) + whole.filter(x, 1 / padded.prior)
@@ -69,13 +67,14 @@ def test_posterior_sd_is_the_error_of_the_posterior_mean(coloured, brain_spectru
     dipole = Dipole(Grid(shape), padding=1)
     k = dipole.wavenumber().numpy()
     spectrum = torch.from_numpy(brain_spectrum(np.maximum(k, 1e-3)).astype(np.float32))
-    spectra = Calibration(dipole, spectrum, torch.zeros_like(spectrum), 4e-6)
+    nothing = torch.zeros_like(spectrum)
     generator = torch.Generator().manual_seed(0)
     errors = []
     for seed in range(24):
         chi = torch.from_numpy(coloured(shape, brain_spectrum, seed))
         noise = 2e-3 * torch.randn(shape, generator=generator)
-        likelihood = Likelihood(dipole.forward(chi) + noise, spectra)
+        field = dipole.forward(chi) + noise
+        likelihood = Likelihood(field, Calibration(field, dipole, spectrum, nothing, 4e-6))
         errors.append((likelihood.posterior_mean() - chi).square().mean())
     predicted = likelihood.posterior_sd()
     assert predicted.shape == shape

@@ -204,6 +204,7 @@ def _prepare(
     calibration = calibrate(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
+    field = calibration.field
     first = wiener(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     exact, completed = tolerances
     guide = Mixture.of(field, mask, calibration, exact=exact, completed=completed)

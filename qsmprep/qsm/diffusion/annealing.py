@@ -144,6 +144,7 @@ def diffusion(
     calibration = calibrate(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
+    field = calibration.field
     with torch.enable_grad():
         fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = fit.chi.detach()

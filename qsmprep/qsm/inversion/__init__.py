@@ -140,7 +140,7 @@ def invert(
         scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
     estimate = chosen.run(field, region, cropped, scan=scan, **settings)
-    remnant = estimate.chosen.get('remnant_ppm', 0.0) > 0
+    remnant = any(estimate.chosen.get(f'{kind}_ppm', 0.0) > 0 for kind in ('remnant', 'background'))
     explained = _check_map(method, estimate.chi.detach(), field, measured, cropped, remnant)
     chi = _uncropped(estimate.chi * region, grid, box)
     sd = None if estimate.sd is None else _uncropped(estimate.sd * region, grid, box)

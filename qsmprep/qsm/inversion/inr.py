@@ -101,6 +101,7 @@ def inr(
     if calibration is None:
         dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
         calibration = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    field = calibration.field
     dipole, weight, known = calibration.dipole, calibration.weight, calibration.known_noise
     convex = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = convex.chi

@@ -72,6 +72,7 @@ def tikhonov(
     uneven = magnitude is not None or noise is not None
     if uneven or regularisation is None:
         calibration = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+        field = calibration.field
     if regularisation is None:
         # in closed form the edge of the mask acts as noise, and the spectra know of none
         least = 0.0 if calibration.known_noise is not None else 2 * field_roughness(field, mask)

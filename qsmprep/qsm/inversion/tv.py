@@ -118,6 +118,7 @@ def tv(
         calibration = calibrate(
             field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
         )
+    field = calibration.field
     roughness = field_roughness(field, mask)
     known = calibration.known_noise
     sd = max(calibration.noise**0.5 if known is None else known, roughness / 4)

@@ -66,7 +66,7 @@ def wiener(
         calibration = calibrate(
             field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
         )
-    share = calibration.error_share
+    field, share = calibration.field, calibration.error_share
     least = field_roughness(field, mask) * (1.0 if calibration.known_noise is None else 0.1)
     likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
     chi = torch.zeros_like(field)

@@ -15,11 +15,11 @@ def small_problem(shape=(7, 6, 8)):
     """Likelihood on a grid that is small enough for dense matrices, and its mask."""
     dipole = Dipole(Grid(shape, (1, 1, 1.5), (0, 0.6, 0.8)))
     k = dipole.wavenumber().clamp(min=0.05)
-    spectra = Calibration(dipole, 2e-5 * k**-2, 2.5e-7 * k**-2, 1e-6)
     generator = torch.Generator().manual_seed(0)
     mask = torch.zeros(shape, dtype=torch.bool)
     mask[1:6, 1:5, 1:7] = True
     field = 0.02 * torch.randn(shape, generator=generator) * mask
+    spectra = Calibration(field, dipole, 2e-5 * k**-2, 2.5e-7 * k**-2, 1e-6)
     weight = (0.5 + torch.rand(shape, generator=generator)) * mask
     return Likelihood(field, spectra, weight), mask
 
@@ -73,7 +73,7 @@ def test_with_a_linear_denoiser_it_rests_at_one_map_at_every_noise_level(guide_o
     scan = make_scan(shape=(24, 22, 20), noise=0.002)
     dipole = Dipole(scan.grid)
     k = dipole.wavenumber().clamp(min=0.02)
-    spectra = Calibration(dipole, 2e-5 * k**-2, 5e-7 * k**-2, 4e-6)
+    spectra = Calibration(scan.field, dipole, 2e-5 * k**-2, 5e-7 * k**-2, 4e-6)
     likelihood = Likelihood(scan.field, spectra)
     guide = guide_of(likelihood, torch.ones_like(scan.mask))
     found = []

@@ -166,6 +166,7 @@ def _least_loss(
     calibration = calibrate(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
+    field = calibration.field
     first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     share, weight, known = calibration.error_share, calibration.weight, calibration.known_noise
     inside = mask.to(field.dtype)

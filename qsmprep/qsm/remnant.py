@@ -1,0 +1,72 @@
+"""Field of sources around the brain that background removal left."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.posterior import PosteriorPrecision
+
+STEPS = 100
+TOLERANCE = 1e-3
+
+
+def harmonic_remnant(
+    field: Tensor,
+    mask: Tensor,
+    dipole: Dipole,
+    error: Tensor,
+    around: Tensor,
+    variance: float,
+    weight: Tensor,
+) -> Tensor:
+    """Most likely field of white sources around a mask, where all else is a coloured error.
+
+    Projection onto dipole fields once more, but with what a calibration knows: the strength of the
+    sources and the spectrum of the local field, which to this fit is an error. In the mask the
+    field of such sources is harmonic.
+
+    Parameters
+    ----------
+    field
+        Local field and remnant (X, Y, Z) [ppm], zero outside the mask.
+    mask
+        Voxels of tissue.
+    dipole
+        The dipole operator.
+    error
+        Power of all other parts of the field on the padded grid [ppm^2].
+    around
+        Voxels of the padded grid in which the sources may lie.
+    variance
+        Variance of the sources before the scan [ppm^2].
+    weight
+        Voxel weights; zero where nothing was measured.
+
+    Returns
+    -------
+    Tensor
+        The field of these sources in the mask [ppm].
+
+    References
+    ----------
+    Liu T et al. 2011, 10.1002/nbm.1670.
+
+    """
+    whole = dipole.on_padded_grid()
+    precision = 1 / error
+    precision[0, 0, 0] = 0
+    weight, field = (_padded(image, whole.padded_shape) for image in (weight, field))
+    posterior = PosteriorPrecision(whole, around, precision, 1 / variance, weight)
+    target = posterior.data_term(field)
+    sources = posterior.solve(target, iterations=STEPS, tolerance=TOLERANCE)
+    n0, n1, n2 = mask.shape
+    return whole.forward(sources)[:n0, :n1, :n2] * mask
+
+
+def _padded(image: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Image with zeros behind it on every axis."""
+    padded = image.new_zeros(shape)
+    n0, n1, n2 = image.shape
+    padded[:n0, :n1, :n2] = image
+    return padded
