@@ -193,7 +193,7 @@ def calibrate(
     relative = _noise_shape(mask, noise, magnitude)
     calibration, background = _calibrate(field, mask, dipole, noise, relative, error_share)
     for _ in range(REMOVALS):
-        if float(background.std()) <= LEAST_REMOVED * float(calibration.field.std()):
+        if background.norm() <= LEAST_REMOVED * calibration.field.norm():
             break
         cleaned = calibration.field - background
         calibration, background = _calibrate(cleaned, mask, dipole, noise, relative, error_share)

@@ -286,13 +286,13 @@ class _Splitting:
         self.response = dipole.kernel
         if problem.shape is not None:
             self.response = self.response * problem.shape
-        self.pull = FIELD_COUPLING * self.response
+        self.adjoint = FIELD_COUPLING * self.response
         self.colour = None
         if problem.colour is not None:
             self.colour = 1 - 1 / (1 + FIELD_COUPLING * problem.colour)
-            self.pull = (1 - self.colour) * self.pull
+            self.adjoint = (1 - self.colour) * self.adjoint
         self.metric = 1 / (
-            self.pull * self.response + problem.coupling * gradients + problem.outside_coupling
+            self.adjoint * self.response + problem.coupling * gradients + problem.outside_coupling
         )
         if problem.freedom == 1:
             # nothing but the start determines the mean of a map that is free everywhere
@@ -339,7 +339,7 @@ class _Splitting:
         inside = self._grid_part(padded) * self.mask
         for _ in range(iterations):
             wanted = self.error - self._field_step(self.response * spectrum + self.error)
-            step = self.pull * wanted
+            step = self.adjoint * wanted
             step += torch.fft.rfftn(self._image_step(padded), dim=AXES)
             step *= self.metric
             if self.colour is not None:
@@ -358,12 +358,12 @@ class _Splitting:
         return dipole.inverse(problem.shape * spectrum) * self.mask
 
     def _field_step(self, predicted: Tensor) -> Tensor:
-        """Update the multiplier of the field; its pull on the prediction, as a half spectrum."""
+        """Update the multiplier of the field; the gradient by the prediction, as a half spectrum."""
         proposal = self.field_dual + self.dipole.inverse(predicted) - self.field
         dual = proposal * (self.power / (self.power + FIELD_COUPLING))
-        pull = 2 * dual - self.field_dual
+        gradient = 2 * dual - self.field_dual
         self.field_dual.lerp_(dual, RELAXATION)
-        return self.dipole.transform(pull)
+        return self.dipole.transform(gradient)
 
     def _image(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape, dim=AXES)
@@ -377,7 +377,7 @@ class _Splitting:
         return torch.minimum(short, inverse.mul_(linear + square * problem.reach))
 
     def _image_step(self, padded: Tensor) -> Tensor:
-        """Update both multipliers; the pull of prior and mask on the map."""
+        """Update both multipliers; minus the gradient of prior and mask by the map."""
         image = padded if self.problem.freedom else self._grid_part(padded)
         differences = [image.diff(dim=a).mul_(e) for a, e in enumerate(self.edges)]
         proposals = [g.add_(d) for g, d in zip(differences, self.duals, strict=True)]
@@ -387,9 +387,9 @@ class _Splitting:
         shrink = self._dual_share(length.sqrt_())
         outside = padded * self.outside
         dual = outside.add_(self.outside_dual).mul_(1 - self.problem.freedom)
-        pull = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)
+        descent = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)
         self.outside_dual.lerp_(dual, RELAXATION)
-        target = pull if self.problem.freedom else self._grid_part(pull)
+        target = descent if self.problem.freedom else self._grid_part(descent)
         for a, (q, e) in enumerate(zip(proposals, self.edges, strict=True)):
             length_a = q.shape[a]
             dual = q.mul_(shrink.narrow(a, 0, length_a))
@@ -397,4 +397,4 @@ class _Splitting:
             target.narrow(a, 0, length_a).add_(flow)
             target.narrow(a, 1, length_a).sub_(flow)
             self.duals[a].lerp_(dual, RELAXATION)
-        return pull
+        return descent
