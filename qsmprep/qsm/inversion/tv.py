@@ -358,7 +358,7 @@ class _Splitting:
         return dipole.inverse(problem.shape * spectrum) * self.mask
 
     def _field_step(self, predicted: Tensor) -> Tensor:
-        """Update the multiplier of the field; the gradient by the prediction, as a half spectrum."""
+        """Update the multiplier of the field; half spectrum of the gradient by the prediction."""
         proposal = self.field_dual + self.dipole.inverse(predicted) - self.field
         dual = proposal * (self.power / (self.power + FIELD_COUPLING))
         gradient = 2 * dual - self.field_dual
