@@ -27,6 +27,9 @@ UNBALANCED = 0.05
 """Change of the logarithm of the magnitude with the cosine of twice the phase, from voxel to voxel,
 from which real and imaginary parts differ in scale: by a factor of about 0.88. It was 0.3 for one
 half, and at most 0.014 in simulated scans and a real one as they are."""
+UNEVEN = 0.3
+"""Part of its mean by which that change may differ between echoes: scales are the same in all, while
+it falls with the echo time where phase follows tissue and has not yet turned, as in a specimen."""
 STEADY = 0.5
 """Changes of that logarithm from one voxel to the next above which there is an edge."""
 LESS, SURE = 0.9, 6.0
@@ -133,12 +136,14 @@ def check_balance(signals: Sequence[np.ndarray]) -> list[str]:
     Returns
     -------
     list of str
-        A :class:`~qsmprep.bids.notes.Doubt` where it is so in all echoes, or nothing.
+        A :class:`~qsmprep.bids.notes.Doubt` where it is so alike in two echoes or more, or nothing.
 
     """
-    slopes = [_change_with_phase(signal) for signal in signals]
-    together = abs(sum(slopes)) / len(slopes)
-    if min(map(abs, slopes)) < UNBALANCED or together < 0.9 * min(map(abs, slopes)):
+    slopes = np.array([_change_with_phase(signal) for signal in signals])
+    mean = slopes.mean()
+    together = abs(mean)
+    alike = len(slopes) > 1 and abs(slopes - mean).max() < UNEVEN * together
+    if not alike or together < UNBALANCED:
         return []
     return [
         Doubt(

@@ -86,6 +86,12 @@ def test_parts_in_one_scale_are_not_doubted(factor):
     assert check_balance([signal[:100] for signal in neighbours(0.5)]) == []  # too few to tell
 
 
+def test_phase_that_follows_tissue_and_has_not_turned_is_no_matter_of_scales():
+    magnitude = np.random.default_rng(0).uniform(0.8, 1.2, (5000, 2))
+    echoes = [magnitude * np.exp(0.1j * number * magnitude) for number in (1, 2, 3)]
+    assert check_balance(echoes) == []
+
+
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_slices_that_are_copies_are_named(parts, axis):
     write, _, phase = parts
