@@ -136,7 +136,7 @@ def check_balance(signals: Sequence[np.ndarray]) -> list[str]:
     Returns
     -------
     list of str
-        A :class:`~qsmprep.bids.notes.Doubt` where it is so alike in two echoes or more, or nothing.
+        A :class:`~qsmprep.bids.notes.Doubt` where it is alike in two echoes or more, or nothing.
 
     """
     slopes = np.array([_change_with_phase(signal) for signal in signals])
