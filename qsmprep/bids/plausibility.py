@@ -28,7 +28,7 @@ UNBALANCED = 0.05
 from which real and imaginary parts differ in scale: by a factor of about 0.88. It was 0.3 for one
 half, and at most 0.014 in simulated scans and a real one as they are."""
 UNEVEN = 0.3
-"""Part of its mean by which that change may differ between echoes: scales are the same in all, while
+"""Part of its mean by which that change may differ between echoes: scales are alike in all, while
 it falls with the echo time where phase follows tissue and has not yet turned, as in a specimen."""
 STEADY = 0.5
 """Changes of that logarithm from one voxel to the next above which there is an edge."""
