@@ -149,7 +149,7 @@ FIELDS = (
         f'Standard deviation of the local field within {RIM_MM:g} mm of the edge of the map, over '
         'that deeper inside.',
         None,
-        5.0,
+        7.0,
         'Background field is left at the edge: look at the outline of the mask there, or try '
         'another background field removal.',
         why='Background field that is left becomes shading and rims of the map.',
