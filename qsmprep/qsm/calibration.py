@@ -191,12 +191,14 @@ def calibrate(
     if error_share is not None and not 0 <= error_share <= 1:
         raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
     relative = _noise_shape(mask, noise, magnitude)
-    calibration, background = _calibrate(field, mask, dipole, noise, relative, error_share)
+    calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, error_share)
     for _ in range(REMOVALS):
+        background = _background(calibration, mask, periodogram, fit, relative)
         if background.norm() <= LEAST_REMOVED * calibration.field.norm():
             break
-        cleaned = calibration.field - background
-        calibration, background = _calibrate(cleaned, mask, dipole, noise, relative, error_share)
+        calibration, periodogram, fit = _calibrate(
+            calibration.field - background, mask, dipole, noise, relative, error_share
+        )
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
 
@@ -215,8 +217,8 @@ def _calibrate(
     noise: Tensor | None,
     relative: Tensor | None,
     error_share: float | None,
-) -> tuple[Calibration, Tensor]:
-    """Calibration of a field as it is, and the field of sources around the mask in it."""
+) -> tuple[Calibration, Periodogram, Fit]:
+    """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative)
     plain, free = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
@@ -243,16 +245,15 @@ def _calibrate(
         unexplained,
         cells=periodogram.cells(free),
     )
-    background = _background(spectra, mask, periodogram, fitted, relative)
     if relative is None:
-        return spectra, background
+        return spectra, periodogram, fitted
     sd = (
         relative
         if known is not None
         else relative * (sqrt(spectra.noise) / typical_noise(relative, mask))
     )
     weight = _voxel_weights(sd, mask, spectra)
-    return replace(spectra, weight=weight), background
+    return replace(spectra, weight=weight), periodogram, fitted
 
 
 def _background(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.posterior import PosteriorPrecision
@@ -56,17 +57,10 @@ def harmonic_remnant(
     whole = dipole.on_padded_grid()
     precision = 1 / error
     precision[0, 0, 0] = 0
-    weight, field = (_padded(image, whole.padded_shape) for image in (weight, field))
+    n0, n1, n2 = mask.shape
+    p0, p1, p2 = whole.padded_shape
+    weight, field = (pad(image, (0, p2 - n2, 0, p1 - n1, 0, p0 - n0)) for image in (weight, field))
     posterior = PosteriorPrecision(whole, around, precision, 1 / variance, weight)
     target = posterior.data_term(field)
     sources = posterior.solve(target, iterations=STEPS, tolerance=TOLERANCE)
-    n0, n1, n2 = mask.shape
     return whole.forward(sources)[:n0, :n1, :n2] * mask
-
-
-def _padded(image: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Image with zeros behind it on every axis."""
-    padded = image.new_zeros(shape)
-    n0, n1, n2 = image.shape
-    padded[:n0, :n1, :n2] = image
-    return padded

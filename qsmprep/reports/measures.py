@@ -16,8 +16,8 @@ this [1/s/ppm/T]. Clean scans have 0.15 to 0.31 and 46 to 115; a large calcifica
 the latter as it is."""
 RIM_FIELD, RIM_CHI = 7.5, 4.0
 """Spread of the local field and of the map at the rim, over that in the core, beyond which the rim
-is no tissue: one and a half times what is expected. True masks have about 1 of both, one that is
-6 mm too wide 6.6 and 3, and all that has signal in a head 9 and 6."""
+is no tissue. True masks have about 1 of both, own ones up to 5.7 and 1.1, one that is 6 mm too wide
+6.6 and 3, and all that has signal in a head 9 and 6."""
 LARGEST_MISFIT = 7.0
 """Misfit of the echoes beyond which they belong to no one field, where the local field is not as
 expected either: without any noise the misfit is large by itself."""
