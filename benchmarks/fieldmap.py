@@ -17,7 +17,7 @@ from arguments import benchmark_parser
 from measure import Table
 from scipy.ndimage import distance_transform_edt
 
-from qsmprep.qsm.bipolar import find_bipolar_ramp
+from qsmprep.qsm.bipolar import find_alternation
 from qsmprep.qsm.fieldmap import SIGNAL_SHIFT, combine_echoes
 from qsmprep.qsm.phase import TWO_PI, phase_difference, phase_offset, remove_offset
 from qsmprep.qsm.relaxometry import fit_r2star
@@ -175,7 +175,7 @@ def compare_ramps(args: argparse.Namespace) -> Table:
                     seed=args.seeds[0],
                     bipolar_rad=planted,
                 )
-                ramp = find_bipolar_ramp(scan.phase, scan.magnitude, scan.echo_times_s)
+                ramp = find_alternation(scan.phase, scan.magnitude, scan.echo_times_s).ramp
                 listing = ' '.join(f'{t:g}' for t in times)
                 found = (None, None)
                 if ramp is not None:

@@ -113,8 +113,8 @@ def _readout_record(readout) -> dict:
             'StepInRad': round(step, 4),
             'SharedByEchoes': readout.shared,
         }
-    if readout.ramp is not None:
-        ramp = readout.ramp
+    ramp = readout.alternation.ramp
+    if ramp is not None:
         record['BipolarReadout'] = {
             'Axis': 'ijk'[ramp.axis],
             'SlopesInRadPerVoxel': [round(slope, 6) for slope in ramp.slopes_rad],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qsmprep.qsm.background import BackgroundRemoval, remove_background
-    from qsmprep.qsm.bipolar import find_bipolar_ramp, flipped_axis, opposite_echoes
+    from qsmprep.qsm.bipolar import find_alternation
     from qsmprep.qsm.coils import coil_difference, combine_coils
     from qsmprep.qsm.cosmos import Cosmos, invert_orientations
     from qsmprep.qsm.fieldmap import FieldMap, align_echoes, combine_echoes
@@ -41,7 +41,7 @@ _ROOMS = {
     'phase': ('scale_phase', 'phase_offset', 'remove_offset'),
     'unwrapping': ('laplacian_unwrap',),
     'coils': ('coil_difference', 'combine_coils'),
-    'bipolar': ('find_bipolar_ramp', 'flipped_axis', 'opposite_echoes'),
+    'bipolar': ('find_alternation',),
     'readout': ('correct_readout',),
     'fieldmap': ('FieldMap', 'align_echoes', 'combine_echoes'),
     'mask': ('signal_mask', 'reliable_mask'),
@@ -73,8 +73,7 @@ __all__ = [
     'combine_coils',
     'combine_echoes',
     'correct_readout',
-    'find_bipolar_ramp',
-    'flipped_axis',
+    'find_alternation',
     'fit_r2star',
     'hfen',
     'hz_to_ppm',
@@ -82,7 +81,6 @@ __all__ = [
     'invert_orientations',
     'laplacian_unwrap',
     'nrmse',
-    'opposite_echoes',
     'phase_offset',
     'ppm_to_hz',
     'reference_chi',

@@ -63,19 +63,41 @@ class BipolarRamp:
         return corrected
 
 
-def find_bipolar_ramp(
-    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
-) -> BipolarRamp | None:
-    """Find the ramp that a bipolar readout adds to every second echo.
+@dataclass(frozen=True)
+class Alternation:
+    """What every second echo has that the others do not, or one echo alone.
 
-    Offset and field explain a phase that is linear in the echo time. Of the alternation (0, 1, 0,
-    1, ...) what is left after both, weighted by the squared magnitude, is a contrast c with
-    sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
+    Parameters
+    ----------
+    opposite
+        Echoes whose phase has the other sign, from 0: one, or every second.
+    flipped
+        Axis along which every second echo is stored from the other side, as it was read out.
+    ramp
+        That of a bipolar readout.
+
+    """
+
+    opposite: tuple[int, ...] = ()
+    flipped: int | None = None
+    ramp: BipolarRamp | None = None
+
+
+def find_alternation(
+    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
+) -> Alternation:
+    """Find echoes of the other sign or from the other side, or the ramp of a bipolar readout.
+
+    Signs and sides are looked for where the echoes contradict each other by more than their noise,
+    and taken for the cause where undoing them makes most of that vanish. Without either a ramp is
+    looked for. Offset and field explain a phase that is linear in the echo time. Of the alternation
+    (0, 1, 0, 1, ...) what is left after both, weighted by the squared magnitude, is a contrast c
+    with sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
     second difference. Its slope is the median over pairs of neighbours along each axis of the
     contrast of their wrapped phase differences, which needs no unwrapping. A readout is bipolar
     where a ramp is seen along some axis that explains most of what the echoes contradict
-    each other by, along all axes, in all parts of the object and in all echoes: an echo of the
-    other sign or scale shows a mean ramp too, but contradicts the others as the field changes. Then
+    each other by, along all axes, in all parts of the object and in all echoes: an echo of another
+    scale shows a mean ramp too, but contradicts the others as the field changes. Then
     slopes along all axes that show one are fitted.
 
     Parameters
@@ -87,8 +109,8 @@ def find_bipolar_ramp(
 
     Returns
     -------
-    ramp
-        The ramp; None where no axis has one, or there are fewer than three echoes.
+    Alternation
+        The one cause that was found; empty where there is none, or fewer than three echoes.
 
     References
     ----------
@@ -96,11 +118,47 @@ def find_bipolar_ramp(
 
     """
     times = check_echo_times(echo_times_s, phase)
-    if len(times) < 3:
-        return None
-    signal = _Sample.of(magnitude)
+    signal = _Sample.of(magnitude) if len(times) > 2 else None
     if signal is None:
-        return None
+        return Alternation()
+    contradiction, noise = _contradiction(phase, signal, times)
+    most = (1 - MOST) * contradiction
+    if contradiction >= ABOVE_NOISE * noise:
+        opposite = _opposite_echoes(phase, signal, times, most)
+        if opposite:
+            return Alternation(opposite=opposite)
+        flipped = _flipped_axis(phase, signal, times, most)
+        if flipped is not None:
+            return Alternation(flipped=flipped)
+    return Alternation(ramp=_bipolar_ramp(phase, magnitude, signal, times, most))
+
+
+def _opposite_echoes(
+    phase: np.ndarray, signal: _Sample, times: np.ndarray, most: float
+) -> tuple[int, ...]:
+    """Echoes whose change of sign leaves less than ``most``; empty for none."""
+    every = range(len(times))
+    left = {}
+    for echoes in {*((e,) for e in every), tuple(every)[1::2]}:
+        signs = np.where(np.isin(every, echoes), -1, 1)
+        left[echoes] = _contradiction(phase, signal, times, signs)[0]
+    best = min(left, key=left.__getitem__)
+    return best if left[best] < most else ()
+
+
+def _flipped_axis(phase: np.ndarray, signal: _Sample, times: np.ndarray, most: float) -> int | None:
+    """Axis along which turning every second echo leaves less than ``most``."""
+    left = []
+    for axis in range(3):
+        both = signal.on_both_sides(axis)
+        left.append(_contradiction(phase, both, times, mirror=axis)[0] if both else np.inf)
+    return int(np.argmin(left)) if min(left) < most else None
+
+
+def _bipolar_ramp(
+    phase: np.ndarray, magnitude: np.ndarray, signal: _Sample, times: np.ndarray, most: float
+) -> BipolarRamp | None:
+    """Ramp of every second echo that leaves no more than ``most`` of the contradiction."""
     contrast = alternation_contrast(times, signal.power)
     found, extent = [], np.ptp(signal.index, axis=0) + 1
     for axis in range(3):
@@ -115,9 +173,7 @@ def find_bipolar_ramp(
     start = np.zeros(3)
     for _, axis, slope in found:
         start[axis] = slope
-    contradiction, _ = _contradiction(phase, signal, times)
-    left, _ = _contradiction(phase, signal, times, ramp=start)
-    if left > (1 - MOST) * contradiction:
+    if _contradiction(phase, signal, times, ramp=start)[0] > most:
         return None
     slopes, constant = _refine(phase, magnitude, times, signal, contrast, start)
     confidence, axis, _ = max(found, key=lambda f: abs(f[2]) * extent[f[1]])
@@ -260,72 +316,6 @@ def _contradiction(
             noise += float(error.sum(axis=1).mean())
             power += float((rest**2 - error).sum(axis=1).mean())
     return power, noise
-
-
-def opposite_echoes(
-    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
-) -> tuple[int, ...]:
-    """Echoes whose phase has the other sign, by what the echoes contradict each other by.
-
-    Parameters
-    ----------
-    phase, magnitude, echo_times_s
-        As for :func:`find_bipolar_ramp`.
-
-    Returns
-    -------
-    echoes
-        Their numbers, from 0: one, or every second; empty where no change of sign makes most of
-        the contradiction vanish, or there are fewer than three echoes.
-
-    """
-    times = check_echo_times(echo_times_s, phase)
-    if len(times) < 3:
-        return ()
-    signal = _Sample.of(magnitude)
-    if signal is None:
-        return ()
-    contradiction, noise = _contradiction(phase, signal, times)
-    if contradiction < ABOVE_NOISE * noise:
-        return ()
-    every = range(len(times))
-    left = {}
-    for echoes in {*((e,) for e in every), tuple(every)[1::2]}:
-        signs = np.where(np.isin(every, echoes), -1, 1)
-        left[echoes] = _contradiction(phase, signal, times, signs)[0]
-    best = min(left, key=left.__getitem__)
-    return best if left[best] < (1 - MOST) * contradiction else ()
-
-
-def flipped_axis(
-    phase: np.ndarray, magnitude: np.ndarray, echo_times_s: tuple[float, ...]
-) -> int | None:
-    """Axis along which every second echo is stored from the other side, as it was read out.
-
-    Parameters
-    ----------
-    phase, magnitude, echo_times_s
-        As for :func:`find_bipolar_ramp`.
-
-    Returns
-    -------
-    axis
-        That along which turning them makes most of the contradiction of the echoes vanish; None
-        without one, or with fewer than three echoes.
-
-    """
-    times = check_echo_times(echo_times_s, phase)
-    signal = _Sample.of(magnitude) if len(times) > 2 else None
-    if signal is None:
-        return None
-    contradiction, noise = _contradiction(phase, signal, times)
-    if contradiction < ABOVE_NOISE * noise:
-        return None
-    left = []
-    for axis in range(3):
-        both = signal.on_both_sides(axis)
-        left.append(_contradiction(phase, both, times, mirror=axis)[0] if both else np.inf)
-    return int(np.argmin(left)) if min(left) < (1 - MOST) * contradiction else None
 
 
 def _refine(

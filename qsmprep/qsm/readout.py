@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsmprep.qsm.bipolar import (
-    BipolarRamp,
-    find_bipolar_ramp,
-    flipped_axis,
-    opposite_echoes,
-)
+from qsmprep.qsm.bipolar import Alternation, find_alternation
 from qsmprep.qsm.phase import correct_alternate_slices, slice_steps, turn, wrap
 
 ALTERNATING = -0.5
@@ -87,12 +82,9 @@ class Readout:
         Axis along which the phase steps from slice to slice, and its step [rad], or None.
     shared
         Whether all echoes share these steps: then they are in the phase offset, not in the field.
-    opposite
-        Echoes whose phase has the other sign, from 0 (left as they are).
-    ramp
-        That of a bipolar readout (corrected), or None.
-    flipped
-        Axis along which every second echo is stored from the other side (left so), or None.
+    alternation
+        Echoes of the other sign or side (left as they are), or the ramp of a bipolar readout
+        (corrected).
 
     """
 
@@ -100,9 +92,7 @@ class Readout:
     alternating: int | None = None
     stepping: tuple[int, float] | None = None
     shared: bool = True
-    opposite: tuple[int, ...] = ()
-    ramp: BipolarRamp | None = None
-    flipped: int | None = None
+    alternation: Alternation = Alternation()
 
     @property
     def warnings(self) -> list[str]:
@@ -125,10 +115,11 @@ class Readout:
                 f'{consequence}'
             )
         found += self.doubts
-        if self.ramp is not None:
+        ramp = self.alternation.ramp
+        if ramp is not None:
             found.append(
                 f'The readout is bipolar: every second echo had a phase ramp of '
-                f'{self.ramp.span_rad:.2f} rad across the object along axis {self.ramp.axis + 1}; '
+                f'{ramp.span_rad:.2f} rad across the object along axis {ramp.axis + 1}; '
                 'it was corrected.'
             )
         return found
@@ -137,19 +128,21 @@ class Readout:
     def doubts(self) -> list[str]:
         """Those of the warnings after which the field cannot be right."""
         found = []
-        if self.opposite:
-            many = len(self.opposite) > 1
-            numbers = ' and '.join(str(e + 1) for e in self.opposite)
+        opposite = self.alternation.opposite
+        if opposite:
+            many = len(opposite) > 1
+            numbers = ' and '.join(str(e + 1) for e in opposite)
             found.append(
                 f'The phase of echo{"es" if many else ""} {numbers} has the sign opposite to that '
                 f'of the others and was left as it is: the field is wrong. Change the sign of '
                 f'{"these files" if many else "this file"}, or leave the '
                 f'echo{"es" if many else ""} out.'
             )
-        if self.flipped is not None:
+        flipped = self.alternation.flipped
+        if flipped is not None:
             found.append(
                 'Every second echo is stored from the other side of array axis '
-                f'{self.flipped + 1}, as a bipolar readout takes it, and was left so: the field is '
+                f'{flipped + 1}, as a bipolar readout takes it, and was left so: the field is '
                 'wrong. Flip magnitude and phase of echoes 2, 4, ... along that axis, keep their '
                 'headers, and run again.'
             )
@@ -202,14 +195,10 @@ def correct_readout(
         apart = stepping_axis(between)
         shared = apart is None
         stepping = apart or stepping
-    opposite = opposite_echoes(phase, magnitude, echo_times_s)
-    flipped = None if opposite else flipped_axis(phase, magnitude, echo_times_s)
-    ramp = None
-    if not opposite and flipped is None:
-        ramp = find_bipolar_ramp(phase, magnitude, echo_times_s)
-    if ramp is not None:
-        phase = ramp.remove(phase)
-    return phase, Readout(phase.shape[3], alternating, stepping, shared, opposite, ramp, flipped)
+    found = find_alternation(phase, magnitude, echo_times_s)
+    if found.ramp is not None:
+        phase = found.ramp.remove(phase)
+    return phase, Readout(phase.shape[3], alternating, stepping, shared, found)
 
 
 def _signal(phase: np.ndarray, magnitude: np.ndarray, echo: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qsmprep.qsm.bipolar import alternation_contrast, find_bipolar_ramp, opposite_echoes
+from qsmprep.qsm.bipolar import alternation_contrast, find_alternation
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import phase_difference, phase_offset, wrap
 from qsmprep.qsm.readout import correct_readout
@@ -49,7 +49,7 @@ def test_the_contrast_sees_the_alternation_alone(times):
 @pytest.mark.parametrize(('axis', 'span', 'constant'), [(0, 6.0, 0.0), (1, -3.0, 0.8), (2, 1.0, 0)])
 def test_the_ramp_of_a_bipolar_readout_is_found(times, axis, span, constant):
     phase, magnitude = scan(times, ramp_of_even_echoes(times, axis, span, constant))
-    ramp = find_bipolar_ramp(phase, magnitude, times)
+    ramp = find_alternation(phase, magnitude, times).ramp
     assert ramp.axis == axis
     assert ramp.slopes_rad[axis] * (GRID.shape[axis] - 1) == pytest.approx(span, abs=0.03)
     corrected = ramp.remove(phase)
@@ -62,7 +62,7 @@ def test_the_ramp_of_a_bipolar_readout_is_found(times, axis, span, constant):
 
 def test_a_ramp_along_the_slices_too_is_found():
     extra = ramp_of_even_echoes(UNEVEN, 0, 4.0) + ramp_of_even_echoes(UNEVEN, 2, -1.0)
-    ramp = find_bipolar_ramp(*scan(UNEVEN, extra), UNEVEN)
+    ramp = find_alternation(*scan(UNEVEN, extra), UNEVEN).ramp
     assert ramp.axis == 0
     spans = np.array(ramp.slopes_rad) * (np.array(GRID.shape) - 1)
     np.testing.assert_allclose(spans, [4.0, 0.0, -1.0], atol=0.03)
@@ -74,7 +74,7 @@ def test_a_ramp_along_the_slices_too_is_found():
 def test_a_monopolar_readout_stays_as_it_is(times, snr, flow):
     phase, magnitude = scan(times, snr=snr, flow=flow)
     corrected, readout = correct_readout(phase, magnitude, times)
-    assert readout.ramp is None
+    assert readout.alternation.ramp is None
     assert readout.warnings == []
     np.testing.assert_array_equal(corrected, phase)
 
@@ -86,10 +86,10 @@ def test_an_echo_of_the_other_sign_is_named_and_is_no_bipolar_readout(times):
     for echoes in [(0,), (1,), (2,), tuple(range(len(times)))[1::2]]:
         turned = phase.copy()
         turned[..., echoes] *= -1
-        assert opposite_echoes(turned, magnitude, times) == echoes
+        assert find_alternation(turned, magnitude, times).opposite == echoes
         same, readout = correct_readout(turned, magnitude, times)
         np.testing.assert_array_equal(same, turned)
-        assert readout.ramp is None
+        assert readout.alternation.ramp is None
         numbers = ' and '.join(str(e + 1) for e in echoes)
         assert f'{numbers} has the sign opposite' in readout.warnings[0]
 
@@ -103,7 +103,7 @@ def test_echoes_stored_from_the_other_side_are_named(times, axis):
         volumes[..., 1::2] = np.flip(volumes[..., 1::2], axis)
     same, readout = correct_readout(*stored, times)
     np.testing.assert_array_equal(same, stored[0])
-    assert readout.flipped == axis
+    assert readout.alternation.flipped == axis
     (doubt,) = readout.doubts
     assert doubt in readout.warnings
     assert f'from the other side of array axis {axis + 1}' in doubt
@@ -116,14 +116,14 @@ def test_an_echo_of_another_scale_is_no_bipolar_readout(times, scale):
     phase[..., 1] *= scale
     same, readout = correct_readout(phase, magnitude, times)
     np.testing.assert_array_equal(same, phase)
-    assert readout.ramp is None
-    assert readout.opposite == ()
+    assert readout.alternation.ramp is None
+    assert readout.alternation.opposite == ()
 
 
 def test_two_echoes_cannot_tell_and_say_so():
     phase, magnitude = scan(EVEN[:2], ramp_of_even_echoes(EVEN[:2], 0, 6.0))
     _, readout = correct_readout(phase, magnitude, EVEN[:2])
-    assert readout.ramp is None
+    assert readout.alternation.ramp is None
     assert readout.warnings == []
     assert 'bipolar readout could not be distinguished' in readout.notes[0]
 
