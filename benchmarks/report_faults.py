@@ -15,40 +15,24 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from arguments import benchmark_parser
 from measure import Table
+from participants import SITES, VARIED, Participant
 from planted_faults import FAULTS, Fault, Folder, as_scanner
 
 from qsmprep.cli.run import main as run
-from qsmprep.cli.simulate import main as simulate
 from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.consistency import usual_r2star_hz
 from qsmprep.reports.measures import quality_warnings
-from qsmprep.training.heads import find_heads
 from qsmprep.workflows import plan
 
 REAL = Path(__file__).resolve().parents[1] / 'tests' / 'data' / 'philips'
-SITES = (
-    ('Siemens', 3.0, (4.0, 12.0, 20.0, 28.0)),
-    ('Siemens', 2.89, (6.0, 18.0, 30.0)),
-    ('GE', 3.0, (3.6, 9.2, 14.8, 20.4, 26.0)),
-    ('Philips', 1.5, (5.0, 15.0, 25.0, 35.0, 45.0)),
-    ('Siemens', 7.0, (3.0, 8.0, 13.0, 18.0)),
-    ('Philips', 3.0, (20.0,)),
-    ('Siemens', 3.0, (9.42, 20.0)),
-)
-"""Manufacturer, field strength [T] and echo times [ms] of the sites of the clean participants."""
-VOXELS = ((3.0,), (2.5,), (2.0, 2.0, 4.0), (1.6, 1.6, 3.2))
-TILTS = ((0.0, 0.0, 1.0), (0.0, 0.26, 0.97), (0.1, -0.2, 0.97))
-"""Directions of B0 in the head: straight, and turned by 15 and 13 degrees."""
-AXES = ('LAS', 'RPI', 'PSR', 'RSP')
-"""Axial slices, also from the top, sagittal and coronal ones."""
 READOUT_RULES = ('Alternating slices', 'Steps between slices', 'Bipolar readout')
 """What is corrected, and told under these names among the rules."""
 
@@ -75,11 +59,12 @@ class Case:
     def run(self, folder: Path) -> list[str]:
         """Warnings and errors; what an earlier call has processed is kept."""
         if not (folder / 'done').exists():
-            self._process(folder)
-            (folder / 'done').touch()
+            code = self._process(folder)
+            (folder / 'done').write_text(str(code))
         return tell(folder)
 
-    def _process(self, folder: Path) -> None:
+    def _process(self, folder: Path) -> int:
+        """Exit code of the program."""
         shutil.rmtree(folder, ignore_errors=True)
         copied = Folder(folder / 'raw', folder / 'masks')
         shutil.copytree(self.source, copied.raw, ignore=shutil.ignore_patterns('derivatives'))
@@ -92,8 +77,9 @@ class Case:
             flags += ['-d', f'masks={copied.masks}']
         self.fault.plant(copied)
         arguments = [copied.raw, folder / 'out', 'participant', *flags]
-        run([str(a) for a in arguments])
+        code = run([str(a) for a in arguments])
         shutil.rmtree(folder / 'work', ignore_errors=True)
+        return code
 
 
 def give_mask(folder: Folder, mask: Path) -> None:
@@ -136,66 +122,6 @@ def short(sentence: str) -> str:
     return label if label in known else f'input: {" ".join(words[:9])} ...'
 
 
-@dataclass(frozen=True)
-class Participant:
-    """A simulated participant, and how it was scanned.
-
-    Parameters
-    ----------
-    number
-        Chooses the head, and the seed.
-    maker, b0_t, times_ms
-        Manufacturer, field strength and echo times.
-    voxel_mm, tilt, axes, snr
-        Voxel size, direction of B0 in the head, where the array's axes lead, and SNR.
-
-    """
-
-    number: int
-    maker: str
-    b0_t: float
-    times_ms: tuple[float, ...]
-    voxel_mm: tuple[float, ...] = (3.0,)
-    tilt: tuple[float, ...] = TILTS[1]
-    axes: str = AXES[0]
-    snr: int = 100
-
-    @classmethod
-    def draw(cls, number: int) -> Participant:
-        """One of the clean participants: sites in turn, all else at random."""
-        rng = np.random.default_rng(number)
-        voxel, tilt, axes = (x[rng.integers(len(x))] for x in (VOXELS, TILTS, AXES))
-        site = SITES[number % len(SITES)]
-        return cls(number, *site, voxel, tilt, axes, round(rng.uniform(40, 140)))
-
-    @property
-    def words(self) -> str:
-        """What was scanned, and how."""
-        size = ' x '.join(f'{v:g}' for v in self.voxel_mm)
-        return (
-            f'{self.maker}, {self.b0_t:g} T, {len(self.times_ms)} echoes, {size} mm, '
-            f'B0 {self.tilt}, {self.axes}, SNR {self.snr}'
-        )
-
-    def simulate(self, folder: Path, labels: Path | None) -> Path:
-        """Write the dataset, unless it is there; returns the brain mask."""
-        flags = {
-            '--b0': (self.b0_t,),
-            '--tes': self.times_ms,
-            '--voxel': self.voxel_mm,
-            '--b0-direction': self.tilt,
-            '--snr': (self.snr,),
-            '--seed': (1000 + self.number,),
-        }
-        arguments = [str(x) for key, values in flags.items() for x in (key, *values)]
-        heads = find_heads(labels)
-        if heads:
-            arguments += ['--labels', str(heads[self.number % len(heads)])]
-        if not folder.exists():
-            simulate([str(folder), *arguments])
-        return next(folder.glob('derivatives/simulation/sub-*/anat/*_desc-brain_mask.nii.gz'))
-
-
 FAULTY = Participant(1, *SITES[0])
 """The simulated scan into which faults are planted."""
 
@@ -205,6 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = benchmark_parser(__doc__, 'labels', out='folder for tables, scans and results')
     add = parser.add_argument
     add('--clean', type=int, default=29, help='number of clean simulated participants')
+    add('--varied', type=int, default=30, help='number of varied clean participants')
     add('--faults', nargs='*', default=list(FAULTS), metavar='NAME', help='some of the faults')
     return parser
 
@@ -238,10 +165,19 @@ def report_faults(args: argparse.Namespace) -> None:
 
 def report_alarms(args: argparse.Namespace) -> None:
     """False alarms on clean participants."""
-    table = Table('Clean participants', ['participant', 'scan', 'alarms'], [])
     words = 'tests/data/philips: Philips, 3 T, 2 echoes, 3 mm, in vivo'
-    clean = [('real', Case(REAL), words)]
-    for participant in map(Participant.draw, range(args.clean)):
+    clean = map(Participant.draw, range(args.clean))
+    count_alarms(args, 'alarms', clean, [('real', Case(REAL), words)])
+    varied = map(Participant.draw_varied, range(VARIED, VARIED + args.varied))
+    count_alarms(args, 'alarms_varied', varied, [])
+
+
+def count_alarms(
+    args: argparse.Namespace, file: str, participants: Iterable[Participant], clean: list[tuple]
+) -> None:
+    """Process participants, and those that are given as they are; write a table."""
+    table = Table('Clean participants', ['participant', 'scan', 'exit code', 'alarms'], [])
+    for participant in participants:
         name = f'{participant.number:02d}'
         source = args.out / f'source_{name}'
         participant.simulate(source, args.labels)
@@ -249,11 +185,13 @@ def report_alarms(args: argparse.Namespace) -> None:
         clean.append((name, Case(source, fault=Fault(stored)), participant.words))
     alarmed = 0
     for name, case, words in clean:
-        alarms = case.run(args.out / f'clean_{name}')
+        folder = args.out / f'clean_{name}'
+        alarms = case.run(folder)
         alarmed += bool(alarms)
-        table.add(name, words, '; '.join(map(short, alarms)))
-    table.add('with alarms', '', f'{alarmed} of {len(clean)}')
-    table.write(args.out, 'alarms')
+        code = (folder / 'done').read_text()
+        table.add(name, words, code, '; '.join(map(short, alarms)))
+    table.add('with alarms', '', '', f'{alarmed} of {len(clean)}')
+    table.write(args.out, file)
 
 
 def report_factors(args: argparse.Namespace) -> None:

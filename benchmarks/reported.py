@@ -26,10 +26,12 @@ import numpy as np
 import reported_datasets
 import reported_echoes
 import reported_files
+import reported_formats
 import reported_headers
 import reported_masks
 import reported_parts
 import reported_phase
+import reported_scanner
 import reported_sidecars
 from measure import Table
 from reported_data import Scan, derivatives
@@ -40,9 +42,11 @@ TABLES = (
     reported_parts,
     reported_headers,
     reported_files,
+    reported_formats,
     reported_sidecars,
     reported_datasets,
     reported_masks,
+    reported_scanner,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

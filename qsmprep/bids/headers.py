@@ -221,6 +221,10 @@ def _check_shape(header: nb.Nifti1Header, path: Path, axes: int = 3) -> tuple[in
             f'{path} claims {by(shape)} voxels, more than the {MAX_VOXELS} that one echo '
             'may have; the header is wrong, or the image is not a head.'
         )
+    if kind == 'V':
+        raise InputError(
+            f'{path} holds colours, as a screenshot does; export the magnitude or the phase itself.'
+        )
     if kind not in 'iuf':
         raise InputError(
             f'{path} holds values of type {header.get_data_dtype()}; real numbers are needed: '

@@ -13,10 +13,8 @@ from qsmprep.bids.names import normalise_label
 LOGGER = logging.getLogger('qsmprep')
 PHASE = re.compile(r'phase(?!diff)|part-ph|_ph[._]', re.IGNORECASE)
 """What names of phase images hold."""
-FOREIGN = re.compile(
-    r'\.(img|hdr|mg[hz]|mnc|nrrd)(\.gz)?$|(?!\.nii$|\.nii\.gz$)\.(?i:nii|nii\.gz)$'
-)
-"""How names of images end that are not read: of other formats, or in capital letters."""
+FOREIGN = re.compile(r'_(MEGRE|T2starw)\.(?!(json|tsv|bval|bvec|nii|nii\.gz)$)')
+"""Names of gradient echoes that are not read: in other formats, or in capital letters."""
 
 
 def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]:
@@ -107,7 +105,7 @@ def _phase_elsewhere(dataset: Dataset, participant: str) -> str:
     files = sorted((dataset.root / f'sub-{participant}').rglob('*'))
     for path in files:
         where = path.relative_to(dataset.root).as_posix()
-        if re.search(r'_(MEGRE|T2starw)\.', path.name) and FOREIGN.search(path.name):
+        if FOREIGN.search(path.name):
             return (
                 f' {where} is no file that is read here: images end in .nii or .nii.gz, in small '
                 'letters; convert it (nibabel), or rename it.'

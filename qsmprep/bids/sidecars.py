@@ -229,6 +229,7 @@ def echo_time(pair: EchoPair, n_echoes: int) -> float:
     if not found:
         raise InputError(
             f'{path}: EchoTime is missing from the sidecar; add the echo time in seconds.'
+            f'{_echo_time_elsewhere(pair)}'
         )
     if abs(found[0] - found[-1]) > 1e-5:
         raise InputError(
@@ -236,6 +237,19 @@ def echo_time(pair: EchoPair, n_echoes: int) -> float:
             'both parts of an echo must agree: correct the sidecars.'
         )
     return found[-1]
+
+
+def _echo_time_elsewhere(pair: EchoPair) -> str:
+    """Sentence on a key or a file that may hold the missing echo time, if there is one."""
+    for sidecar, file in zip(pair.sidecars, pair.files, strict=True):
+        for key in sidecar:
+            if re.sub('[^a-z]', '', key.lower()) in ('echotime', 'te', 'echotimems'):
+                return f' It has {key}; BIDS spells the key EchoTime.'
+        stem = file.path.name.partition('.')[0]
+        for path in sorted(file.path.parent.glob(f'{stem}*.json')):
+            if path.name != f'{stem}.json':
+                return f' {path.name} is read for no image; the sidecar of this one is {stem}.json.'
+    return ''
 
 
 def check_echo_times(times: list[float], pairs: list[EchoPair]) -> list[str]:
