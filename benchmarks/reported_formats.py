@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import both, elsewhere, headers, on_files, phase, rename, sidecars
+from reported_changes import both, headers, on_files, phase, rename, sidecars
 from reported_data import Raw, Scan, read, sidecar, write
 from reported_phase import of_maker
 

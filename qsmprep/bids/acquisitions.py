@@ -14,7 +14,7 @@ from qsmprep.bids.echoes import order_echoes, pair_up
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.geometry import grid_warnings
-from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
+from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image, read_image
 from qsmprep.bids.layout import Dataset, ImageFile
 from qsmprep.bids.names import LONG_NAMES, normalise_label
 from qsmprep.bids.notes import Doubt, Note
@@ -302,10 +302,11 @@ def _build(
             _signal(*pair, None if is_complex else scale)
             for pair in zip(first, second, strict=True)
         ]
-        warnings += [*check_slices(second[0]), *check_balance(signals)]
+        stored = np.asarray(read_image(second[0].path).dataobj)
+        warnings += [*check_slices(second[0], stored), *check_balance(signals)]
         warnings += check_filter(signals, times, strength)
         if not is_complex:
-            warnings += check_place(first[0], second[0], scale.high - scale.low)
+            warnings += check_place(first[0], second[0], stored, scale.high - scale.low)
     sentences = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]

@@ -41,7 +41,7 @@ MOVES = (-4, -1, 1, 4)
 """Voxels by which a phase is moved to see whether it fits better there."""
 
 
-def check_slices(image: ImageSummary) -> list[str]:
+def check_slices(image: ImageSummary, stored: np.ndarray) -> list[str]:
     """
     Warn of slices that hold the same values as the one before them: noise never repeats.
 
@@ -51,6 +51,8 @@ def check_slices(image: ImageSummary) -> list[str]:
     ----------
     image
         Phase, real or imaginary part of an echo.
+    stored
+        Its values.
 
     Raises
     ------
@@ -58,9 +60,8 @@ def check_slices(image: ImageSummary) -> list[str]:
         If most of them do: a volume made of one slice has no field along its normal.
 
     """
-    data = np.asarray(read_image(image.path).dataobj)
-    for axis, count in enumerate(data.shape[:3]):
-        pairs = itertools.pairwise(np.moveaxis(data, axis, 0))
+    for axis, count in enumerate(stored.shape[:3]):
+        pairs = itertools.pairwise(np.moveaxis(stored, axis, 0))
         copies = sum(np.array_equal(one, other) and np.ptp(one) > 0 for one, other in pairs)
         what = (
             f'{image.path.name}: {copies} of {count} slices along array axis {axis + 1} hold the '
@@ -177,7 +178,9 @@ def _mean_phasor(signal: np.ndarray) -> complex:
     return complex(np.exp(1j * np.angle(signal[strong])).mean()) if strong.any() else 1j
 
 
-def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> list[str]:
+def check_place(
+    magnitude: ImageSummary, phase: ImageSummary, stored: np.ndarray, turn: float
+) -> list[str]:
     """
     Warn of a phase that fits its magnitude better when it is flipped or moved along an axis.
 
@@ -189,6 +192,8 @@ def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
     ----------
     magnitude, phase
         Both parts of the earliest echo.
+    stored
+        Values of the phase.
     turn
         Stored phase values in a full turn.
 
@@ -198,9 +203,8 @@ def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
         A :class:`~qsmprep.bids.notes.Doubt`, a warning where they are a voxel apart, or nothing.
 
     """
-    signal, stored = (
-        np.asarray(read_image(image.path).dataobj, dtype=np.float32) for image in (magnitude, phase)
-    )
+    stored = stored.astype(np.float32, copy=False)
+    signal = np.asarray(read_image(magnitude.path).dataobj, dtype=np.float32)
     if np.mean(stored == stored[0, 0, 0]) > BACKGROUND:  # masked, smooth where there is no head
         return []
     inside = signal > STRONG * np.percentile(signal, 99)

@@ -147,8 +147,10 @@ def _run_facts(record: Mapping) -> list[tuple[str, str]]:
         'run_uuid': 'Run',
         'peak_memory_gb': 'Most memory of one process [GB]',
     }
-    facts = [(name, plain_text(record.get(key))) for key, name in labels.items() if key in record]
-    return [(name, value or 'not finished') for name, value in facts]
+    facts = {key: plain_text(record.get(key)) for key in labels if key in record}
+    for key in facts.keys() & {'started', 'finished'}:
+        facts[key] = facts[key].replace('T', ' ').replace('+00:00', ' UTC')
+    return [(labels[key], value or 'not finished') for key, value in facts.items()]
 
 
 def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir: Path) -> dict:

@@ -144,7 +144,7 @@ def plot_region_values(table: PathLikeStr, out_path: PathLikeStr) -> Path:
                 axes.plot([low, high], [place + shift] * 2, color=SIDES[side], lw=1.5)
                 axes.plot(middle, place + shift, 'o', color=SIDES[side], ms=5)
                 volume = float(row['volume_mm3'])
-                text = f'{side} {middle:.0f} ppb, {volume:.0f} mm³'
+                text = f'{side} {middle:.0f} ppb, {volume:.0f} mm³'.replace('-', '−')
                 axes.annotate(text, (1.01, place + shift), xycoords=('axes fraction', 'data'),
                               va='center', fontsize=9, color=SIDES[side])  # fmt:skip
     title = 'Susceptibility of deep nuclei: median, 5th to 95th percentile; left and right'
@@ -227,9 +227,10 @@ def _figure(count: int):
 
 def _draw_published(axes, place: int, name: str) -> None:
     value = NORMAL[name]
-    axes.plot([value.mean_ppb] * 2, [place - 0.38, place + 0.38], color='#999999', lw=5, zorder=0)
+    axes.plot([value.mean_ppb] * 2, [place - 0.32, place + 0.32], color='#999999', lw=5, zorder=0,
+              solid_capstyle='butt')  # fmt:skip
     if value.with_age:
-        axes.annotate(value.with_age, (value.mean_ppb, place + 0.47), fontsize=7.5, color='#666666',
+        axes.annotate(value.with_age, (value.mean_ppb, place + 0.46), fontsize=7.5, color='#666666',
                       ha='center', va='center')  # fmt:skip
 
 
@@ -237,8 +238,7 @@ def _finish(figure, axes, names: Sequence[str], title: str, out_path: PathLikeSt
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axvline(0, color='#cccccc', lw=0.8, zorder=0)
-    axes.set_xlabel('ppb (grey: published mean; its zero may be another one: compare differences '
-                    f'between regions)\n{NORMAL_SOURCE}', fontsize=8)  # fmt:skip
+    axes.set_xlabel(f'Susceptibility [ppb]; grey: published mean\n{NORMAL_SOURCE}', fontsize=8)
     axes.set_title(title, fontsize=10)
     axes.spines[['top', 'right']].set_visible(False)
     figure.savefig(out_path, format='png', bbox_inches='tight')

@@ -88,10 +88,13 @@ def test_one_slice_is_no_volume(tmp_path):
         inspect_image(tmp_path / 'x.nii')
 
 
-@pytest.mark.parametrize('dtype', [np.complex64, [('R', 'u1'), ('G', 'u1'), ('B', 'u1')]])
-def test_values_that_are_not_real(tmp_path, dtype):
+@pytest.mark.parametrize(
+    ('dtype', 'words'),
+    [(np.complex64, 'real numbers are needed'), ([(c, 'u1') for c in 'RGB'], 'holds colours')],
+)
+def test_values_that_are_not_real(tmp_path, dtype, words):
     nb.Nifti1Image(np.zeros((4, 4, 4), dtype), np.eye(4)).to_filename(tmp_path / 'x.nii')
-    with pytest.raises(InputError, match='real numbers are needed'):
+    with pytest.raises(InputError, match=words):
         inspect_image(tmp_path / 'x.nii')
 
 

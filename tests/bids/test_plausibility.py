@@ -96,19 +96,19 @@ def test_phase_that_follows_tissue_and_has_not_turned_is_no_matter_of_scales():
 def test_slices_that_are_copies_are_named(parts, axis):
     write, _, phase = parts
     order = [slice(None)] * 3
-    assert check_slices(write('p', phase)) == []
+    assert check_slices(write('p', phase), phase) == []
     order[axis] = [*range(12), 11, 11, *range(14, 40)]
-    (warning,) = check_slices(write('p', phase[tuple(order)]))
+    (warning,) = check_slices(write('p', phase[tuple(order)]), phase[tuple(order)])
     assert f'p.nii.gz: 2 of 40 slices along array axis {axis + 1} hold the same values' in warning
     order[axis] = [20] * 40
     with pytest.raises(InputError, match='single slice cannot be repeated'):
-        check_slices(write('p', phase[tuple(order)]))
+        check_slices(write('p', phase[tuple(order)]), phase[tuple(order)])
 
 
 def test_slices_of_one_value_are_no_copies(parts):
     write, _, phase = parts
     phase[:, :, 20:] = 0
-    assert check_slices(write('p', phase)) == []
+    assert check_slices(write('p', phase), phase) == []
 
 
 @pytest.fixture
@@ -131,7 +131,8 @@ def parts(tmp_path):
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_a_flipped_phase_is_doubted(parts, axis):
     write, magnitude, phase = parts
-    warnings = check_place(write('m', magnitude), write('p', np.flip(phase, axis)), 2 * np.pi)
+    flipped = np.flip(phase, axis)
+    warnings = check_place(write('m', magnitude), write('p', flipped), flipped, 2 * np.pi)
     assert isinstance(warnings[0], Doubt)
     assert f'if it is flipped along array axis {axis + 1}' in warnings[0]
 
@@ -139,7 +140,8 @@ def test_a_flipped_phase_is_doubted(parts, axis):
 @pytest.mark.parametrize(('voxels', 'doubted'), [(1, False), (3, True), (-7, True)])
 def test_a_phase_that_was_moved_is_reported(parts, voxels, doubted):
     write, magnitude, phase = parts
-    warnings = check_place(write('m', magnitude), write('p', np.roll(phase, voxels, 1)), 2 * np.pi)
+    moved = np.roll(phase, voxels, 1)
+    warnings = check_place(write('m', magnitude), write('p', moved), moved, 2 * np.pi)
     assert re.search('if it is moved by -?[14] voxels along array axis 2', warnings[0])
     assert isinstance(warnings[0], Doubt) == doubted
 
@@ -157,4 +159,4 @@ def test_a_phase_in_its_place_is_not_doubted(parts, change):
     phase = np.angle(np.exp(1j * (phase + added)))
     if change == 'mask':
         phase[:, :20] = 0
-    assert check_place(write('m', magnitude), write('p', phase), 2 * np.pi) == []
+    assert check_place(write('m', magnitude), write('p', phase), phase, 2 * np.pi) == []

@@ -62,7 +62,7 @@ def test_a_phase_of_another_name_or_folder_is_named(tiny_dataset, suffix, folder
     assert f'sub-01/{folder}/sub-01_echo-1_part-phase_{suffix}.nii.gz looks like a phase' in message
 
 
-@pytest.mark.parametrize('end', ['.NII.GZ', '.img', '.mgz', '.nii.GZ'])
+@pytest.mark.parametrize('end', ['.NII.GZ', '.img', '.mgz', '.nii.GZ', '.nii.bz2', '.PAR'])
 def test_images_that_are_not_read_are_named(tiny_dataset, end):
     tiny_dataset.add()
     for path in tiny_dataset.folder('sub-01').glob('*.nii.gz'):

@@ -39,6 +39,16 @@ def test_echo_times(tiny_dataset, echo_time, message):
     assert message in the_error(tiny_dataset)
 
 
+def test_where_an_echo_time_may_hide_is_said(tiny_dataset):
+    tiny_dataset.add()
+    for part in ('mag', 'phase'):
+        tiny_dataset.edit_sidecar(f'echo-3_part-{part}_MEGRE', EchoTime=None, echo_time=0.015)
+    assert 'It has echo_time; BIDS spells the key EchoTime.' in the_error(tiny_dataset)
+    for path in tiny_dataset.folder('sub-01').glob('*.json'):
+        path.rename(path.with_name(path.name.replace('.json', '.nii.gz.json')))
+    assert 'part-mag_MEGRE.nii.gz.json is read for no image' in the_error(tiny_dataset)
+
+
 def test_echo_time_of_one_part_is_enough_but_both_must_agree(tiny_dataset):
     tiny_dataset.add()
     tiny_dataset.edit_sidecar('echo-3_part-phase_MEGRE', EchoTime=None)

@@ -165,7 +165,7 @@ async function start() {
   viewer = new niivue.Niivue({
     backColor: [0, 0, 0, 1], fontColor: [1, 0.85, 0.5, 1], showAllOrientationMarkers: true, crosshairColor: [1, 0.7, 0.3, 0.8], crosshairWidth: 0.5, crosshairWidthUnit: 'mm', show3Dcrosshair: false,
     isRadiologicalConvention: false, isColorbar: true, dragAndDropEnabled: false, loadingText: '',
-    multiplanarShowRender: niivue.SHOW_RENDER.NEVER, isResizeCanvas: true, clipPlaneHotKey: '', cycleClipPlaneHotKey: '', viewModeHotKey: '', logLevel: 'error',
+    multiplanarShowRender: niivue.SHOW_RENDER.NEVER, multiplanarPadPixels: 12, isResizeCanvas: true, clipPlaneHotKey: '', cycleClipPlaneHotKey: '', viewModeHotKey: '', logLevel: 'error',
   })
   viewer.onLocationChange = tellValues
   await viewer.attachToCanvas(element('canvas'))
