@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from qsmprep.qsm.grid import ppm_to_hz
+from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import Phantom, Scan, Tissue
 from qsmprep.qsm.simulate import _field_of_view as field_of_view
 from qsmprep.qsm.simulate.acquisition import scan as scan_phantom
-from qsmprep.qsm.simulate.anatomy import Axes
 from qsmprep.qsm.simulate.susceptibility import block_mean, majority, make_phantom
 
 ECHO_TIMES_S = {3.0: (0.004, 0.012, 0.020, 0.028), 7.0: (0.003, 0.008, 0.013, 0.018)}
@@ -69,7 +70,7 @@ class Case:
     stretch
         Factors on the voxel size.
     slab_mm
-        Height of the field of view; None for the whole head.
+        Height of the field of view [mm], the head going on beyond it; None for the whole head.
     scale
         Size of the head, and of its voxels, relative to those of an adult.
 
@@ -150,9 +151,6 @@ def simulate(case: Case, head, voxel_mm: float, seed: int) -> tuple[Scan, np.nda
     """Scan of a case, the lesion's voxels, and those of the brain that hold no bone or air."""
     size = tuple(voxel_mm * s for s in case.stretch)
     axes = field_of_view(head, size, None, True, 'cpu')
-    if case.slab_mm is not None:
-        shape = (*axes.shape[:2], 4 * round(case.slab_mm / size[2] / 4))
-        axes = Axes(shape, size, (*axes.centre[:2], 10.0))
     generator = torch.Generator().manual_seed(seed)
     factors = [max(2, round(v)) for v in size]
     phantom = make_phantom(head, axes, factors=factors, generator=generator)
@@ -186,4 +184,32 @@ def simulate(case: Case, head, voxel_mm: float, seed: int) -> tuple[Scan, np.nda
     grid = replace(scan.grid, voxel_size=tuple(case.scale * v for v in size))
     brain_alone = (phantom.labels_fine >= int(Tissue.ARTERY)).float()
     whole = scan.brain & (block_mean(brain_alone, phantom.factors) > 0.99).numpy()
-    return replace(scan, affine=affine, grid=grid), changed.numpy() & scan.brain, whole
+    scan, lesion = replace(scan, affine=affine, grid=grid), changed.numpy() & scan.brain
+    if case.slab_mm is None:
+        return scan, lesion, whole
+    part = slab_about_the_middle(scan.brain, round(case.slab_mm / size[2]))
+    return cut_slab(scan, part), lesion[part], whole[part]
+
+
+def slab_about_the_middle(brain: np.ndarray, slices: int) -> tuple[slice, ...]:
+    """Some slices about the middle of a brain."""
+    start = int(np.median(np.nonzero(brain)[2])) - slices // 2
+    return (slice(None), slice(None), slice(start, start + slices))
+
+
+def cut_slab(scan: Scan, part: tuple[slice, ...]) -> Scan:
+    """Scan of some slices; brain above and below them goes on, as a source of background."""
+    beyond = torch.from_numpy(scan.chi * scan.brain)
+    beyond[part] = 0
+    field = Dipole(scan.grid, padding=2.0).forward(beyond).numpy()
+    local = (scan.local_field_hz - ppm_to_hz(field, scan.field_strength_t)) * scan.brain
+    scan = replace(scan, local_field_hz=local.astype(np.float32))
+    cut = {
+        key: value[part]
+        for key, value in vars(scan).items()
+        if isinstance(value, np.ndarray) and value.shape[:3] == scan.grid.shape
+    }
+    for key in ('affine', 'head_affine'):
+        affine = cut[key] = getattr(scan, key).copy()
+        affine[:3, 3] += part[2].start * affine[:3, 2]
+    return replace(scan, **cut, grid=replace(scan.grid, shape=cut['brain'].shape))
