@@ -253,9 +253,8 @@ def _connect_given(workflow: Workflow, job: Job, name: str, given: GivenMap, to:
 
 def _merge_records(brain, reliable):
     record = {'BrainExtraction': brain, 'PhaseQuality': reliable}
-    if 'Warnings' in brain:
-        record['Warnings'] = brain.pop('Warnings')
-    return record
+    warnings = [text for part in (brain, reliable) for text in part.pop('Warnings', [])]
+    return {**record, 'Warnings': warnings} if warnings else record
 
 
 def _add_readout(fieldmap, readout):

@@ -57,6 +57,7 @@ OUTPUT_FIELDS = {
     'quality': Field('file', '', 'quality of the phase, 0 to 1'),
     'brain_mask': Field('file', '', 'brain'),
     'reliable_mask': Field('file', '', 'brain voxels with reliable phase'),
+    'brain_tissue': Field('file', '', 'brain, without bone and air of a mask that is too wide'),
     'brain_parameters': Field('dict', '', 'record of brain extraction'),
     'mask_parameters': Field('dict', '', 'record of the phase quality'),
     'local_field': Field('file', 'Hz', 'off-resonance of sources in the mask'),

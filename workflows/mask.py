@@ -12,6 +12,7 @@ from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 def init_mask_wf(
     *,
+    echo_times_s: tuple[float, ...] = (),
     brain_extraction: str = 'auto',
     phase_quality: bool = True,
     use_gpu: bool = False,
@@ -30,11 +31,13 @@ def init_mask_wf(
 
     Parameters
     ----------
+    echo_times_s
+        Echo times [s]; needed for ``phase_quality``.
     brain_extraction
         Key of :data:`qsmprep.methods.MASKS`, or ``'given'`` (a mask comes in by
         ``inputnode.brain_mask``).
     phase_quality
-        Drop brain voxels whose phase is unreliable.
+        Drop brain voxels whose phase is unreliable, and bone and air of a mask that is too wide.
     use_gpu
         Run the network on a GPU.
     mem_gb, name
@@ -55,6 +58,9 @@ def init_mask_wf(
         The brain.
     mask
         Brain voxels with reliable phase.
+    tissue
+        The brain, where no background source lies; of a mask that is too wide, without bone and
+        air at its rim.
     brain_parameters, mask_parameters
         Records of both steps.
 
@@ -65,12 +71,13 @@ def init_mask_wf(
     workflow.__desc__ = f'{sentence}. '
     if phase_quality:
         workflow.__desc__ += (
-            'Voxels with unreliable phase (quality map of ROMEO, or too steep to be unwrapped) '
-            'were taken off the mask, and its holes filled. '
+            'Bone and air at the rim were taken off a mask that was too wide. Voxels with '
+            'unreliable phase (quality map of ROMEO, or too steep to be unwrapped) were taken '
+            'off the mask, and its holes filled. '
         )
     inputnode, outputnode = ends(
         inputs=('magnitude', 'quality', 'unwrapped', 'brain_mask', 'brain_placement'),
-        outputs=('brain_mask', 'mask', 'brain_parameters', 'mask_parameters'),
+        outputs=('brain_mask', 'mask', 'tissue', 'brain_parameters', 'mask_parameters'),
     )
     if given:
         brain = pe.Node(MatchMask(), name='brain')
@@ -91,10 +98,14 @@ def init_mask_wf(
 
     trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=LIBRARIES_GB + 2 * mem_gb)
     if phase_quality:
-        workflow.connect([(inputnode, trust_phase, same('quality', 'unwrapped'))])
+        trust_phase.inputs.echo_times_s = list(echo_times_s)
+        workflow.connect([(inputnode, trust_phase, same('magnitude', 'quality', 'unwrapped'))])
     workflow.connect([
         (brain, trust_phase, [('mask', 'brain')]),
         (brain, outputnode, [('mask', 'brain_mask'), ('parameters', 'brain_parameters')]),
-        (trust_phase, outputnode, [('mask', 'mask'), ('parameters', 'mask_parameters')]),
+        (trust_phase, outputnode, [
+            *same('mask', 'tissue'),
+            ('parameters', 'mask_parameters'),
+        ]),
     ])  # fmt:skip
     return workflow

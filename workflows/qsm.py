@@ -34,6 +34,7 @@ OUTPUTS = {
     'brain_mask': ('mask_wf', 'outputnode.brain_mask'),
     'reliable_mask': ('mask_wf', 'outputnode.mask'),
     'brain_parameters': ('mask_wf', 'outputnode.brain_parameters'),
+    'brain_tissue': ('mask_wf', 'outputnode.tissue'),
     'mask_parameters': ('mask_wf', 'outputnode.mask_parameters'),
     'local_field': ('background_wf', 'outputnode.field'),
     'local_noise': ('background_wf', 'outputnode.noise'),
@@ -57,7 +58,7 @@ FEEDS = {
     'fieldmap_wf': {'magnitude': 'magnitude', 'phase': 'phase'},
     'background_wf': {
         'total_field': 'field', 'field_noise': 'noise', 'reliable_mask': 'mask',
-        'brain_mask': 'brain_mask',
+        'brain_tissue': 'brain_mask',
     },
     'inversion_wf': {
         'combined_magnitude': 'magnitude', 'local_field': 'field', 'local_noise': 'noise',
@@ -186,6 +187,7 @@ def init_qsm_wf(
         **({} if phase_range is None else {'phase_range': phase_range}),
     )
     mask_wf = init_mask_wf(
+        echo_times_s=echo_times_s,
         brain_extraction=brain_extraction,
         phase_quality=phase_quality and 'fieldmap_wf' in needed,
         use_gpu=device.startswith('cuda'),

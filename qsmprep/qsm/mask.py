@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from qsmprep.qsm.background.box import relative_size
+from qsmprep.qsm.grid import bounding_box
+from qsmprep.qsm.phase import smooth
+
 RELATIVE_QUALITY = 0.05
 """Phase quality, as a fraction of the brain's median, below which the phase is random.
 
@@ -16,6 +20,13 @@ simulated heads. It is relative since noise lowers the quality of all voxels ali
 STEEPEST_RAD = 2.4
 """Change of the unwrapped phase of the first echo from a voxel to the next, above which it may be
 off by 2 pi: near air at 7 T and 20 ms a fortieth of the voxels, which spoil the whole map."""
+
+RIM_SIGNAL = 0.5
+"""Signal at an echo time of zero, as a fraction of that around, below which the outermost voxels of
+a brain mask are bone or air. In simulated heads 0.05 % of the true brain's voxels are below."""
+RIM_MM = 2.5
+AROUND_MM = 8.0
+LARGEST_DECAY = 3.0
 
 
 def signal_mask(magnitude: np.ndarray, fraction: float = 0.2) -> np.ndarray:
@@ -143,6 +154,63 @@ def reliable_mask(
         reliable &= ~ndimage.binary_propagation(steep & rim, mask=steep)
     filled = fill_holes(largest_component(reliable), max_hole_ml, voxel_volume_ml)
     return filled & brain
+
+
+def bare_rim(
+    brain: np.ndarray,
+    magnitude: np.ndarray,
+    echo_times_s: tuple[float, ...],
+    voxel_size: tuple[float, ...],
+) -> np.ndarray:
+    """Outermost voxels of a brain mask that have no signal of their own: bone and air.
+
+    A mask that is a voxel too wide takes part of the skull for tissue, whose strong sources
+    background removal then may not remove. Looked at are the outer 2.5 mm (a voxel at least; less
+    in objects smaller than a head). Signal is taken at an echo time of zero, to which the
+    first two echoes lead: tissue that is dephased by a haemorrhage or above a sinus has it, bone
+    does not. It is compared with the mean over the mask around (Gaussian of 8 mm), so that the
+    sensitivity of coils does not matter.
+
+    Parameters
+    ----------
+    brain
+        Brain mask, ``(X, Y, Z)``.
+    magnitude
+        One or more echoes, ``(X, Y, Z, E)``.
+    echo_times_s
+        Echo times [s].
+    voxel_size
+        Edge lengths of a voxel [mm].
+
+    Returns
+    -------
+    bare
+        Voxels of the mask that are no brain.
+
+    """
+    brain = np.asarray(brain, dtype=bool)
+    bare = np.zeros(brain.shape, dtype=bool)
+    if not brain.any():
+        return bare
+    box = bounding_box(brain)
+    inside, signal = brain[box], magnitude[box][..., 0].astype(np.float32)
+    if len(echo_times_s) > 1:
+        first, second = echo_times_s[:2]
+        later = np.clip(magnitude[box][..., 1], 1e-3 * signal + 1e-30, None)
+        decay = np.maximum(signal / later, 1) ** (first / (second - first))
+        signal *= np.minimum(decay, LARGEST_DECAY)
+    scale = relative_size(brain, voxel_size)
+    sigma = tuple(AROUND_MM * scale / size for size in voxel_size)
+    total = smooth(signal * inside, sigma)
+    weak = inside & (signal * smooth(inside.astype(np.float32), sigma) < RIM_SIGNAL * total)
+    layers = max(1, int(RIM_MM * scale / max(voxel_size)))
+    # what is cut off by the field of view goes on there
+    below, deep = (
+        ndimage.binary_erosion(brain, iterations=n, border_value=1)[box] for n in (1, layers)
+    )
+    weak &= ~deep
+    bare[box] = ndimage.binary_propagation(weak & ~below, mask=weak)
+    return bare
 
 
 def _steepest_step(phase: np.ndarray, mask: np.ndarray) -> np.ndarray:

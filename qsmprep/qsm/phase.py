@@ -253,8 +253,8 @@ def offset_beyond(
     x, y, z = (np.concatenate([[0.0], np.cumsum(step)]) for step in steps)
     offset = turn(np.add.outer(np.add.outer(x, y), z).astype(np.float32, order='F'))
     for _ in range(2):
-        smooth = _smooth(remainder * offset.conj(), sigma)
-        offset *= smooth / np.maximum(np.abs(smooth), np.finfo(np.float32).tiny)
+        smoothed = smooth(remainder * offset.conj(), sigma)
+        offset *= smoothed / np.maximum(np.abs(smoothed), np.finfo(np.float32).tiny)
     return wrap(np.angle(offset))
 
 
@@ -359,8 +359,18 @@ def _require_echoes(phase: np.ndarray, what: str) -> None:
         raise ValueError(f'{what} needs two or more echoes, not an array of shape {phase.shape}.')
 
 
-def _smooth(values: np.ndarray, sigma_voxels: tuple[float, ...]) -> np.ndarray:
-    """Gaussian smoothing, up to a factor, by way of a grid of sigma / 3 (a voxel at least)."""
+def smooth(values: np.ndarray, sigma_voxels: tuple[float, ...]) -> np.ndarray:
+    """
+    Gaussian smoothing, up to a factor, by way of a grid of sigma / 3 (a voxel at least).
+
+    Parameters
+    ----------
+    values
+        ``(X, Y, Z)``, real or complex; zero beyond the image.
+    sigma_voxels
+        Standard deviation along each axis [voxels].
+
+    """
     back = []
     for axis, sigma in enumerate(sigma_voxels):
         voxels = np.arange(values.shape[axis])

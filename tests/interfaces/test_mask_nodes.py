@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.mask import ExtractBrain, MatchMask, TrustPhase, deepbet_or_signal
@@ -40,6 +41,20 @@ def test_unreliable_phase_leaves_the_mask(save, echoes):
     mask = images.read(result.outputs.mask, bool)
     assert not mask[:11].any()
     assert mask[14:].sum() > 0.95 * echoes['ball'][14:].sum()
+
+
+def test_a_mask_with_bone_at_its_rim_is_said_to_be_too_wide(save, echoes):
+    brain = echoes['ball']
+    wide = binary_dilation(brain)
+    magnitude = save(np.where(brain, 100.0, 5.0)[..., np.newaxis], 'magnitude')
+    for mask in (brain, wide):
+        node = TrustPhase(brain=save(mask, 'brain'), magnitude=magnitude, echo_times_s=[0.02])
+        outputs = node.run().outputs
+        np.testing.assert_array_equal(images.read(outputs.tissue, bool), brain)
+        assert outputs.parameters['ShareBareAtRim'] == pytest.approx(
+            1 - brain.sum() / mask.sum(), abs=1e-4
+        )
+        assert ('Warnings' in outputs.parameters) == (mask is wide)
 
 
 def test_no_reliable_voxel_is_an_error(save, echoes):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from qsmprep.qsm.mask import (
+    bare_rim,
     fill_holes,
     largest_component,
     mask_steps,
@@ -97,3 +98,25 @@ def test_steep_phase_at_the_rim_is_dropped_but_not_around_a_lesion(brain):
     assert not (mask & at_air).any()
     assert mask[lesion].all()
     assert mask.sum() > 0.95 * brain.sum()
+
+
+def test_bone_leaves_a_mask_that_is_too_wide_and_dephased_tissue_stays(brain):
+    """Bone around the brain; at its surface a haemorrhage as dark as bone in the first echo."""
+    x, y, z = np.indices(brain.shape) - 19.5
+    wide = binary_dilation(brain)
+    times = (0.004, 0.012)
+    lesion = brain & ((x - 15) ** 2 + y**2 + z**2 < 4**2)
+    proton, rate = np.where(brain, 1.0, 0.1), np.where(lesion, 300.0, 20.0)
+    # coils are four times as sensitive on one side as on the other
+    sensitivity = np.exp(x / 29)
+    echoes = [sensitivity * proton * np.exp(-te * rate) for te in times]
+    magnitude = np.stack(echoes, axis=-1).astype(np.float32)
+    for mask in (brain, wide):
+        bare = bare_rim(mask, magnitude, times, (2.0, 2.0, 2.0))
+        np.testing.assert_array_equal(mask & ~bare, brain)
+
+
+def test_a_field_of_view_without_a_rim_has_no_bare_one():
+    magnitude = np.ones((8, 8, 8, 1), dtype=np.float32)
+    magnitude[0] = 0
+    assert not bare_rim(np.ones((8, 8, 8), bool), magnitude, (0.01,), (1.0, 1.0, 1.0)).any()
