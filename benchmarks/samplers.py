@@ -26,6 +26,7 @@ from qsmprep.qsm.diffusion import ancestral, published
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
 from qsmprep.qsm.inversion import Inversion, invert
+from qsmprep.qsm.inversion.wiener import wiener
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
@@ -134,23 +135,25 @@ CONDITIONS = {
     'as it is': {},
     'no voxel weights': {'noise': None},
     'field outside the mask: completed': {'error_share': 1.0},
+    'start: the map of wiener': {'tv': wiener},
+    'levels from 0.03 ppm': {'HIGHEST_PPM': 0.03},
     'levels from 0.5 ppm': {'HIGHEST_PPM': 0.5},
-    'levels down to 0.01 ppm': {'LOWEST_PPM': 0.01},
+    'levels down to 0.005 ppm': {'LOWEST_PPM': 0.005},
     'tolerance 1': {'EXACT_TOLERANCE': 1.0, 'COMPLETED_TOLERANCE': 1.0},
     'windows of 64': {'window': 64},
     'no time travel': {'late_steps': 0},
-    'time travel on all levels': {'late_steps': 11},
-    '6 levels': {'steps': 6},
+    'time travel on all levels': {'late_steps': 3},
+    '12 levels': {'steps': 12},
     '50 levels': {'steps': 50},
 }
-"""Departures of Diffusion-QSM from its default; capitals are constants of its module."""
+"""Departures of Diffusion-QSM from its default: names in its module, or its parameters."""
 
 
 def run_under(case: Case, condition: dict) -> np.ndarray:
     """Map of Diffusion-QSM under a condition."""
-    for name in [name for name in condition if name.isupper()]:
-        setattr(ancestral, name, condition[name])
-    parameters = {name: value for name, value in condition.items() if name.islower()}
+    parameters = dict(condition)
+    for name in condition.keys() & vars(ancestral).keys():
+        setattr(ancestral, name, parameters.pop(name))
     case = replace(case, noise=parameters.pop('noise', case.noise))
     return run(case, 'diffusion-qsm', parameters).chi_ppm
 

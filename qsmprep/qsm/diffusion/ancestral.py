@@ -6,8 +6,9 @@ What differs from the papers' settings, which ``published=True`` restores
 - Data act where there are data, with the weights and spectra of the calibrated likelihood, and the
   map is zero outside the mask; conjugate gradients go on from the map of the step before.
 - How far the network's map is moved towards the data follows from the noise level of the step.
-- Levels of noise are evenly spaced in their logarithm where a map can be seen, below its spread,
-  and start from the map of :func:`~qsmprep.qsm.inversion.wiener.wiener`.
+- A few levels of noise, evenly spaced in their logarithm and below the spread of a map, start from
+  the map of :func:`~qsmprep.qsm.inversion.tv.tv`: errors that reach farther than the network sees
+  must be gone before (Chung et al. 2022, 10.48550/arXiv.2112.05146, start so too).
 - The network's map is the mean of what it makes of noise of both signs.
 - The network sees whole volumes, where they fit.
 """
@@ -15,7 +16,7 @@ What differs from the papers' settings, which ``published=True`` restores
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import WHOLE, Windows, windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
-from qsmprep.qsm.inversion.wiener import wiener
+from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.solvers import Progress
 
@@ -40,8 +41,10 @@ Correct = Callable[[Expect, Tensor, float, Tensor], tuple[Tensor, Tensor]]
 
 BATCH = 4
 FARTHEST = 2.0
-HIGHEST_PPM, LOWEST_PPM = 0.03, 0.002
-EXACT_TOLERANCE, COMPLETED_TOLERANCE = 4.0, 2.0
+LEVELS = 4
+HIGHEST_PPM, LOWEST_PPM = 0.01, 0.002
+EXACT_TOLERANCE, COMPLETED_TOLERANCE = 4.0, 3.0
+GRADIENT_TOLERANCE = 2.0
 
 
 def diffusion_qsm(
@@ -84,9 +87,9 @@ def diffusion_qsm(
     published
         Whether to run under the settings of the paper: 200 steps, 10 late ones, windows of 64.
     steps
-        Number of noise levels, by default 12.
+        Number of noise levels, by default 4.
     late_steps, repeats
-        How many of the last levels before the lowest travel back, by default 4, and how often.
+        How many of the last levels before the lowest travel back, by default 1, and how often.
     window, overlap
         Edge of the windows and their overlap, blended linearly [voxels]; by default volumes are
         seen whole.
@@ -99,20 +102,22 @@ def diffusion_qsm(
 
     """
     chosen = {
-        'steps': steps or (200 if published else 12),
-        'late_steps': (10 if published else 4) if late_steps is None else late_steps,
+        'steps': steps or (200 if published else LEVELS),
+        'late_steps': (10 if published else 1) if late_steps is None else late_steps,
     }
     tiles = published or window is not None
     windows = Windows(window or 64, overlap, 'linear') if tiles else WHOLE
     denoise, record = _network(prior, grid, mask, windows)
-    run: dict[str, Any] = {**chosen, 'repeats': repeats, 'seed': seed, 'progress': progress}
+    travel = {'late_steps': chosen['late_steps'], 'repeats': repeats}
+    run: dict[str, Any] = {**travel, 'seed': seed, 'progress': progress}
     if published:
         dipole = Dipole(grid, device=field.device)
-        chi = papers.diffusion_qsm(denoise, field, mask, dipole, **run)
+        chi = papers.diffusion_qsm(denoise, field, mask, dipole, steps=chosen['steps'], **run)
         return Estimate(chi, {**chosen, **record, 'error_share': 0.0})
     tolerances = (EXACT_TOLERANCE, COMPLETED_TOLERANCE)
     guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, tolerances)
-    chi = sample(denoise, proximal(guide), start, mask, **run)
+    levels = _levels(chosen['steps'])
+    chi = sample(denoise, proximal(guide), start, mask, levels, **run)
     return Estimate(chi, {**chosen, **record, 'error_share': share})
 
 
@@ -134,11 +139,11 @@ def dm_qsm(
 ) -> Estimate:
     r"""DM-QSM: posterior sampling with the gradient of the misfit through the network.
 
-    At each noise level the network's clean map x0(x_t) is moved by sigma^2 times the gradient,
+    At each noise level the network's clean map x0(x_t) is moved by c sigma^2 times the gradient,
     with respect to x_t, of log p(f|x_t), the clean map's error being taken as Gaussian with the
-    spectrum Q(k): that is, by sigma^2 J' D w N^-1 w (f - D x) at the map x that agrees with the
-    data and with x0, J being the derivative of the network, and by no more than twice as far as x
-    lies.
+    spectrum Q(k) = c / (1 / S(k) + 1 / sigma^2), c = 2: that is, by c sigma^2 J' D w N^-1 w (f - D
+    x) at the map x that agrees with the data and with x0, J being the derivative of the network,
+    and by no more than twice as far as x lies. With the best linear denoiser the move ends at x.
 
     Parameters
     ----------
@@ -148,7 +153,7 @@ def dm_qsm(
         Whether to run under the settings of the paper: 200 steps, xi = 0.5 along the gradient of
         the misfit to a truncated k-space division, windows of 48.
     steps
-        Number of noise levels, by default 12.
+        Number of noise levels, by default 4.
     window, overlap
         Edge of the windows and their overlap, which counts alike [voxels]; by default volumes are
         seen whole. An overlap of 0 is the paper's ablation.
@@ -162,22 +167,30 @@ def dm_qsm(
     "Pseudoinverse-guided diffusion models for inverse problems", ICLR.
 
     """
-    chosen = {'steps': steps or (200 if published else 12)}
+    chosen = {'steps': steps or (200 if published else LEVELS)}
     tiles = published or window is not None
     windows = Windows(window or 48, overlap, 'uniform') if tiles else WHOLE
     denoise, record = _network(prior, grid, mask, windows)
-    run: dict[str, Any] = {**chosen, 'seed': seed, 'progress': progress}
+    run: dict[str, Any] = {'seed': seed, 'progress': progress}
     if published:
         dipole = Dipole(grid, device=field.device)
-        chi = papers.dm_qsm(denoise, field, mask, dipole, **run)
+        chi = papers.dm_qsm(denoise, field, mask, dipole, steps=chosen['steps'], **run)
         return Estimate(chi, {**chosen, **record, 'error_share': 0.0})
-    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, (1.0, 1.0))
+    tolerances = (GRADIENT_TOLERANCE, GRADIENT_TOLERANCE)
+    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, tolerances)
 
     def whiten(image: Tensor, sigma: float) -> Tensor:
         return guide.likelihood.dipole.filter(image, stiffness(guide.likelihood, sigma, 1.0))
 
-    chi = sample(denoise, through_network(guide, whiten, mask), start, mask, **run)
+    levels = _levels(chosen['steps'])
+    correct = through_network(guide, whiten, mask)
+    chi = sample(denoise, correct, start, mask, levels, **run)
     return Estimate(chi, {**chosen, **record, 'error_share': share})
+
+
+def _levels(steps: int) -> list[float]:
+    """Noise levels [ppm]."""
+    return sigma_levels(steps, HIGHEST_PPM, LOWEST_PPM, rho=math.inf).tolist()
 
 
 def _network(
@@ -205,7 +218,7 @@ def _prepare(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
     field = calibration.field
-    first = wiener(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
+    first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     exact, completed = tolerances
     guide = Mixture.of(field, mask, calibration, exact=exact, completed=completed)
     return guide, first.chi, calibration.error_share
@@ -238,8 +251,8 @@ def through_network(
     guide
         Its proximal step x agrees with the data and with the network's map.
     whiten
-        Applies the precision Q^-1 of the network's map at a noise level: that of x less that map
-        is the gradient of the log likelihood at x.
+        Applies c Q^-1 at a noise level, Q being the covariance of the network's error: that of x
+        less the network's map is c times the gradient of the log likelihood at x.
     mask
         Voxels of the map.
 
@@ -265,8 +278,8 @@ def sample(
     correct: Correct,
     start: Tensor,
     mask: Tensor,
+    levels: Sequence[float],
     *,
-    steps: int,
     late_steps: int = 0,
     repeats: int = 0,
     seed: int = 0,
@@ -286,8 +299,8 @@ def sample(
         Map to start from [ppm], zero outside the mask.
     mask
         Voxels of the map.
-    steps
-        Number of noise levels, from 30 to 2 ppb.
+    levels
+        Noise levels [ppm], falling.
     late_steps, repeats
         How many of the last levels before the lowest are repeated, and how often.
     seed
@@ -296,10 +309,10 @@ def sample(
         Called with the pass of the network, their number, and the relative change of the map.
 
     """
-    levels = sigma_levels(steps, HIGHEST_PPM, LOWEST_PPM, rho=math.inf).tolist()
     generator = torch.Generator().manual_seed(seed)
-    last = steps - 1
-    order = [n for n in range(steps) for _ in range(1 + repeats * (last - late_steps <= n < last))]
+    last = len(levels) - 1
+    travels = range(last - late_steps, last)
+    order = [n for n in range(len(levels)) for _ in range(1 + repeats * (n in travels))]
 
     def draw(sigma: float) -> Tensor:
         return sigma * torch.randn(mask.shape, generator=generator).to(start)
