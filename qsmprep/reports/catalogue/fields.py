@@ -24,7 +24,7 @@ FIELDS = (
         'Local field over noise',
         '',
         'Standard deviation of the local field over the map, over the median noise of the field.',
-        4.0,
+        2.0,
         None,
         'The scan is too noisy: look at the magnitude; longer echo times, larger voxels or more '
         'averages help.',
@@ -65,7 +65,8 @@ FIELDS = (
         'Jumps of the unwrapped phase',
         '%',
         'Neighbouring voxels of the map that gain phases between the first two echoes, or by the '
-        'time of a single one, which differ by more than pi.',
+        'time of a single one, which differ by more than pi; and of two echoes, by more than pi '
+        'too from what the first makes expect.',
         None,
         2.0,
         'Look for sharp steps in the unwrapped phase: wraps that are left, fringes that end '
