@@ -29,6 +29,7 @@ import reported_files
 import reported_formats
 import reported_headers
 import reported_masks
+import reported_names
 import reported_parts
 import reported_phase
 import reported_scanner
@@ -45,6 +46,7 @@ TABLES = (
     reported_formats,
     reported_sidecars,
     reported_datasets,
+    reported_names,
     reported_masks,
     reported_scanner,
 )

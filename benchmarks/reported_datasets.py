@@ -1,4 +1,4 @@
-"""Scans of ``reported.py`` by names, folders and command lines."""
+"""Scans of ``reported.py`` by folders, participants, filters and command lines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nb
-from reported_changes import annexed, both, cut_file, elsewhere, on_files, rename
+from reported_changes import annexed, cut_file
 from reported_data import Raw, Scan, sidecar
 
 
@@ -47,12 +46,6 @@ def linked(root: Path) -> Path:
     link = root.parent / 'link'
     link.symlink_to(root)
     return link
-
-
-def echo_last(name: str) -> str:
-    """Name with its echo behind its part."""
-    subject, echo, part, end = name.split('_')
-    return '_'.join((subject, part, echo, end))
 
 
 def of_sessions(change: Callable[[Path], None] = lambda folder: None) -> Callable:
@@ -141,14 +134,6 @@ def below_rawdata(root: Path) -> None:
         shutil.move(path, target / path.name)
 
 
-def combined_beside(root: Path) -> None:
-    """A magnitude of all echoes beside theirs."""
-    raw = Raw(root)
-    first = raw.files('mag', 1)[0]
-    for file in (first, sidecar(first)):
-        shutil.copy(file, file.with_name(file.name.replace('_echo-1', '')))
-
-
 def repeated_without_phase(root: Path) -> None:
     """A second run of which the magnitude alone was exported."""
     for path in Raw(root).files():
@@ -170,71 +155,12 @@ SCANS: tuple[Scan, ...] = (
     Scan('dataset', 'spaces, percent, unicode', moved),
     Scan(
         'dataset',
-        'part-phase named part-ph',
-        rename(lambda n: n.replace('part-phase', 'part-ph'), 'phase'),
-        'refused',
-        'phase',
-    ),
-    Scan(
-        'dataset',
-        'rec- on the magnitude alone',
-        rename(lambda n: n.replace('sub-01_', 'sub-01_rec-norm_'), 'mag'),
-        'refused',
-        'rec-norm.*same labels',
-    ),
-    Scan(
-        'dataset',
-        'run-1 and run-2 for magnitude and phase',
-        both(
-            rename(lambda n: n.replace('sub-01_', 'sub-01_run-1_'), 'mag'),
-            rename(lambda n: n.replace('sub-01_', 'sub-01_run-2_'), 'phase'),
-        ),
-        'refused',
-        'same labels',
-    ),
-    Scan(
-        'dataset',
-        'suffix GRE',
-        rename(lambda n: n.replace('MEGRE', 'GRE')),
-        'refused',
-        'GRE.nii.gz.*MEGRE',
-    ),
-    Scan(
-        'dataset',
         'in a folder swi',
         lambda root: shutil.move(root / 'sub-01' / 'anat', root / 'sub-01' / 'swi') and None,
         'refused',
         'swi/.*anat',
     ),
-    Scan(
-        'dataset',
-        'unwrapped phase beside the raw one',
-        on_files(
-            lambda p: shutil.copy(
-                p, p.with_name(p.name.replace('_MEGRE', '_desc-unwrapped_MEGRE'))
-            ),
-            'phase',
-        ),
-        'refused',
-        'desc-unwrapped',
-    ),
     Scan('dataset', 'sessions, runs and acquisitions', lambda root: many_acquisitions(root)),
-    Scan(
-        'dataset',
-        'echoes as runs',
-        rename(lambda n: n.replace('echo-', 'run-')),
-        'told',
-        'exported',
-    ),
-    Scan(
-        'dataset',
-        'same image twice',
-        on_files(
-            lambda p: nb.save(nb.load(p), p.with_name(p.name.removesuffix('.gz'))), 'phase', 1
-        ),
-        'refused',
-        'same image',
-    ),
     Scan(
         'dataset',
         'second participant broken',
@@ -243,51 +169,8 @@ SCANS: tuple[Scan, ...] = (
         'sub-02',
         source=('--subjects', '2'),
     ),
-    Scan('dataset', 'duplicates of HeuDiConv', elsewhere('_MEGRE', '_MEGRE__dup-01')),
-    Scan('dataset', 'echo after part', rename(echo_last)),
-    Scan('dataset', 'T2starw', rename(lambda n: n.replace('MEGRE', 'T2starw'))),
-    Scan('dataset', 'T2star', rename(lambda n: n.replace('MEGRE', 'T2star')), 'refused', 'T2star'),
-    Scan(
-        'dataset',
-        'magnitude without part-',
-        rename(lambda n: n.replace('_part-mag', ''), 'mag'),
-        'map',
-        'taken for the magnitude',
-    ),
-    Scan(
-        'dataset',
-        'part-Phase',
-        rename(lambda n: n.replace('part-phase', 'part-Phase')),
-        'refused',
-        'part-phase',
-    ),
-    Scan(
-        'dataset',
-        'part-magnitude',
-        rename(lambda n: n.replace('part-mag', 'part-magnitude'), 'mag'),
-        'refused',
-        'part-mag',
-    ),
-    Scan(
-        'dataset',
-        'names of dcm2niix, _ph',
-        rename(
-            lambda n: n.replace('_part-phase_MEGRE', '_MEGRE_ph').replace(
-                '_part-mag_MEGRE', '_MEGRE'
-            )
-        ),
-        'refused',
-        'part-phase',
-    ),
     Scan('dataset', 'in fmap as phase1 and phase2', as_fieldmap, 'refused', 'anat'),
     Scan('dataset', 'one folder an echo', a_folder_each, 'refused', 'anat'),
-    Scan(
-        'dataset',
-        'names of another participant',
-        rename(lambda n: n.replace('sub-01', 'sub-02')),
-        'refused',
-        'sub-01',
-    ),
     Scan('dataset', 'empty folder', empty_folder, 'refused', 'sub-01'),
     Scan(
         'dataset',
@@ -365,11 +248,6 @@ SCANS: tuple[Scan, ...] = (
         'refused',
         'dataset_description',
     ),
-    Scan(
-        'dataset',
-        'flip- and mt- labels',
-        rename(lambda n: n.replace('_part-', '_flip-2_mt-off_part-')),
-    ),
     Scan('dataset', 'multi-echo series in func', as_functional, 'refused', 'func/.*anat'),
     Scan(
         'dataset',
@@ -394,7 +272,6 @@ SCANS: tuple[Scan, ...] = (
         'refused',
         'Sub-01',
     ),
-    Scan('dataset', 'combined magnitude beside the echoes', combined_beside),
     Scan(
         'dataset',
         'second run without its phase',

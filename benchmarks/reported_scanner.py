@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from reported_data import Raw, Scan, read, store
 from scipy import ndimage
 
 
-def in_kspace(z: np.ndarray, change: callable) -> np.ndarray:
+def in_kspace(z: np.ndarray, change: Callable) -> np.ndarray:
     """Change a signal in its k-space, whose centre is in the middle."""
     k = np.fft.fftshift(np.fft.fftn(z))
     return np.fft.ifftn(np.fft.ifftshift(change(k)))
 
 
-def cut(share: float) -> callable:
+def cut(share: float) -> Callable:
     """K-space cut to its middle and filled with zeros, as ZIP and interpolation do."""
 
     def change(k: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ def echo_half_turned(z: np.ndarray, echo: int) -> np.ndarray:
     return half_turned(z, echo) if echo == 2 else z
 
 
-def against(kept: int | None) -> callable:
+def against(kept: int | None) -> Callable:
     """Each phase less that of the first echo, or of the one before it."""
 
     def alter(root: Path) -> None:
@@ -126,14 +127,20 @@ SCANS: tuple[Scan, ...] = (
     Scan('scanner', 'k-space cut to 80 % and filled with zeros', cut(0.8)),
     Scan('scanner', 'k-space cut to a half and filled with zeros', cut(0.5), 'told', '.'),
     Scan('scanner', 'a spike in k-space', signal(spike), 'told', '.'),
-    Scan('scanner', 'a ghost of a fifth', signal(ghost), 'told', '.'),
-    Scan('scanner', 'moved while the lines were measured', signal(moved_during_scan), 'told', '.'),
+    Scan('scanner', 'a ghost of a fifth', signal(ghost), 'failed', 'veins'),
+    Scan(
+        'scanner',
+        'moved while the lines were measured',
+        signal(moved_during_scan),
+        'failed',
+        'veins',
+    ),
     Scan('scanner', 'one half turned by pi', signal(half_turned)),
     Scan('scanner', 'one half turned by pi in one echo', signal(echo_half_turned), 'told', '.'),
     Scan('scanner', 'each phase against the first', against(0), 'refused', '.'),
-    Scan('scanner', 'each phase against the one before', against(None), 'failed', '.'),
+    Scan('scanner', 'each phase against the one before', against(None), 'failed', 'veins'),
     Scan('scanner', 'metal in the teeth', signal(metal), 'told', '.'),
-    Scan('scanner', 'distortion corrected in the magnitude alone', distorted, 'told', 'DIS'),
+    Scan('scanner', 'distortion corrected in the magnitude alone', distorted),
     Scan('scanner', 'slices of the magnitude interleaved', interleaved, 'told', '.'),
     Scan('scanner', 'uniform magnitude of each echo', shared_offset, 'told', 'R2|decay|rises'),
     Scan(

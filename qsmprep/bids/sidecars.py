@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -278,11 +279,14 @@ def check_echo_times(times: list[float], pairs: list[EchoPair]) -> list[str]:
             f'{path} has EchoTime {times[-1]:g}, which looks like milliseconds; BIDS keeps echo '
             f'times in seconds (0.001 x {times[-1]:g}): correct the sidecar.'
         )
-    if any(later - earlier < 1e-6 for earlier, later in zip(times, times[1:], strict=False)):
-        raise InputError(
-            f'{path}: the echo times of its acquisition are {listing} s; they must all differ: '
-            'correct EchoTime in the sidecar of each echo.'
-        )
+    for number, (earlier, later) in enumerate(itertools.pairwise(times)):
+        if later - earlier < 1e-6:
+            one, other = (pair.second.path for pair in pairs[number : number + 2])
+            raise InputError(
+                f'{one} and {other.name} have one EchoTime, and those of their acquisition '
+                f'are {listing} s; they must all differ: correct EchoTime in the sidecar of each '
+                'echo, or remove the echo that is there twice.'
+            )
     warnings = []
     numbers = [pair.second.entities.get('echo', '') for pair in pairs]
     if all(number.isdecimal() for number in numbers) and numbers != sorted(numbers, key=int):

@@ -24,7 +24,11 @@ def test_sidecars_are_inherited(tiny_dataset):
     ('echo_time', 'message'),
     [
         (None, 'EchoTime is missing from the sidecar; add the echo time in seconds'),
-        (0.010, 'echo times of its acquisition are 0.005, 0.01, 0.01 s; they must all differ'),
+        (
+            0.010,
+            'echo-3_part-phase_MEGRE.nii.gz have one EchoTime, and those of their acquisition '
+            'are 0.005, 0.01, 0.01 s; they must all differ',
+        ),
         (15, 'EchoTime 15, which looks like milliseconds'),
         (0, 'EchoTime 0; echo times are positive seconds'),
         (-0.005, 'EchoTime -0.005; echo times are positive seconds'),

@@ -130,6 +130,9 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 8.0}, 'has the other sign'),
         ({'chi_tail_asymmetry': -0.3, 'r2star_per_chi': 60.0}, ''),  # a large calcification
         ({'chi_tail_asymmetry': 0.3, 'r2star_per_chi': 8.0}, ''),
+        ({'chi_tail_asymmetry': 0.04, 'r2star_per_chi': 3.4}, 'neither veins nor nuclei'),
+        ({'chi_tail_asymmetry': 0.01, 'echo_misfit': 2.2}, 'neither veins nor nuclei'),
+        ({'chi_tail_asymmetry': 0.01, 'echo_misfit': 1.2, 'r2star_per_chi': 60.0}, ''),
         ({'echo_misfit': 18.0, 'local_field_sd_ppb': 60.0}, 'belong to no one field'),
         ({'echo_misfit': 18.0, 'local_field_sd_ppb': 20.0}, ''),
         ({'local_field_sd_ppb': 95.0}, '95 ppb, beyond 75 ppb, which no map can have'),

@@ -63,7 +63,7 @@ MASKS = (
         None,
         15.0,
         'Look for brain regions that the mask lacks, and at the phase of the later echoes.',
-        bound=95.0,
+        bound=50.0,
         why='What is taken off near the edge has no susceptibility.',
         source=WIDE,
     ),
