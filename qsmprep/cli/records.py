@@ -306,6 +306,10 @@ def read_crash(path: Path) -> dict:
     raised = re.findall(r'^\t?([A-Za-z_][\w.]*: \S.*)$', traceback, flags=re.M)
     lines = traceback.strip().splitlines() or ['The crash file is empty.']
     message = raised[-1] if raised else lines[-1]
+    # what a command said last tells more than that it failed
+    said = re.search(r'^Stderr:\n(?:\t.*\n)*\t(.*\S.*)\n(?:\t\s*\n)*Traceback', text, flags=re.M)
+    if said:
+        message = f'{message.rstrip(".")}: {said[1].strip()}'
     return {'node': node, 'message': message, 'traceback': traceback.strip()}
 
 

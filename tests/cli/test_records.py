@@ -71,6 +71,18 @@ def test_the_nodes_own_message_is_found_in_a_crash_file(tmp_path):
     assert crash['message'] == 'ValueError: it is broken: badly'
 
 
+def test_what_a_command_said_is_told(tmp_path):
+    """It was: subprocess exited with code 1."""
+    said = 'Stdout:\n\nStderr:\n\tniimath: failed to write output\nTraceback:\n'
+    failed = '\tRuntimeError: subprocess exited with code 1.\n'
+    path = tmp_path / 'crash-1.txt'
+    path.write_text(f'Node: a.romeo\nTraceback (most recent call last):\n  ...\n{said}{failed}')
+    message = read_crash(path)['message']
+    assert message == (
+        'RuntimeError: subprocess exited with code 1: niimath: failed to write output'
+    )
+
+
 def test_a_crash_fails_its_own_acquisition_only(tmp_path):
     out, crash_dir = tmp_path / 'out', tmp_path / 'crash'
     crash_dir.mkdir()
