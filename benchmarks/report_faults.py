@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import nibabel as nb
+import numpy as np
 import torch
 from arguments import benchmark_parser
 from measure import Table
@@ -167,7 +169,7 @@ def report_alarms(args: argparse.Namespace) -> None:
     """False alarms on clean participants."""
     words = 'tests/data/philips: Philips, 3 T, 2 echoes, 3 mm, in vivo'
     clean = map(Participant.draw, range(args.clean))
-    count_alarms(args, 'alarms', clean, [('real', Case(REAL), words)])
+    count_alarms(args, 'alarms', clean, [('real', Case(REAL), words, None)])
     varied = map(Participant.draw_varied, range(VARIED, VARIED + args.varied))
     count_alarms(args, 'alarms_varied', varied, [])
 
@@ -176,22 +178,31 @@ def count_alarms(
     args: argparse.Namespace, file: str, participants: Iterable[Participant], clean: list[tuple]
 ) -> None:
     """Process participants, and those that are given as they are; write a table."""
-    table = Table('Clean participants', ['participant', 'scan', 'exit code', 'alarms'], [])
+    columns = ['participant', 'scan', 'exit code', 'own mask over the true one', 'alarms']
+    table = Table('Clean participants', columns, [])
     for participant in participants:
         name = f'{participant.number:02d}'
         source = args.out / f'source_{name}'
-        participant.simulate(source, args.labels)
+        mask = participant.simulate(source, args.labels)
         stored = partial(as_scanner, manufacturer=participant.maker, axes=participant.axes)
-        clean.append((name, Case(source, fault=Fault(stored)), participant.words))
+        clean.append((name, Case(source, fault=Fault(stored)), participant.words, mask))
     alarmed = 0
-    for name, case, words in clean:
+    for name, case, words, mask in clean:
         folder = args.out / f'clean_{name}'
         alarms = case.run(folder)
         alarmed += bool(alarms)
         code = (folder / 'done').read_text()
-        table.add(name, words, code, '; '.join(map(short, alarms)))
-    table.add('with alarms', '', '', f'{alarmed} of {len(clean)}')
+        own = read_record(folder)['acquisitions'][0]['quality'].get('brain_volume_ml')
+        ratio = f'{own / volume_ml(mask):.2f}' if own and mask else None
+        table.add(name, words, code, ratio, '; '.join(map(short, alarms)))
+    table.add('with alarms', '', '', '', f'{alarmed} of {len(clean)}')
     table.write(args.out, file)
+
+
+def volume_ml(mask: Path) -> float:
+    """Volume of a mask [ml]."""
+    image = nb.load(mask)
+    return float(np.count_nonzero(image.dataobj) * np.prod(image.header.get_zooms()[:3]) / 1000)
 
 
 def report_factors(args: argparse.Namespace) -> None:

@@ -89,11 +89,12 @@ def _brief(by: str) -> str:
     return '; '.join(parts[:3]) + more
 
 
-def alarms() -> str:
+def alarms(name: str) -> str:
     """Clean participants of the benchmark of faults, and what the report warns of."""
-    rows = ['| participant | scan | alarms |', '|---|---|---|']
-    rows += [f'| {" | ".join(cells)} |' for cells in _read_csv('report_alarms')]
-    return '\n'.join(rows).replace('R2*', r'R2\*').replace('  |', ' |')
+    head, *rows = _read_csv(name, head=True)
+    lines = [head, ['---'] * len(head), *rows]
+    text = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    return text.replace('R2*', r'R2\*').replace('  |', ' |').replace('  |', ' |')
 
 
 def bounds() -> str:
@@ -108,9 +109,9 @@ def bounds() -> str:
     return '\n'.join(rows)
 
 
-def _read_csv(name: str) -> list[list[str]]:
+def _read_csv(name: str, head: bool = False) -> list[list[str]]:
     with (DOCS / 'figures' / f'{name}.csv').open(newline='', encoding='utf-8') as stream:
-        return list(csv.reader(stream))[1:]
+        return list(csv.reader(stream))[0 if head else 1 :]
 
 
 def choice() -> str:
@@ -144,7 +145,8 @@ TABLES = {
     'sources': sources,
     'limits': limits,
     'faults': faults,
-    'alarms': alarms,
+    'alarms': lambda: alarms('report_alarms'),
+    'varied alarms': lambda: alarms('report_alarms_varied'),
     'bounds': bounds,
     'choice': choice,
     'input fields': lambda: fields(INPUT_FIELDS),
