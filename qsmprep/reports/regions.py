@@ -144,7 +144,7 @@ def plot_region_values(table: PathLikeStr, out_path: PathLikeStr) -> Path:
                 axes.plot([low, high], [place + shift] * 2, color=SIDES[side], lw=1.5)
                 axes.plot(middle, place + shift, 'o', color=SIDES[side], ms=5)
                 volume = float(row['volume_mm3'])
-                text = f'{side} {middle:.0f} ppb, {volume:.0f} mm³'.replace('-', '−')
+                text = f'{side} {round(middle)} ppb, {volume:.0f} mm³'.replace('-', '−')
                 axes.annotate(text, (1.01, place + shift), xycoords=('axes fraction', 'data'),
                               va='center', fontsize=9, color=SIDES[side])  # fmt:skip
     title = 'Susceptibility of deep nuclei: median, 5th to 95th percentile; left and right'

@@ -151,8 +151,8 @@ def test_group_page_marks_outliers_and_links_participants(tmp_path):
     assert 'Spread of susceptibility : sub-03_MEGRE: 200 ppb' in parsed.text
     assert '\u25b2 Spread of susceptibility 200' in parsed.text
     assert 'sub-05 MEGRE London failed' in parsed.text
-    # the row and the diamond
-    assert [a['href'] for a in parsed.having('a') if '#' not in a['href']] == ['sub-03.html'] * 2
+    # the row, the list of outliers and the diamond
+    assert [a['href'] for a in parsed.having('a') if '#' not in a['href']] == ['sub-03.html'] * 3
     dots, far = (
         [path['d'] for path in parsed.having('path') if path.get('class') == name]
         for name in ('dots', 'far')
