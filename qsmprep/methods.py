@@ -290,8 +290,8 @@ INVERSIONS = _table(
     Method(
         'diffusion-qsm',
         'qsmprep.qsm.diffusion.ancestral:diffusion_qsm',
-        'Diffusion-QSM on the same prior ([diffusion.md](diffusion.md)); `published=true` runs '
-        'its 220 passes in windows, about an hour on a CPU',
+        'Diffusion-QSM on the same prior, from the map of `tv` ([diffusion.md](diffusion.md)); '
+        '`published=true` runs its 220 passes in windows, about an hour on a CPU',
         'Diffusion-QSM, ancestral sampling of a diffusion prior with data consistency at every '
         'step and time travel [@diffusionqsm]',
         citation='diffusionqsm',
@@ -300,8 +300,8 @@ INVERSIONS = _table(
     Method(
         'dm-qsm',
         'qsmprep.qsm.diffusion.ancestral:dm_qsm',
-        'DM-QSM on the same prior ([diffusion.md](diffusion.md)); `published=true` takes hours '
-        'on a CPU',
+        'DM-QSM on the same prior, from the map of `tv` ([diffusion.md](diffusion.md)); '
+        '`published=true` takes hours on a CPU',
         'DM-QSM, posterior sampling of a diffusion prior [@dmqsm; @dps]',
         citation='dmqsm',
         needs=('noise', 'magnitude', 'prior'),
