@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--snr', type=float, default=100.0, help='of the first echo')
     add('--seed', type=int, default=0, help='of the simulation')
     add('--repeats', type=int, default=1, help='costs are the medians of so many runs')
+    add('--inversions', nargs='+', default=QUICK_METHODS, metavar='METHOD', help='to run')
     add('--threads', type=int, default=1, help='threads of each stage')
     return parser
 
@@ -160,7 +162,15 @@ def map_field(bench: Bench, table: Table) -> dict[str, str]:
         'combination of the echoes', *row(cost, rms(error_hz[scan.brain]), 'RMSE [Hz], brain')
     )
     brain = bench.write(scan.brain.astype(np.uint8), 'brain.nii')
-    reliable, cost = bench.run('reliable', TrustPhase, brain=brain, quality=romeo['quality'])
+    reliable, cost = bench.run(
+        'reliable',
+        TrustPhase,
+        brain=brain,
+        quality=romeo['quality'],
+        unwrapped=combined['unwrapped'],
+        magnitude=echoes['magnitude'],
+        echo_times_s=times,
+    )
     trusted = images.read(reliable['mask'], bool)
     kept = 100 * trusted.sum() / scan.brain.sum()
     error = rms(error_hz[trusted])
@@ -171,6 +181,7 @@ def map_field(bench: Bench, table: Table) -> dict[str, str]:
         'field': combined['field'],
         'noise': combined['noise'],
         'mask': reliable['mask'],
+        'tissue': reliable['tissue'],
         'brain': brain,
     }
 
@@ -214,6 +225,7 @@ def remove_backgrounds(bench: Bench, table: Table, files: dict[str, str]) -> dic
             f'background_{method}',
             RemoveBackground,
             **{name: files[name] for name in ('field', 'mask', 'noise')},
+            brain=files['tissue'],
             method=method,
         )
         local = images.read(removed[method]['field'])
@@ -222,8 +234,10 @@ def remove_backgrounds(bench: Bench, table: Table, files: dict[str, str]) -> dic
     return removed
 
 
-def invert_all(bench: Bench, files: dict[str, str], removed: dict[str, dict]) -> Table:
-    """Run every inversion on every local field."""
+def invert_all(
+    bench: Bench, files: dict[str, str], removed: dict[str, dict], methods: Sequence[str]
+) -> Table:
+    """Run inversions on every local field."""
     scan = bench.scan
     table = Table(
         'Every background removal x inversion', ('local field', 'inversion', *SCORE, *COST), []
@@ -233,7 +247,8 @@ def invert_all(bench: Bench, files: dict[str, str], removed: dict[str, dict]) ->
         weights = {}
         if background in BACKGROUNDS:
             weights = {'magnitude': files['combined_magnitude'], 'noise': outputs['noise']}
-        for method in QUICK_METHODS:
+            weights |= {'tissue': outputs['tissue'], 'after_background': True}
+        for method in methods:
             inverted, cost = bench.run(
                 f'chi_{background}_{method}'.replace(' ', '-'),
                 InvertDipole,
@@ -307,7 +322,7 @@ def main() -> None:
         bench = Bench(scan, Path(folder), args.repeats)
         files = map_field(bench, stages)
         removed = remove_backgrounds(bench, stages, files)
-        inversions = invert_all(bench, files, removed)
+        inversions = invert_all(bench, files, removed, args.inversions)
         add_default(stages, inversions)
         whole_chain(bench, stages)
         other_maps(bench, stages, files)

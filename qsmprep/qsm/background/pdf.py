@@ -176,8 +176,11 @@ def _conjugate_gradients(
     root = np.sqrt(weight)
 
     def project(image: np.ndarray) -> np.ndarray:
-        weighted = root * _filtered(root * image, penalty)
-        return outside * _filtered(weighted, dipole)
+        weighted = _filtered(root * image, penalty)
+        weighted *= root
+        projected = _filtered(weighted, dipole)
+        projected *= outside
+        return projected
 
     gradient = project(residual)
     direction = gradient.copy()
@@ -191,9 +194,11 @@ def _conjugate_gradients(
             break
         step = np.float32(power / curvature)
         sources += step * direction
-        gradient -= step * image
+        image *= step
+        gradient -= image
         power, previous = float(np.vdot(gradient, gradient)), power
-        direction = gradient + np.float32(power / previous) * direction
+        direction *= np.float32(power / previous)
+        direction += gradient
     return sources
 
 
@@ -205,8 +210,9 @@ def _mean_of_blocks(image: np.ndarray, block: tuple[int, ...]) -> np.ndarray:
 
 def _filtered(image: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Circular convolution."""
-    transformed = fft.rfftn(image) * spectrum
-    return fft.irfftn(transformed, image.shape)
+    transformed = fft.rfftn(image)
+    transformed *= spectrum
+    return fft.irfftn(transformed, image.shape, overwrite_x=True)
 
 
 def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid, tissue: np.ndarray) -> float:
@@ -257,7 +263,9 @@ def rim_error(
     it is, falling by e every millimetre. That is more than it is, for it is correlated; on
     simulated heads it serves the inversion best.
     """
-    depth = depth_mm(tissue, grid.voxel_size)
-    deep = mask & (depth > min(DEEP_MM, depth[mask].max() / 2))
-    scale = RIM_ERROR * robust_sd(local_field[deep])
-    return (mask * scale * np.exp(-depth / RIM_MM)).astype(np.float32)
+    box = bounding_box(tissue)
+    depth, inside = depth_mm(tissue[box], grid.voxel_size), mask[box]
+    deep = inside & (depth > min(DEEP_MM, depth[inside].max() / 2))
+    scale = RIM_ERROR * robust_sd(local_field[box][deep])
+    error = np.exp(-depth.astype(np.float32) / RIM_MM)
+    return paste(inside * np.float32(scale) * error, box, mask.shape)
