@@ -72,7 +72,7 @@ def init_reports_wf(
     echoes_gb = len(echo_times_s) * volume_gb
 
     quality = pe.Node(
-        MeasureQuality(echo_times_s=list(echo_times_s), field_strength_t=field_strength_t),
+        MeasureQuality(field_strength_t=field_strength_t),
         name='quality',
         mem_gb=LIBRARIES_GB + 30 * volume_gb,
     )

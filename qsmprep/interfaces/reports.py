@@ -76,7 +76,6 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
     unwrapped = File(exists=True, desc='unwrapped phase of the echoes [rad]')
     inversion = traits.Dict(desc='record of the dipole inversion')
-    echo_times_s = traits.List(traits.Float(), mandatory=True, desc='echo times [s]')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
 
 
@@ -136,7 +135,6 @@ class MeasureQuality(SimpleInterface):
             r2star_hz=images.read_given(inputs.r2star),
             magnitude=magnitude,
             unwrapped=images.read_given(inputs.unwrapped),
-            echo_times_s=inputs.echo_times_s,
             spectrum_misfit=inputs.inversion.get('misfit') if isdefined(inputs.inversion) else None,
         )
         return runtime

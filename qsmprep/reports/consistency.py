@@ -98,15 +98,12 @@ def holes_percent(mask: np.ndarray) -> float:
     return float(100 * (filled - size) / size) if size else math.nan
 
 
-def jumps_percent(
-    unwrapped: np.ndarray, mask: np.ndarray, expected: np.ndarray | None = None
-) -> float:
+def jumps_percent(unwrapped: np.ndarray, mask: np.ndarray) -> float:
     """
     Neighbouring voxels whose unwrapped phase differs by more than pi [%].
 
     Where the field is sampled finely enough there is none (Itoh 1982, 10.1364/AO.21.002470); a
-    wrap that was left is a sheet of them. A steep field makes some too, which an earlier echo
-    knows of: they do not count.
+    wrap that was left is a sheet of them.
 
     Parameters
     ----------
@@ -114,9 +111,6 @@ def jumps_percent(
         Unwrapped phase of one echo, or of one against another [rad].
     mask
         Where to look: both neighbours lie inside.
-    expected
-        Phase that an earlier echo makes expect [rad]: only neighbours that differ from it by more
-        than pi too are counted.
 
     """
     jumps = pairs = 0
@@ -127,11 +121,7 @@ def jumps_percent(
         )
         both = mask[ones] & mask[others]
         pairs += np.count_nonzero(both)
-        step = (unwrapped[ones] - unwrapped[others])[both]
-        jump = np.abs(step) > np.pi
-        if expected is not None:
-            jump &= np.abs(step - (expected[ones] - expected[others])[both]) > np.pi
-        jumps += np.count_nonzero(jump)
+        jumps += np.count_nonzero(np.abs(unwrapped[ones] - unwrapped[others])[both] > np.pi)
     return 100 * jumps / pairs if pairs else math.nan
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,7 +30,6 @@ def measure_quality(
     r2star_hz: np.ndarray | None = None,
     magnitude: np.ndarray | None = None,
     unwrapped: np.ndarray | None = None,
-    echo_times_s: Sequence[float] = (),
     spectrum_misfit: float | None = None,
 ) -> dict[str, float]:
     """
@@ -61,8 +59,6 @@ def measure_quality(
         R2* [1/s].
     magnitude, unwrapped
         Magnitude [arbitrary] and unwrapped phase [rad] of the echoes, (X, Y, Z, E).
-    echo_times_s
-        Echo times of ``unwrapped`` [s].
     spectrum_misfit
         Misfit of the field's spectrum, from the calibration.
 
@@ -98,7 +94,11 @@ def measure_quality(
         if echo_misfit is not None:
             found['echo_misfit'] = np.median(echo_misfit[measured])
         if unwrapped is not None:
-            found['phase_jumps_percent'] = _jumps_percent(unwrapped, measured, echo_times_s)
+            several = unwrapped.ndim == 4 and unwrapped.shape[3] > 1
+            step = unwrapped[..., 1] - unwrapped[..., 0] if several else unwrapped
+            core = measured & (depth_mm(inside, grid.voxel_size) > RIM_MM)
+            jumps = consistency.jumps_percent(step.reshape(inside.shape), core)
+            found['phase_jumps_percent'] = jumps
         if r2star_hz is not None:
             median_hz = np.median(r2star_hz[measured])
             found['r2star_median_hz'] = median_hz
@@ -109,16 +109,6 @@ def measure_quality(
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
-
-
-def _jumps_percent(unwrapped: np.ndarray, mask: np.ndarray, echo_times_s: Sequence[float]) -> float:
-    """Jumps between the first two echoes that the first has not, or those of a single echo."""
-    if unwrapped.ndim == 3 or unwrapped.shape[3] == 1:
-        return consistency.jumps_percent(unwrapped.reshape(mask.shape), mask)
-    first, second = unwrapped[..., 0], unwrapped[..., 1]
-    known = len(echo_times_s) > 1
-    expected = (echo_times_s[1] / echo_times_s[0] - 1) * first if known else None
-    return consistency.jumps_percent(second - first, mask, expected)
 
 
 def _measure_masks(

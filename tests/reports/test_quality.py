@@ -63,7 +63,6 @@ def test_known_values_come_out():
         r2star_hz=np.where(chi > 0, 25.0, 22.0),
         magnitude=np.stack([np.where(brain, 1.0, 0.0)] * 2, axis=-1),
         unwrapped=np.stack([0 * local, 3 * local], axis=-1),
-        echo_times_s=(0.005, 0.01),
         spectrum_misfit=0.01,
     )
     assert found['brain_dark_percent'] == found['brain_holes_percent'] == 0

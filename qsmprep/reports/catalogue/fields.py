@@ -64,9 +64,8 @@ FIELDS = (
         'phase_jumps_percent',
         'Jumps of the unwrapped phase',
         '%',
-        'Neighbouring voxels of the map that gain phases between the first two echoes, or by the '
-        'time of a single one, which differ by more than pi; and of two echoes, by more than pi '
-        'too from what the first makes expect.',
+        f'Neighbouring voxels, deeper than {RIM_MM:g} mm in the map, that gain phases between the '
+        'first two echoes, or by the time of a single one, which differ by more than pi.',
         None,
         2.0,
         'Look for sharp steps in the unwrapped phase: wraps that are left, fringes that end '
