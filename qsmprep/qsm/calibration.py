@@ -7,22 +7,21 @@ remnant h of the background, a model error e of the power r S(k), and white nois
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import sqrt
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodogram
+from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodogram, tissue_power
 from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.remnant import harmonic_remnant
+from qsmprep.qsm.streaks import error_probability
 
 OFF_CONE = 0.2
-LEAST_LEFT = 2e-4
-BANDS = (0.03, 0.05, 0.08, 0.12)
 STEPS = 16
 REMOVALS = 4
 LEAST_REMOVED = 0.02
@@ -224,14 +223,21 @@ def _calibrate(
     plain, free = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
     if not periodogram.earns_its_parameters(free, plain):
         free = plain
-    left, unexplained = _left_by_sources(field, mask, dipole, periodogram, free, relative, known)
-    if left < LEAST_LEFT / 3:
+    weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
+    white = free.white if known is None else known**2
+    probability = error_probability(
+        field, mask, weight, dipole.grid, partial(tissue_power, free), white
+    )
+    if probability < 0.5:
         free = plain
     remnants = free is not plain
     if error_share is None:
-        error_share = 1.0 if remnants else round(left**3 / (left**3 + LEAST_LEFT**3), 1)
+        error_share = round(probability, 1)
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
+    unexplained = 0.0
+    if error_share < 1:
+        unexplained = _unexplained(field, mask, dipole, periodogram, free, weight, white)
     # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(
         field,
@@ -271,41 +277,22 @@ def _background(
     )
 
 
-def _left_by_sources(
+def _unexplained(
     field: Tensor,
     mask: Tensor,
     dipole: Dipole,
     periodogram: Periodogram,
     fit: Fit,
-    noise: Tensor | None,
-    known: float | None,
-) -> tuple[float, float]:
-    """What sources in the mask leave of the field, above the noise.
-
-    Returns
-    -------
-    left
-        Its power over that of susceptibility, geometric mean over four bands of wavenumbers.
-    unexplained
-        Its variance, with the noise [ppm^2].
-
-    """
-    inside = mask.to(field.dtype)
-    weight = inside if noise is None else even_weights(noise, mask)
+    weight: Tensor,
+    white: float,
+) -> float:
+    """Variance that sixteen steps towards the best sources in the mask leave [ppm^2]."""
     power = periodogram.susceptibility(fit)
-    white = fit.white if known is None else known**2
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
     precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
     chi = precision.solve(precision.data_term(field), iterations=STEPS, tolerance=1e-3)
-    residual = (field - dipole.forward(chi)) * inside
-    unexplained = float((residual * periodogram.taper).square().sum()) / periodogram.energy
-    left, k = periodogram.power(residual), dipole.wavenumber()
-    ratios = []
-    for centre in BANDS:
-        band = (k - centre).abs() < 0.15 * centre
-        if band.any():
-            ratios.append(float(left[band].mean() / power[band].mean()))
-    return float(np.exp(np.log(ratios).mean())) if ratios else 0.0, unexplained
+    residual = (field - dipole.forward(chi)) * mask
+    return float((residual * periodogram.taper).square().sum()) / periodogram.energy
 
 
 def _voxel_weights(noise: Tensor, mask: Tensor, spectra: Calibration) -> Tensor:

@@ -99,6 +99,15 @@ class Fit(NamedTuple):
     white: float
     ratio: float
     cost: float
+    voxel_mm3: float
+
+
+def tissue_power(fit: Fit, dipole: Dipole) -> Tensor:
+    """S(k) of a fit, per voxel of the grid of an operator [ppm^2]."""
+    power = _weighted_sum(
+        fit.powers * fit.voxel_mm3 / prod(dipole.grid.voxel_size), _tissue(dipole)
+    )
+    return power.clamp(min=LEAST_POWER * float(power.max()))
 
 
 def _tissue(dipole: Dipole) -> list[Tensor]:
@@ -250,7 +259,14 @@ class Periodogram:
         found = float(np.exp(best.x[-1])) if ratio is None else ratio
         smooth = powers[tissue:-1] if remnants else np.zeros(len(self.rest) - 1)
         tissue_powers = np.pad(powers[:tissue], (0, len(POWERS) - tissue))
-        return Fit(tissue_powers, smooth, float(powers[-1]), found, float(best.fun))
+        return Fit(
+            tissue_powers,
+            smooth,
+            float(powers[-1]),
+            found,
+            float(best.fun),
+            prod(self.dipole.grid.voxel_size),
+        )
 
     def earns_its_parameters(self, richer: Fit, plain: Fit) -> bool:
         """Whether a fit with remnants is the more plausible one by Schwarz's criterion."""
