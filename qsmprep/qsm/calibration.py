@@ -236,7 +236,7 @@ def _calibrate(
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0
-    if error_share < 1:
+    if error_share < 1 or remnants:
         unexplained = _unexplained(field, mask, dipole, periodogram, free, weight, white)
     # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(

@@ -16,8 +16,8 @@ from qsmprep.qsm.posterior import PosteriorPrecision
 
 BLOCK_MM = 2.0
 LEAST_BLOCKS = 64
-BANDS = (0.03, 0.05, 0.08, 0.12)
-ON_CONE = 0.1
+BANDS = (0.05, 0.08, 0.12)
+ON_CONE, OFF_CONE = 0.1, 0.2
 STEPS = 16
 LEAST_NOISE = 1e-9
 SPREAD = 0.6
@@ -37,10 +37,11 @@ def error_probability(
     where sources hardly show. So three fields are fitted by such sources, sixteen steps of
     conjugate gradients each: the measured one; a simulated one of sources of the same spectrum and
     noise; and that one plus a model error of 0.035 times the power of susceptibility. The power
-    near the cone of the first map and of the third, over that of the second (geometric means over
-    four bands of wavenumbers), are the excess of streaks that is found, :math:`\rho`, and the one
-    to expect of a model error, :math:`\rho_1`. Logarithms of excesses spread by 0.6 about their
-    expectation, as heads are not Gaussian, and both cases are equally likely beforehand:
+    near the cone of the first map and of the third, over that of the second, are the excess of
+    streaks that is found, :math:`\rho`, and the one to expect of a model error, :math:`\rho_1`:
+    geometric means over three bands of wavenumbers. Each is divided by the root of the same ratio
+    far from the cone, as the spectrum is uncertain. Logarithms of excesses spread by 0.6 about
+    their expectation, as heads are not Gaussian, and both cases are equally likely beforehand:
 
     .. math:: p = 1 / (1 + e^{-u}), \quad
         u = \log\rho_1 \, (\log\rho - \tfrac12 \log\rho_1) / 0.6^2.
@@ -104,15 +105,14 @@ def error_probability(
 
     def streaks(field: Tensor) -> np.ndarray:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
-        return _power_near_cone(chi, dipole)
+        return _streaks(chi, dipole)
 
     usual = streaks(simulated)
     if not usual.size:
         return 0.5
     measured = weighted / precision.clamp(min=1e-6)
     found, of_error = (
-        float(np.log(streaks(field) / usual).mean())
-        for field in (measured, simulated + model_error)
+        float((streaks(field) - usual).mean()) for field in (measured, simulated + model_error)
     )
     return 1 / (1 + exp(-of_error * (found - of_error / 2) / SPREAD**2))
 
@@ -125,9 +125,17 @@ def _block(mask: Tensor, grid: Grid) -> tuple[int, ...]:
     return tuple(max(1, round(edge / v)) for v in grid.voxel_size)
 
 
-def _power_near_cone(chi: Tensor, dipole: Dipole) -> np.ndarray:
-    """Mean power of a map near the cone, in the bands that hold frequencies."""
+def _streaks(chi: Tensor, dipole: Dipole) -> np.ndarray:
+    """Log of the power of a map near the cone over the root of that far from it, in each band.
+
+    Bands without frequencies on either side are left out.
+    """
     power, k = dipole.transform(chi).abs().square(), dipole.wavenumber()
-    near = dipole.kernel.abs() < ON_CONE
-    bands = [near & ((k - centre).abs() < 0.15 * centre) for centre in BANDS]
-    return np.array([float(power[band].mean()) for band in bands if band.any()])
+    response = dipole.kernel.abs()
+    found = []
+    for centre in BANDS:
+        band = (k - centre).abs() < 0.15 * centre
+        near, far = power[band & (response < ON_CONE)], power[band & (response > OFF_CONE)]
+        if near.numel() and far.numel():
+            found.append(float(near.mean().log() - 0.5 * far.mean().log()))
+    return np.array(found)
