@@ -46,11 +46,11 @@ class Calibration:
     error_ratio
         Power of the model error over that of susceptibility, r.
     error_share
-        How far the spectra count, 0 to 1: what sources in the mask leave of the field.
+        How far the spectra count, 0 to 1: the probability that the field has a model error.
     known_noise
         Standard deviation of the noise [ppm] where it was given, else None.
     unexplained
-        Variance that sources in the mask leave of the field [ppm^2].
+        Variance that sources in the mask leave of the field [ppm^2], where it matters.
     weight
         Voxel weights, or None where nothing tells voxels apart.
     cells
@@ -149,17 +149,15 @@ def calibrate(
     with a standard deviation of 0.7 of its logarithm; S at 0.1 cycles/mm is about 0.015 ppm^2 mm^3
     over the volume of a voxel, as in heads, with one of 0.8.
 
-    Remnants are part of the model where Schwarz's criterion admits them and sources in the mask
-    cannot stand for them; p = 6, which cannot be distinguished from them, is then left out. The
+    How far the spectra count, from 0 to 1, is the probability that the field has a model error
+    (:func:`~qsmprep.qsm.streaks.error_probability`). The error that acts off the cone is 0.2 times
+    that on it, as measured in vivo.
+
+    Remnants are part of the model where Schwarz's criterion admits them and that probability is at
+    least one half; p = 6, which cannot be distinguished from them, is then left out. The
     field of sources around the mask is then estimated
     (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
     again, up to four times or until a round takes off less than 2 % of the field.
-
-    How far the spectra count, from 0 to 1, follows from what sixteen steps towards the best sources
-    in the mask leave of the field: its power over S, q, gives the weight q^3 / (q^3 + 0.0002^3).
-    Simulated heads have q below 5e-5, those whose voxels average over finer structures 3e-5 to
-    2e-4, scans in vivo 4e-3, noise that drowns the sources and remnants of the background more. The
-    error that acts off the cone is 0.2 times that on it, as measured in vivo.
 
     Parameters
     ----------
