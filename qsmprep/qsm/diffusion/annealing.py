@@ -20,6 +20,7 @@ from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import smooth
 from qsmprep.qsm.solvers import Progress
 
+LEVELS = 3
 EXACT_TOLERANCE, COMPLETED_TOLERANCE = 2.0, 1.0
 SPREAD_OVER_VOXELS = 2.0
 SPREAD = 1.35
@@ -88,7 +89,7 @@ def diffusion(
     progress: Progress | None = None,
     prior: str | None = None,
     samples: int = 0,
-    steps: int = 3,
+    steps: int | None = None,
     highest_ppm: float = 0.005,
     lowest_ppm: float = 0.002,
     error_share: float | None = None,
@@ -121,7 +122,9 @@ def diffusion(
         Posterior samples to draw for the uncertainty, none or at least two. The map is the same
         with and without: the mean of a few samples would be noisier.
     steps, highest_ppm, lowest_ppm
-        Number of noise levels, the first and the last.
+        Number of noise levels, the first and the last [ppm]. By default there are three where the
+        field has no model error, down to one, the first, where it is that of scans in vivo: each
+        further pass of the network takes more of the map there than of its error.
     error_share
         See :func:`~qsmprep.qsm.inversion.tv.tv`.
 
@@ -139,22 +142,24 @@ def diffusion(
     if samples < 0 or samples == 1:
         raise ValueError(f'A spread needs at least 2 samples, not {samples}; 0 leaves it out.')
     loaded = load_weights(prior, field.device)
-    levels = sigma_levels(steps, highest_ppm, lowest_ppm, rho=float('inf')).tolist()
     dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
     calibration = calibrate(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
+    if steps is None:
+        steps = round(LEVELS - (LEVELS - 1) * calibration.error_share)
+    levels = sigma_levels(steps, highest_ppm, lowest_ppm, rho=float('inf')).tolist()
     field = calibration.field
     with torch.enable_grad():
         fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = fit.chi.detach()
     denoise = windowed_denoiser(loaded.denoiser, grid, mask)
-    total = (1 + samples) * steps
+    total = (1 + samples) * len(levels)
 
     def annealed(number: int, generator: torch.Generator, *, sample: bool) -> Tensor:
         def advance(step: int, _: int, change: float) -> None:
             if progress is not None:
-                progress(number * steps + step, total, change)
+                progress(number * len(levels) + step, total, change)
 
         guide = Mixture.of(
             field,
@@ -167,7 +172,7 @@ def diffusion(
         return anneal(denoise, guide, start, levels, generator, paired=not sample, progress=advance)
 
     chi = annealed(0, torch.Generator().manual_seed(seed), sample=False)
-    chosen = {**calibration.record(), 'prior': loaded.sha256}
+    chosen = {**calibration.record(), 'steps': steps, 'prior': loaded.sha256}
     if not samples:
         return Estimate(chi, chosen)
     streams = np.random.SeedSequence(seed).generate_state(samples, np.uint64)

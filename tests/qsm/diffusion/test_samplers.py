@@ -106,6 +106,18 @@ def test_the_shipped_prior_beats_total_variation_on_a_simulated_head():
     assert errors[0] < 0.97 * errors[1]
 
 
+@pytest.mark.parametrize(('error_share', 'levels'), [(0.0, 3), (0.5, 2), (1.0, 1)])
+def test_model_error_leaves_fewer_passes_of_the_network(scan, monkeypatch, error_share, levels):
+    believe(monkeypatch, scan.chi)
+    calls = []
+    estimate = diffusion(
+        scan.field, scan.mask, scan.grid, error_share=error_share,
+        progress=lambda count, total, change: calls.append((count, total)),
+    )  # fmt:skip
+    assert calls == [(count, levels) for count in range(1, levels + 1)]
+    assert estimate.chosen['steps'] == levels
+
+
 def test_the_spread_follows_the_noise_and_needs_two_samples(scan, make_scan):
     given = {'samples': 2, 'steps': 2, 'seed': 1}
     quiet = diffusion(scan.field, scan.mask, scan.grid, **given)
