@@ -64,11 +64,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def simulate(head: Path | None, name: str, size: list[int] | None, seed: int) -> Case:
-    """Simulate a fine head of 1 mm and the coarse scan of it."""
+def simulate(
+    head: Path | None, name: str, size: list[int] | None, seed: int, voxel_mm: float = 1.0
+) -> Case:
+    """Simulate a fine head, of 1 mm by default, and the coarse scan of it."""
     factors, _ = SCANS[name]
     scan = simulate_local_field(
-        head and read_head(head), seed=seed, supersampling=(2, 2, 2), shape=size
+        head and read_head(head),
+        seed=seed,
+        voxel_size=(voxel_mm, voxel_mm, voxel_mm),
+        supersampling=(2, 2, 2),
+        shape=size,
     )
     after = [-n % (2 * factor) for n, factor in zip(scan.mask.shape, factors, strict=True)]
 

@@ -1,6 +1,6 @@
 """DM-QSM's three tasks in one table: inversion, super-resolution, and both at once.
 
-A head of 1 mm is seen by a scanner of 2 mm, which crops its k-space (:mod:`superres`). From the
+A head is seen by a scanner of twice its voxels, which crops its k-space (:mod:`superres`). From the
 coarse field comes a coarse map, scored against the crop of the truth; from the coarse truth with
 0.002 ppm of noise a fine map; and from the coarse field a fine map, in one step or in two. DM-QSM
 is one sampler with three operators; beside it stand what needs no prior and what qsmprep does by
@@ -21,7 +21,6 @@ from arguments import benchmark_parser
 from measure import Table, measure
 from superres import (
     MAP_NOISE_PPM,
-    SCANS,
     Case,
     draw_maps,
     interpolated,
@@ -32,7 +31,7 @@ from superres import (
 )
 
 from qsmprep.qsm.diffusion.ancestral import sample, through_network
-from qsmprep.qsm.diffusion.guidance import Guide, Posterior, stiffness
+from qsmprep.qsm.diffusion.guidance import Guide
 from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
@@ -55,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--labels', type=Path, required=True, help='folder of label volumes')
     add('--heads', type=int, default=2, help='how many heads, the last of the folder')
+    add('--voxel-mm', type=float, default=1.0, help='fine voxels')
     add('--size', type=int, nargs=3, help='fine voxels; by default a field of view of the brain')
     add('--seed', type=int, default=0, help='of simulation and sampler')
     return parser
@@ -65,9 +65,14 @@ def inverted(case: Case, method: str) -> np.ndarray:
     return invert(case.field, case.mask, case.grid, method, noise_ppm=case.noise).chi_ppm
 
 
+def fine_mm(case: Case) -> float:
+    """Edge of a fine voxel [mm]."""
+    return case.grid.voxel_size[0] * case.grid.shape[0] / case.truth.shape[0]
+
+
 def dm_qsm_from_map(chi: np.ndarray, case: Case) -> np.ndarray:
     """Fine map of a coarse one, by DM-QSM's sampler."""
-    view = FieldOfView.of(case.mask, case.grid, SCANS[SCAN][1], 'cpu')
+    view = FieldOfView.of(case.mask, case.grid, fine_mm(case), 'cpu')
     coarse, operator = view.cropped('map', chi), view.operator
     guide = CoarseMap(operator, coarse, MAP_NOISE_PPM, view.mask, view.support)
     start = view.support * operator.zero_filled(coarse)
@@ -76,16 +81,14 @@ def dm_qsm_from_map(chi: np.ndarray, case: Case) -> np.ndarray:
 
 def dm_qsm_from_field(case: Case) -> np.ndarray:
     """Fine map of the coarse field, by DM-QSM's sampler."""
-    view = FieldOfView.of(case.mask, case.grid, SCANS[SCAN][1], 'cpu')
+    view = FieldOfView.of(case.mask, case.grid, fine_mm(case), 'cpu')
     field, noise = view.cropped('field', case.field), view.cropped('noise', case.noise)
-    likelihood, start = coarse_field(
-        field, view.mask, view.grid, view.operator, view.support, view.fine, noise=noise
-    )
+    guide, start = coarse_field(view, field, noise)
 
     def whiten(image: torch.Tensor, sigma: float) -> torch.Tensor:
-        return likelihood.dipole.filter(image, stiffness(likelihood, sigma, 1.0))
+        return guide.dipole.filter(image, guide.stiffness(sigma))
 
-    return _sampled(view, Posterior(likelihood, view.support), start, whiten)
+    return _sampled(view, guide, start, whiten)
 
 
 def _sampled(view: FieldOfView, guide: Guide, start: torch.Tensor, whiten) -> np.ndarray:
@@ -100,7 +103,7 @@ def run(case: Case, head: str, table: Table) -> dict[str, np.ndarray]:
     crop = KSpaceCrop(case.truth.shape, case.grid.shape)
     truth = crop.forward(torch.from_numpy(case.truth)).numpy()
     coarse = replace(case, truth=truth, truth_mask=case.mask)
-    prior = (SCANS[SCAN][1], None, 'cpu')
+    prior = (fine_mm(case), None, 'cpu')
     maps = {'truth': case.truth}
 
     def score(task: str, method: str, function, *arguments) -> np.ndarray:
@@ -133,7 +136,7 @@ def main() -> None:
     table = Table(f'Tasks of DM-QSM, {args.threads} thread(s)', COLUMNS, [])
     heads = find_heads(args.labels)[-args.heads :]
     for number, head in enumerate(heads):
-        case = simulate(head, SCAN, args.size, args.seed + number)
+        case = simulate(head, SCAN, args.size, args.seed + number, args.voxel_mm)
         name = head.name.partition('.')[0]
         draw_maps(run(case, name, table), case, args.out / f'tasks_{name}.png')
     table.write(args.out, 'tasks')

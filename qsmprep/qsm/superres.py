@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import Calibration, calibrate
+from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.diffusion.annealing import anneal
-from qsmprep.qsm.diffusion.guidance import Guide, Posterior
+from qsmprep.qsm.diffusion.guidance import SOLVED_TO, Guide
 from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
+from qsmprep.qsm.noise import field_roughness
 from qsmprep.qsm.operators import Dipole, KSpaceCrop
-from qsmprep.qsm.resolution import FieldOfView, Resolution, resized
+from qsmprep.qsm.posterior import PosteriorPrecision
+from qsmprep.qsm.resolution import FieldOfView, Resolution
 from qsmprep.qsm.solvers import Progress, conjugate_gradients
 
 LEVELS = (6, 0.08, 0.01)
@@ -30,7 +32,7 @@ FRESH = 0.5
 At 1 the result is a sample, whose detail is as uncertain as it is sharp. At 0 the step from a field
 loses texture. On a head of the training set 0.5 was the best for both together.
 """
-ITERATIONS = 5
+MAP_ITERATIONS, FIELD_ITERATIONS = 5, 20
 MAP_NOISE_PPM = 0.002
 FALL_OFF = 3.0
 LEAST_POWER = 1e-8
@@ -157,10 +159,7 @@ def super_resolve_field(
         return None
     field = view.cropped('field', field_ppm)
     noise = None if noise_ppm is None else view.cropped('noise', noise_ppm)
-    likelihood, start = coarse_field(
-        field, view.mask, view.grid, view.operator, view.support, view.fine, noise=noise
-    )
-    guide = Posterior(likelihood, view.support, iterations=ITERATIONS)
+    guide, start = coarse_field(view, field, noise)
     return _refine(view, guide, start, {'Source': 'local field'}, prior, seed, progress)
 
 
@@ -192,7 +191,7 @@ class CoarseMap:
         mask: Tensor,
         support: Tensor,
         *,
-        iterations: int = ITERATIONS,
+        iterations: int = MAP_ITERATIONS,
     ) -> None:
         self.operator, self.chi, self.noise_ppm = operator, chi, noise_ppm
         self.mask, self.support, self.iterations = mask, support, iterations
@@ -223,78 +222,133 @@ class CoarseMap:
         )
 
 
-def coarse_field(
-    field: Tensor,
-    mask: Tensor,
-    grid: Grid,
-    operator: KSpaceCrop,
-    support: Tensor,
-    fine: Grid,
-    *,
-    noise: Tensor | None = None,
-) -> tuple[Likelihood, Tensor]:
-    """Likelihood, on a finer grid, of a field that was measured on a coarse one.
+class CoarseField:
+    """Guide by a coarse local field: a finer map whose crop in k-space has that field.
 
-    The likelihood is calibrated on the coarse field, and its precision is zero outside the measured
-    band. So that zero-filling does not ring at the edge of the mask, the field is first continued
-    there by that of the linear solution.
+    Crop and dipole commute. So the map is cropped first, and its field is compared with the
+    measured one on the coarse grid, where it is known which voxels were measured and how well.
 
     Parameters
     ----------
-    field
-        Coarse local field [ppm], zero outside the mask.
-    mask
-        Coarse voxels that were measured.
-    grid
-        Coarse grid.
     operator
         From the fine to the coarse grid.
-    support
-        Voxels of the fine map.
+    likelihood
+        Of coarse maps.
     fine
         Fine grid.
+    support
+        Voxels of the fine map; it is zero elsewhere.
+    iterations
+        Steps of conjugate gradients.
+
+    Attributes
+    ----------
+    dipole
+        The dipole operator on the fine grid.
+    prior
+        Expected power of susceptibility there, continued beyond the band [ppm^2].
+
+    """
+
+    def __init__(
+        self,
+        operator: KSpaceCrop,
+        likelihood: Likelihood,
+        fine: Grid,
+        support: Tensor,
+        *,
+        iterations: int = FIELD_ITERATIONS,
+    ) -> None:
+        self.operator, self.likelihood, self.support = operator, likelihood, support
+        self.dipole = Dipole(fine, device=support.device)
+        self.iterations = iterations
+        wavenumber = self.dipole.wavenumber()
+        beyond = (wavenumber / likelihood.dipole.wavenumber().max()).clamp(min=1) ** -FALL_OFF
+        prior = self.carried(likelihood.prior) * beyond / operator.share
+        self.prior = prior.clamp(min=LEAST_POWER * float(prior.max()))
+
+    def carried(self, spectrum: Tensor) -> Tensor:
+        """Spectrum of the coarse grid on the fine one, by the length of k."""
+        known, order = self.likelihood.dipole.wavenumber().flatten().sort()
+        index = torch.searchsorted(known, self.dipole.wavenumber().clamp(max=known[-1]))
+        return spectrum.flatten()[order][index]
+
+    def stiffness(self, sigma: float) -> Tensor:
+        """See :func:`~qsmprep.qsm.diffusion.guidance.stiffness`, with a tolerance of one."""
+        return 1 / self.prior + 1 / sigma**2
+
+    def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
+        """See :class:`~qsmprep.qsm.diffusion.guidance.Guide`."""
+        stiff = self.stiffness(sigma)
+        precision = CoarsePrecision(self, stiff)
+        target = precision.data_term(self.likelihood.field)
+        target += self.support * self.dipole.filter(self.support * expected, stiff)
+        return precision.solve(target, start=start, iterations=self.iterations, tolerance=SOLVED_TO)
+
+
+class CoarsePrecision(PosteriorPrecision):
+    """Precision of a fine map whose field was measured on a coarse grid, A' D w N^-1 w D A + Q^-1.
+
+    Parameters
+    ----------
+    guide
+        The measurement.
+    prior
+        Q^-1 [1/ppm^2], a spectrum on the padded fine grid.
+
+    """
+
+    def __init__(self, guide: CoarseField, prior: Tensor) -> None:
+        likelihood, self.operator = guide.likelihood, guide.operator
+        everywhere = torch.ones_like(likelihood.field)
+        self.coarse = likelihood.posterior(everywhere, 0.0)
+        # for the preconditioner, which takes crop and weights for a response
+        weight = self.coarse.weight
+        trust = self.operator.share * weight[weight > 0].square().mean()
+        data = self.operator.band(guide.dipole) * trust / guide.carried(likelihood.error)
+        super().__init__(guide.dipole, guide.support, data, prior)
+
+    def data_term(self, field: Tensor) -> Tensor:
+        """Right-hand side of a coarse field [ppm], on the fine grid [1/ppm]."""
+        return self.inside * self.operator.adjoint(self.coarse.data_term(field))
+
+    def __call__(self, chi: Tensor) -> Tensor:
+        """Apply to a fine map that is zero outside the mask [ppm]; the result is so too [1/ppm]."""
+        measured = self.operator.adjoint(self.coarse(self.operator.forward(chi)))
+        return self.inside * (measured + self.dipole.filter(chi, self.prior))
+
+
+def coarse_field(
+    view: FieldOfView, field: Tensor, noise: Tensor | None = None
+) -> tuple[CoarseField, Tensor]:
+    """Guide by a coarse field, calibrated on itself, and a map to start from.
+
+    Parameters
+    ----------
+    view
+        Both grids and the mask.
+    field
+        Coarse local field [ppm], zero outside the mask.
     noise
         Standard deviation of the coarse field [ppm], for voxel weights.
 
     Returns
     -------
-    Likelihood
+    CoarseField
         Of maps on the fine grid.
     Tensor
         The linear solution on the coarse grid, zero-filled [ppm].
 
     """
-    dipole = Dipole(grid, device=field.device)
-    calibration = calibrate(field, mask, dipole, noise=noise)
-    field, weight = calibration.field, calibration.weight
-    linear = Likelihood(field, calibration.seen_through(mask)).posterior_mean(mask, iterations=5)
-    completed = torch.where(mask, field, dipole.forward(linear))
-    fine_dipole = Dipole(fine, device=field.device)
-    if weight is not None:
-        weight = support * resized(weight, fine.shape)
-    carried = _carry(calibration, support * operator.zero_filled(completed), fine_dipole, operator)
-    likelihood = Likelihood(carried.field, carried, weight)
-    return likelihood, support * operator.zero_filled(linear * mask)
-
-
-def _carry(coarse: Calibration, field: Tensor, fine: Dipole, operator: KSpaceCrop) -> Calibration:
-    """Calibration of a coarse field for the zero-filled field on the fine grid."""
-    known, order = coarse.dipole.wavenumber().flatten().sort()
-    wanted = fine.wavenumber()
-    index = torch.searchsorted(known, wanted.clamp(max=known[-1]))
-    beyond = (wanted / known[-1]).clamp(min=1) ** -FALL_OFF / operator.share
-
-    def carried(spectrum: Tensor) -> Tensor:
-        return spectrum.flatten()[order][index] * beyond
-
-    susceptibility = carried(coarse.susceptibility)
-    return Calibration(
-        field,
-        fine,
-        susceptibility.clamp(min=LEAST_POWER * float(susceptibility.max())),
-        torch.where(operator.band(fine), carried(coarse.model_error), math.inf),
-        coarse.noise / operator.share,
-    )
+    mask = view.mask
+    calibration = calibrate(field, mask, Dipole(view.grid, device=field.device), noise=noise)
+    calibration = calibration.seen_through(mask)
+    weight = mask.to(field.dtype) if calibration.weight is None else calibration.weight
+    least = field_roughness(field, mask) / 2 if noise is None else 0.0
+    likelihood = Likelihood(calibration.field, calibration, weight, least_noise=least)
+    linear = likelihood.posterior_mean(mask, iterations=5)
+    guide = CoarseField(view.operator, likelihood, view.fine, view.support)
+    return guide, view.support * view.operator.zero_filled(linear * mask)
 
 
 def _refine(
