@@ -153,7 +153,7 @@ def calibrate(
     (:func:`~qsmprep.qsm.streaks.error_probability`). The error that acts off the cone is 0.2 times
     that on it, as measured in vivo.
 
-    Remnants are part of the model where Schwarz's criterion admits them and that probability is at
+    Remnants are part of the model where Akaike's criterion admits them and that probability is at
     least one half; p = 6, which cannot be distinguished from them, is then left out. The
     field of sources around the mask is then estimated
     (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
@@ -181,8 +181,8 @@ def calibrate(
 
     References
     ----------
-    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum); Schwarz 1978,
-    10.1214/aos/1176344136.
+    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum); Akaike 1974,
+    10.1109/TAC.1974.1100705.
 
     """
     if error_share is not None and not 0 <= error_share <= 1:
