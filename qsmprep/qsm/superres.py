@@ -32,7 +32,7 @@ FRESH = 0.5
 At 1 the result is a sample, whose detail is as uncertain as it is sharp. At 0 the step from a field
 loses texture. On a head of the training set 0.5 was the best for both together.
 """
-MAP_ITERATIONS, FIELD_ITERATIONS = 5, 20
+MAP_ITERATIONS, FIELD_ITERATIONS = 5, 100
 MAP_NOISE_PPM = 0.002
 FALL_OFF = 3.0
 LEAST_POWER = 1e-8
