@@ -315,7 +315,8 @@ class CoarsePrecision(PosteriorPrecision):
     def __call__(self, chi: Tensor) -> Tensor:
         """Apply to a fine map that is zero outside the mask [ppm]; the result is so too [1/ppm]."""
         measured = self.operator.adjoint(self.coarse(self.operator.forward(chi)))
-        return self.inside * (measured + self.dipole.filter(chi, self.prior))
+        smooth = self.dipole.inverse(self.prior * self.dipole.transform(chi))
+        return self.inside * (measured + smooth)
 
 
 def coarse_field(
