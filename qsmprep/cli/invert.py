@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--parameter',
         nargs='+',
+        action='extend',
         type=parameter,
         default=[],
         metavar='NAME=VALUE',

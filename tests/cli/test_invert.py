@@ -17,6 +17,8 @@ CHI_PPM = 0.1
 RADIUS_MM = 9.0
 GRID = Grid((36, 40, 38), (1.0, 1.0, 1.2), (0.0, 0.6, 0.8))
 """Tilted so that the B0 direction of a straight image would be wrong."""
+NO_ERROR = ('--parameter', 'error_share=0')
+"""A sphere of 18 mm is too small for its streaks to tell that its field has no model error."""
 
 
 @pytest.fixture(scope='module')
@@ -108,7 +110,7 @@ def test_the_map_lies_where_the_field_lies(sphere, tmp_path):
 def test_the_sidecar_tells_how(sphere, tmp_path):
     magnitude = ('--magnitude', str(sphere / 'magnitude.nii.gz'))
     changed = ('--parameter', 'regularisation=0.001', '--seed', '7')
-    invert(sphere, tmp_path / 'chi.nii.gz', '--method', 'tv', *magnitude, *changed)
+    invert(sphere, tmp_path / 'chi.nii.gz', '--method', 'tv', *magnitude, *changed, *NO_ERROR)
     sidecar = json.loads((tmp_path / 'chi.json').read_text())
     assert sidecar['Units'] == 'ppm'
     inversion = sidecar['DipoleInversion']
@@ -120,9 +122,9 @@ def test_the_sidecar_tells_how(sphere, tmp_path):
 
 
 def test_a_count_may_be_given(sphere, tmp_path):
-    one = ('--method', 'tv', '--parameter', 'iterations=1')
+    one = ('--method', 'tv', '--parameter', 'iterations=1', *NO_ERROR)
     chi = invert(sphere, tmp_path / 'chi.nii.gz', *one)
-    settled = invert(sphere, tmp_path / 'b.nii.gz')
+    settled = invert(sphere, tmp_path / 'b.nii.gz', '--method', 'tv', *NO_ERROR)
     errors = [abs(contrast(image, sphere) - CHI_PPM) for image in (chi, settled)]
     assert errors[0] > 2 * errors[1]
 
