@@ -36,6 +36,7 @@ def add_selection_options(group: argparse._ArgumentGroup) -> None:
         '--participant_label',
         dest='participants',
         nargs='+',
+        action='extend',
         type=label('sub'),
         metavar='LABEL',
         help='participants to process, with or without sub- (default: all)',
@@ -46,6 +47,7 @@ def add_selection_options(group: argparse._ArgumentGroup) -> None:
         '--session-id',
         dest='sessions',
         nargs='+',
+        action='extend',
         type=label('ses'),
         metavar='LABEL',
         help='sessions to process, with or without ses- (default: all)',
@@ -196,6 +198,7 @@ def _add_contrast_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--contrasts',
         nargs='+',
+        action='extend',
         choices=CONTRASTS,
         metavar='CONTRAST',
         help='further images: swi (susceptibility-weighted image and minimum intensity '
@@ -231,6 +234,7 @@ def _add_choice_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--ignore',
         nargs='+',
+        action='extend',
         choices=IGNORABLE,
         metavar='STEP',
         help=f'steps to leave out: {", ".join(IGNORABLE)}',
@@ -238,6 +242,7 @@ def _add_choice_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--force',
         nargs='+',
+        action='extend',
         choices=FORCIBLE,
         metavar='STEP',
         help='regions: tabulate the regions of the atlas also where there is no T1-weighted image; '
@@ -263,6 +268,7 @@ def add_outputs_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--output-spaces',
         nargs='+',
+        action='extend',
         choices=OUTPUT_SPACES,
         metavar='SPACE',
         help=f'write the maps in other spaces too: {", ".join(OUTPUT_SPACES)}',
@@ -355,7 +361,11 @@ def add_execution_options(group: argparse._ArgumentGroup) -> None:
         '--resource-monitor', action='store_true', help="record Nipype's use of memory and CPU"
     )
     group.add_argument(
-        '--debug', nargs='+', choices=('pdb',), help='pdb: run in one process, stop at failures'
+        '--debug',
+        nargs='+',
+        action='extend',
+        choices=('pdb',),
+        help='pdb: run in one process, stop at failures',
     )
     group.add_argument(
         '--notrack', action='store_true', help='accepted; qsmprep never sends anything anywhere'

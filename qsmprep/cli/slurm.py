@@ -174,7 +174,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('bids_dir', type=folder, help='root folder of a BIDS dataset')
     parser.add_argument('output_dir', type=folder, help='root folder of the derivatives')
     parser.add_argument('script', type=Path, help='the script to write')
-    parser.add_argument('--participant-label', dest='participants', nargs='+', type=label('sub'))
+    parser.add_argument(
+        '--participant-label', dest='participants', nargs='+', action='extend', type=label('sub')
+    )
     parser.add_argument('-w', '--work-dir', type=Path, default=Path('work'))
     parser.add_argument('--cpus', type=positive(int), default=4, help='of a job (default: 4)')
     parser.add_argument('--mem', type=positive(int), metavar='GB', help='of a job')

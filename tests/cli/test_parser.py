@@ -217,3 +217,14 @@ def test_completion_knows_the_options(capsys):
     script = capsys.readouterr().out
     assert '--inversion-parameter' in script
     assert 'pdf+vsharp' in script
+
+
+def test_an_option_that_is_given_twice_keeps_both_and_overrides_the_settings_file(
+    folders, tmp_path
+):
+    """A second list adds to the first one, and does not take its place in silence."""
+    config = tmp_path / 'run.toml'
+    config.write_text('[inputs]\nparticipants = ["09"]\n')
+    given = ['--participant-label', '01', '--participant-label', '02', '03']
+    _, settings = parse_args([*folders, 'participant', '--config-file', str(config), *given])
+    assert list(settings.inputs.participants) == ['01', '02', '03']
