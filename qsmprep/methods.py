@@ -279,10 +279,12 @@ INVERSIONS = _table(
         'diffusion',
         'qsmprep.qsm.diffusion.annealing:diffusion',
         'annealed proximal steps between a learned prior over susceptibility maps '
-        '([prior.md](prior.md)) and the calibrated likelihood; starts from `inr`',
+        '([prior.md](prior.md)) and the calibrated likelihood; starts from `inr`; the more model '
+        'error the scan shows, the nearer to the mean with `tv` and `wiener`',
         'annealed proximal steps between a diffusion prior over susceptibility maps '
         '[@edm; @diffpir] and a likelihood whose spectra were fitted to the field itself '
-        '[@whittle]',
+        '[@whittle], averaged with maps of total variation and of a linear filter as far as the '
+        'field shows a model error',
         citation='diffpir',
         needs=('noise', 'magnitude', 'prior'),
         gives=('samples',),

@@ -16,11 +16,12 @@ from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr import inr
+from qsmprep.qsm.inversion.wiener import wiener
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import smooth
 from qsmprep.qsm.solvers import Progress
 
-LEVELS = 3
+LEVELS, HIGHEST_PPM = 3, 0.005
 EXACT_TOLERANCE, COMPLETED_TOLERANCE = 2.0, 1.0
 SPREAD_OVER_VOXELS = 2.0
 SPREAD = 1.35
@@ -90,7 +91,7 @@ def diffusion(
     prior: str | None = None,
     samples: int = 0,
     steps: int | None = None,
-    highest_ppm: float = 0.005,
+    highest_ppm: float | None = None,
     lowest_ppm: float = 0.002,
     error_share: float | None = None,
 ) -> Estimate:
@@ -105,6 +106,10 @@ def diffusion(
     the mask; where it is that of scans in vivo, the field outside the mask is completed by the
     share that the model explains. Between the two, both steps are taken and mixed by the share of
     the model error.
+
+    A field with such an error does not say which prior is right. So the map is, by that share, the
+    mean of three: that of the network, the first one, of total variation, and that of the scan's
+    spectrum alone, :func:`~qsmprep.qsm.inversion.wiener.wiener`. Each errs in its own way.
 
     Parameters
     ----------
@@ -122,9 +127,9 @@ def diffusion(
         Posterior samples to draw for the uncertainty, none or at least two. The map is the same
         with and without: the mean of a few samples would be noisier.
     steps, highest_ppm, lowest_ppm
-        Number of noise levels, the first and the last [ppm]. By default there are three where the
-        field has no model error, down to one, the first, where it is that of scans in vivo: each
-        further pass of the network takes more of the map there than of its error.
+        Number of noise levels, the first and the last [ppm]. By default there are three from 5 ppb
+        where the field has no model error, down to one where it is that of scans in vivo, the
+        standard deviation that the calibrated posterior gives the map; geometric in between.
     error_share
         See :func:`~qsmprep.qsm.inversion.tv.tv`.
 
@@ -146,10 +151,15 @@ def diffusion(
     calibration = calibrate(
         field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
     )
+    field, share = calibration.field, calibration.error_share
     if steps is None:
-        steps = round(LEVELS - (LEVELS - 1) * calibration.error_share)
+        steps = round(LEVELS - (LEVELS - 1) * share)
+    gaussian = wiener(field, mask, grid, calibration=calibration) if share > 0 else None
+    if highest_ppm is None:
+        sd = None if gaussian is None else gaussian.sd
+        error = HIGHEST_PPM if sd is None else float(sd[mask].median())
+        highest_ppm = max(HIGHEST_PPM ** (1 - share) * error**share, lowest_ppm)
     levels = sigma_levels(steps, highest_ppm, lowest_ppm, rho=float('inf')).tolist()
-    field = calibration.field
     with torch.enable_grad():
         fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = fit.chi.detach()
@@ -172,7 +182,14 @@ def diffusion(
         return anneal(denoise, guide, start, levels, generator, paired=not sample, progress=advance)
 
     chi = annealed(0, torch.Generator().manual_seed(seed), sample=False)
-    chosen = {**calibration.record(), 'steps': steps, 'prior': loaded.sha256}
+    if gaussian is not None:
+        chi = torch.lerp(chi, (chi + start + gaussian.chi) / 3, share)
+    chosen = {
+        **calibration.record(),
+        'steps': steps,
+        'highest_ppm': highest_ppm,
+        'prior': loaded.sha256,
+    }
     if not samples:
         return Estimate(chi, chosen)
     streams = np.random.SeedSequence(seed).generate_state(samples, np.uint64)

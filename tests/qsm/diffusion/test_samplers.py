@@ -11,6 +11,7 @@ from qsmprep.qsm.diffusion.annealing import diffusion
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.tikhonov import tikhonov
 from qsmprep.qsm.inversion.tv import tv
+from qsmprep.qsm.inversion.wiener import wiener
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.simulate import simulate_local_field
 
@@ -116,6 +117,21 @@ def test_model_error_leaves_fewer_passes_of_the_network(scan, monkeypatch, error
     )  # fmt:skip
     assert calls == [(count, levels) for count in range(1, levels + 1)]
     assert estimate.chosen['steps'] == levels
+
+
+def test_where_the_model_errs_the_map_is_the_mean_of_three_priors(scan, monkeypatch):
+    network = torch.where(scan.mask, 0.05, 0.0)
+    monkeypatch.setattr(annealing, 'anneal', lambda *args, **kwargs: network)
+
+    def inverted(method, error_share):
+        return method(scan.field, scan.mask, scan.grid, error_share=error_share)
+
+    torch.testing.assert_close(inverted(diffusion, 0.0).chi, network)
+    found, gaussian = inverted(diffusion, 1.0), inverted(wiener, 1.0)
+    three = network + inverted(tv, 1.0).chi + gaussian.chi
+    torch.testing.assert_close(found.chi, three / 3)
+    error = float(gaussian.sd[scan.mask].median())
+    assert found.chosen['highest_ppm'] == pytest.approx(max(error, 0.002))
 
 
 def test_the_spread_follows_the_noise_and_needs_two_samples(scan, make_scan):
