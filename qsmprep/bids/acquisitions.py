@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_signed
-from qsmprep.bids.echoes import order_echoes, pair_up
+from qsmprep.bids.echoes import check_echo_times, order_echoes, pair_up
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.geometry import grid_warnings
@@ -32,7 +32,6 @@ from qsmprep.bids.plausibility import (
 )
 from qsmprep.bids.sidecars import (
     EchoPair,
-    check_echo_times,
     field_strength,
     handed_on,
     scan_warnings,

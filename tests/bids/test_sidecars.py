@@ -1,4 +1,4 @@
-"""What sidecars say of echo times, field strength and scanner, and what is refused."""
+"""What sidecars say of field strength and scanner, and what is refused."""
 
 import math
 
@@ -18,60 +18,6 @@ def test_sidecars_are_inherited(tiny_dataset):
     assert scan.field_strength_t == 7
     assert scan.metadata['RepetitionTime'] == 0.05
     assert scan.phase_scale.rule.endswith('as Units says rad.')
-
-
-@pytest.mark.parametrize(
-    ('echo_time', 'message'),
-    [
-        (None, 'EchoTime is missing from the sidecar; add the echo time in seconds'),
-        (
-            0.010,
-            'echo-3_part-phase_MEGRE.nii.gz have one EchoTime, and those of their acquisition '
-            'are 0.005, 0.01, 0.01 s; they must all differ',
-        ),
-        (15, 'EchoTime 15, which looks like milliseconds'),
-        (0, 'EchoTime 0; echo times are positive seconds'),
-        (-0.005, 'EchoTime -0.005; echo times are positive seconds'),
-        ('0.015', "EchoTime in the sidecar is '0.015'; one number is expected"),
-        ([0.015, 0.02], 'one number is expected'),
-    ],
-)
-def test_echo_times(tiny_dataset, echo_time, message):
-    tiny_dataset.add()
-    for part in ('mag', 'phase'):
-        tiny_dataset.edit_sidecar(f'echo-3_part-{part}_MEGRE', EchoTime=echo_time)
-    assert message in the_error(tiny_dataset)
-
-
-def test_where_an_echo_time_may_hide_is_said(tiny_dataset):
-    tiny_dataset.add()
-    for part in ('mag', 'phase'):
-        tiny_dataset.edit_sidecar(f'echo-3_part-{part}_MEGRE', EchoTime=None, echo_time=0.015)
-    assert 'It has echo_time; BIDS spells the key EchoTime.' in the_error(tiny_dataset)
-    for path in tiny_dataset.folder('sub-01').glob('*.json'):
-        path.rename(path.with_name(path.name.replace('.json', '.nii.gz.json')))
-    assert 'part-mag_MEGRE.nii.gz.json is read for no image' in the_error(tiny_dataset)
-
-
-def test_echo_time_of_one_part_is_enough_but_both_must_agree(tiny_dataset):
-    tiny_dataset.add()
-    tiny_dataset.edit_sidecar('echo-3_part-phase_MEGRE', EchoTime=None)
-    assert the_one(tiny_dataset).echo_times_s == (0.005, 0.010, 0.015)
-    tiny_dataset.edit_sidecar('echo-3_part-phase_MEGRE', EchoTime=0.016)
-    assert 'has EchoTime 0.016 s but sub-01_echo-3_part-mag' in the_error(tiny_dataset)
-
-
-def test_phase_difference_in_disguise(tiny_dataset):
-    tiny_dataset.add(suffix='T2starw', echo_times_s=(0.007,), echo_entity=False)
-    tiny_dataset.edit_sidecar('part-phase_T2starw', EchoTime1=0.005, EchoTime2=0.007)
-    assert 'is a phase difference' in the_error(tiny_dataset)
-
-
-def test_phase_differences_of_one_echo_are_refused_and_the_advice_works(tiny_dataset):
-    tiny_dataset.add(echo_times_s=(0.007,), EchoTime1=0.005, EchoTime2=0.007)
-    assert 'remove EchoTime1 and EchoTime2 from its sidecar' in the_error(tiny_dataset)
-    tiny_dataset.edit_sidecar('part-phase_MEGRE', EchoTime1=None, EchoTime2=None)
-    assert the_one(tiny_dataset).echo_times_s == (0.007,)
 
 
 @pytest.mark.parametrize(
