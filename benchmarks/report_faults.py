@@ -1,6 +1,6 @@
 """Faults planted into scans: does the report warn, and which measure tells? And false alarms.
 
-    python benchmarks/report_faults.py --out FOLDER [--labels FOLDER] [--faults NAME ...]
+    python benchmarks/report_faults.py --out FOLDER [--labels FOLDER] [--tables NAME ...]
 
 Every fault of ``planted_faults.py`` is planted into the files of a coarse simulated scan, and of
 the real one in tests/data, which then goes through the command line from raw echoes to its record;
@@ -128,12 +128,17 @@ FAULTY = Participant(1, *SITES[0])
 """The simulated scan into which faults are planted."""
 
 
+TABLES = ('alarms', 'varied', 'factors', 'faults')
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
     parser = benchmark_parser(__doc__, 'labels', out='folder for tables, scans and results')
     add = parser.add_argument
     add('--clean', type=int, default=29, help='number of clean simulated participants')
     add('--varied', type=int, default=30, help='number of varied clean participants')
+    add('--first', type=int, default=VARIED, help='number of the first varied participant')
+    add('--tables', nargs='*', default=list(TABLES), choices=TABLES, help='some of the tables')
     add('--faults', nargs='*', default=list(FAULTS), metavar='NAME', help='some of the faults')
     return parser
 
@@ -166,11 +171,15 @@ def report_faults(args: argparse.Namespace) -> None:
 
 
 def report_alarms(args: argparse.Namespace) -> None:
-    """False alarms on clean participants."""
+    """False alarms on the real scan, and on participants of the sites."""
     words = 'tests/data/philips: Philips, 3 T, 2 echoes, 3 mm, in vivo'
     clean = map(Participant.draw, range(args.clean))
     count_alarms(args, 'alarms', clean, [('real', Case(REAL), words, None)])
-    varied = map(Participant.draw_varied, range(VARIED, VARIED + args.varied))
+
+
+def report_varied(args: argparse.Namespace) -> None:
+    """False alarms on varied participants."""
+    varied = map(Participant.draw_varied, range(args.first, args.first + args.varied))
     count_alarms(args, 'alarms_varied', varied, [])
 
 
@@ -238,9 +247,10 @@ def main() -> None:
     torch.set_num_threads(1)
     # panels take longer than all else on coarse scans, and measure nothing
     plan.drawable = lambda images: ()
-    report_alarms(args)
-    report_factors(args)
-    report_faults(args)
+    reports = (report_alarms, report_varied, report_factors, report_faults)
+    for name, report in zip(TABLES, reports, strict=True):
+        if name in args.tables:
+            report(args)
 
 
 if __name__ == '__main__':
