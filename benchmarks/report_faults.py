@@ -15,9 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import nibabel as nb
@@ -172,31 +173,35 @@ def report_faults(args: argparse.Namespace) -> None:
 
 def report_alarms(args: argparse.Namespace) -> None:
     """False alarms on the real scan, and on participants of the sites."""
-    words = 'tests/data/philips: Philips, 3 T, 2 echoes, 3 mm, in vivo'
-    clean = map(Participant.draw, range(args.clean))
-    count_alarms(args, 'alarms', clean, [('real', Case(REAL), words, None)])
+    real = ('real', Case(REAL), 'tests/data/philips: Philips, 3 T, 2 echoes, 3 mm, in vivo', None)
+    clean = simulated(args, map(Participant.draw, range(args.clean)))
+    count_alarms(args, 'alarms', chain([real], clean))
 
 
 def report_varied(args: argparse.Namespace) -> None:
     """False alarms on varied participants."""
     varied = map(Participant.draw_varied, range(args.first, args.first + args.varied))
-    count_alarms(args, 'alarms_varied', varied, [])
+    count_alarms(args, 'alarms_varied', simulated(args, varied))
 
 
-def count_alarms(
-    args: argparse.Namespace, file: str, participants: Iterable[Participant], clean: list[tuple]
-) -> None:
-    """Process participants, and those that are given as they are; write a table."""
-    columns = ['participant', 'scan', 'exit code', 'own mask over the true one', 'alarms']
-    table = Table('Clean participants', columns, [])
+def simulated(
+    args: argparse.Namespace, participants: Iterable[Participant]
+) -> Iterator[tuple[str, Case, str, Path]]:
+    """Name, scan, words and brain mask of each participant."""
     for participant in participants:
         name = f'{participant.number:02d}'
         source = args.out / f'source_{name}'
         mask = participant.simulate(source, args.labels)
         stored = partial(as_scanner, manufacturer=participant.maker, axes=participant.axes)
-        clean.append((name, Case(source, fault=Fault(stored)), participant.words, mask))
+        yield name, Case(source, fault=Fault(stored)), participant.words, mask
+
+
+def count_alarms(args: argparse.Namespace, file: str, scans: Iterable[tuple]) -> None:
+    """Process scans as they are; write a table."""
+    columns = ['participant', 'scan', 'exit code', 'own mask over the true one', 'alarms']
+    table = Table('Clean participants', columns, [])
     alarmed = 0
-    for name, case, words, mask in clean:
+    for count, (name, case, words, mask) in enumerate(scans, start=1):
         folder = args.out / f'clean_{name}'
         alarms = case.run(folder)
         alarmed += bool(alarms)
@@ -204,7 +209,7 @@ def count_alarms(
         own = read_record(folder)['acquisitions'][0]['quality'].get('brain_volume_ml')
         ratio = f'{own / volume_ml(mask):.2f}' if own and mask else None
         table.add(name, words, code, ratio, '; '.join(map(short, alarms)))
-    table.add('with alarms', '', '', '', f'{alarmed} of {len(clean)}')
+    table.add('with alarms', '', '', '', f'{alarmed} of {count}')
     table.write(args.out, file)
 
 
