@@ -201,7 +201,7 @@ def count_alarms(args: argparse.Namespace, file: str, scans: Iterable[tuple]) ->
     columns = ['participant', 'scan', 'exit code', 'own mask over the true one', 'alarms']
     table = Table('Clean participants', columns, [])
     alarmed = 0
-    for count, (name, case, words, mask) in enumerate(scans, start=1):
+    for name, case, words, mask in scans:
         folder = args.out / f'clean_{name}'
         alarms = case.run(folder)
         alarmed += bool(alarms)
@@ -209,7 +209,7 @@ def count_alarms(args: argparse.Namespace, file: str, scans: Iterable[tuple]) ->
         own = read_record(folder)['acquisitions'][0]['quality'].get('brain_volume_ml')
         ratio = f'{own / volume_ml(mask):.2f}' if own and mask else None
         table.add(name, words, code, ratio, '; '.join(map(short, alarms)))
-    table.add('with alarms', '', '', '', f'{alarmed} of {count}')
+    table.add('with alarms', '', '', '', f'{alarmed} of {len(table.rows)}')
     table.write(args.out, file)
 
 
