@@ -176,9 +176,9 @@ class TrustPhase(SimpleInterface):
         tissue, parameters, rim = brain, {'Method': 'none'}, {}
         if isdefined(self.inputs.magnitude):
             magnitude = images.read_echoes(self.inputs.magnitude, 2)
-            bare = bare_rim(brain, magnitude, self.inputs.echo_times_s, voxel_size)
-            rim = _bare_record(np.count_nonzero(bare) / max(np.count_nonzero(brain), 1))
-            tissue = brain & ~bare if 'Warnings' in rim else brain
+            scan = magnitude, self.inputs.echo_times_s, voxel_size
+            tissue = brain & ~bare_rim(brain, *scan)
+            rim = _bare_record(brain, tissue, tissue & ~bare_rim(tissue, *scan))
         mask = tissue
         if isdefined(self.inputs.quality):
             quality = images.read(self.inputs.quality)
@@ -197,15 +197,24 @@ class TrustPhase(SimpleInterface):
         return runtime
 
 
-def _bare_record(share: float) -> dict:
-    """What a sidecar says of voxels at the rim of a brain mask that hold bone or air."""
+def _bare_record(brain: np.ndarray, tissue: np.ndarray, deeper: np.ndarray) -> dict:
+    """What a sidecar says of bone and air at the rim of a brain mask.
+
+    What was taken off, from brain to tissue, is a fact; a rim that is bare again, from tissue to
+    deeper, is a warning.
+    """
+    whole, *left = (max(np.count_nonzero(mask), 1) for mask in (brain, tissue, deeper))
+    share, again = (1 - n / m for m, n in zip((whole, left[0]), left, strict=True))
     record: dict = {'RimSignal': RIM_SIGNAL, 'ShareBareAtRim': round(share, 4)}
-    if share > BARE_SHARE:
+    taken = f'{100 * share:.0f} % of the brain mask, all at its rim, had no signal of tissue (bone '
+    taken += 'or air) and were taken off'
+    if again > BARE_SHARE:
         record['Warnings'] = [
-            f'{100 * share:.0f} % of the brain mask, all at its rim, had no signal of tissue and '
-            'were taken off: the mask is too wide. Look at it, and give a tighter one by '
-            '--derivatives.'
+            f'{taken}, and of what is left {100 * again:.0f} % have none either: the mask is too '
+            'wide. Look at it, and give a tighter one by --derivatives.'
         ]
+    elif share > BARE_SHARE:
+        record['Notes'] = [f'{taken}.']
     return record
 
 

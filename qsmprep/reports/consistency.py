@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from qsmprep.qsm.grid import Grid, block_means, bounding_box, depth_mm
+from qsmprep.reports.measure import RIM_MM
 
 DARK = 0.2
 """Signal of tissue, in units of the median over the mask, is above this."""
@@ -25,8 +26,6 @@ WAVES_MM = (3.0, 5.0, 10.0)
 """Gaussians (SD) between which a field is fine, with waves of about 25 mm, and coarse, 45 mm."""
 BLOCK_MM = 2.0
 """Edge of the blocks of voxels that are taken for one there, where voxels are smaller."""
-WAVE_DEPTH_MM = 4.0
-"""Distance from the edge of a mask from which waves are looked for."""
 WIDE_MM = 50.0
 """Extent along each axis that a mask needs for that: the field of a thin slab says too little."""
 STRONG_PERCENT = 2.0
@@ -184,7 +183,8 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
     is largest along B0 and vanishes on the cone at the magic angle. The direction is the one whose
     D^2 correlates best with the power of the field, shell by shell, or that of the grid where this
     correlates as well within 5 %, which is the standard error of a correlation of 0.3 between
-    some 4,000 independent frequencies.
+    some 4,000 independent frequencies. The rim, where background is left that has no such power,
+    is left out.
 
     Parameters
     ----------
@@ -207,7 +207,8 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
     Salomir et al. 2003, 10.1002/cmr.b.10083; Marques and Bowtell 2005, 10.1002/cmr.b.20034 (D).
 
     """
-    taper = np.sin(0.5 * np.pi * np.clip(depth_mm(mask, grid.voxel_size) / TAPER_MM, 0, 1)) ** 2
+    depth = depth_mm(mask, grid.voxel_size) - RIM_MM
+    taper = np.sin(0.5 * np.pi * np.clip(depth / TAPER_MM, 0, 1)) ** 2
     if taper.sum() < 1000:
         return math.nan, math.nan
     tapered = (local_field - np.average(local_field, weights=taper)) * taper
@@ -282,7 +283,7 @@ def coarse_to_fine(field: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
 
     """
     box = bounding_box(mask)
-    deep = depth_mm(mask, grid.voxel_size)[box] > WAVE_DEPTH_MM
+    deep = depth_mm(mask, grid.voxel_size)[box] > RIM_MM
     place = np.argwhere(deep) * np.array(grid.voxel_size)
     if not len(place) or np.ptp(place, axis=0).min() < WIDE_MM:
         return math.nan

@@ -161,7 +161,8 @@ FIELDS = (
         'degrees',
         'Angle between the direction of B0 in the header and the one along which the power of the '
         'local field has the shape of the dipole kernel (Marques and Bowtell 2005, '
-        '10.1002/cmr.b.20034); 0 where that of the header fits as well, within 5 %.',
+        '10.1002/cmr.b.20034), deeper than 4 mm in the map; 0 where that of the header fits as '
+        'well, within 5 %.',
         None,
         25.0,
         'Check the affine of the images: it must lead to the scanner, not to a standard space or '
