@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 import qsmprep
 from qsmprep.bids.derivatives import BIDS_VERSION, CODE_URL, write_json
@@ -35,6 +36,8 @@ ASEG = {
     Tissue.CSF: ('CSF', 24, 24),
 }
 """Name and number, left and right, by which FreeSurfer knows a tissue."""
+SULCI_MM = 8.0
+"""Half the width of the widest sulci that a brain mask of fMRIPrep closes."""
 
 
 def write_t1w(t1w: T1wImage, folder: Path, name: str) -> None:
@@ -87,7 +90,7 @@ def write_fmriprep(t1w: T1wImage, head: LabelledHead | None, folder: Path, name:
     )
     for ending, data in (
         ('desc-preproc_T1w', t1w.image),
-        ('desc-brain_mask', t1w.brain.astype(np.uint8)),
+        ('desc-brain_mask', _closed(t1w.brain, t1w.affine).astype(np.uint8)),
         ('desc-aseg_dseg', _aseg(t1w)),
     ):
         write_image(data, t1w.affine, anat / f'{name}_{ending}.nii.gz')
@@ -107,6 +110,13 @@ def write_fmriprep(t1w: T1wImage, head: LabelledHead | None, folder: Path, name:
     ):
         path = anat / f'{name}_{way}_mode-image_xfm.h5'
         write_transform(chain([affine_transform(matrix)]), path)
+
+
+def _closed(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A brain with the fluid of its sulci and cisterns, as fMRIPrep's masks hold it."""
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    wide = distance_transform_edt(~brain, sampling=size) <= SULCI_MM
+    return binary_fill_holes(distance_transform_edt(wide, sampling=size) > SULCI_MM)
 
 
 def _aseg(t1w: T1wImage) -> np.ndarray:

@@ -85,10 +85,10 @@ MASKS = (
         'ml',
         'Volume in which susceptibility is given.',
         600.0,
-        1900.0,
+        2000.0,
         'Look at the outline of the final mask.',
         why='Regions that the map does not cover cannot be compared.',
-        source='that of the brain mask, and what may be lost',
+        source='at most that of the brain mask, of which a quarter may be lost',
     ),
     Measure(
         'map_estimated_ml',
