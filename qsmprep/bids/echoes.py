@@ -9,6 +9,7 @@ import numpy as np
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import ImageFile
+from qsmprep.bids.names import PHASE
 from qsmprep.bids.sidecars import EchoPair, read_number
 
 PARTS = ('mag', 'phase', 'real', 'imag')
@@ -46,7 +47,7 @@ def pair_up(
         raise InputError(
             f'{stem}: there is no phase (part-phase, or part-real and part-imag) beside '
             f'{files[0].path}; susceptibility cannot be mapped from magnitude alone: export the '
-            'phase.'
+            f'phase.{_phase_by_name(files[0])}'
         )
     dropped = sorted(set(magnitude) - set(phase), key=str)
     if dropped and set(magnitude) & set(phase):
@@ -60,6 +61,17 @@ def pair_up(
         ]
         by_part['mag'] = {echo: file for echo, file in magnitude.items() if echo in phase}
     return _pair_parts(stem, by_part, 'mag', 'phase'), False, warnings
+
+
+def _phase_by_name(file: ImageFile) -> str:
+    """Sentence on an image in the folder whose name says phase, if not as BIDS does."""
+    for path in sorted(file.path.parent.glob('*.nii*')):
+        if PHASE.search(path.name) and 'part-phase' not in path.name:
+            return (
+                f' {path.name} looks like one: name it part-phase, its magnitude part-mag, with '
+                f'the same labels otherwise and the suffix {file.entities["suffix"]}.'
+            )
+    return ''
 
 
 def _pair_parts(

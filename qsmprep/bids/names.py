@@ -29,6 +29,8 @@ LONG_NAMES = {
 """Entities of raw images: short name in a file's name -> long name in queries and records."""
 NAME = re.compile(r'(?P<entities>(?:[A-Za-z]+-[0-9A-Za-z+]+_)*)(?P<suffix>[0-9A-Za-z]+)')
 IMAGE = re.compile(r'(?P<stem>.+?)(?P<extension>\.nii(?:\.gz)?)')
+PHASE = re.compile(r'phase(?!diff)|part-ph|_ph[._]', re.IGNORECASE)
+"""What names of phase images hold."""
 
 
 def normalise_label(label: str, prefix: str) -> str:

@@ -8,11 +8,9 @@ from collections.abc import Iterable
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import Dataset
-from qsmprep.bids.names import normalise_label
+from qsmprep.bids.names import PHASE, normalise_label
 
 LOGGER = logging.getLogger('qsmprep')
-PHASE = re.compile(r'phase(?!diff)|part-ph|_ph[._]', re.IGNORECASE)
-"""What names of phase images hold."""
 FOREIGN = re.compile(r'_(MEGRE|T2starw)\.(?!(json|tsv|bval|bvec|nii|nii\.gz)$)')
 """Names of gradient echoes that are not read: in other formats, or in capital letters."""
 

@@ -58,6 +58,23 @@ def _rename_part(dataset, part, written):
         path.rename(path.with_name(path.name.replace(f'part-{part}', f'part-{written}')))
 
 
+@pytest.mark.parametrize(
+    ('mag', 'phase'),
+    [('acq-mag_echo-{}_MEGRE', 'acq-phase_echo-{}_MEGRE'), ('echo-{}_MEGRE', 'echo-{}_phase')],
+)
+def test_a_phase_by_a_name_of_its_own_is_named(tiny_dataset, mag, phase):
+    tiny_dataset.add()
+    for part, name in (('mag', mag), ('phase', phase)):
+        for echo in '123':
+            old, new = f'echo-{echo}_part-{part}_MEGRE', name.format(echo)
+            for path in tiny_dataset.folder('sub-01').glob(f'*{old}.*'):
+                path.rename(path.with_name(path.name.replace(old, new)))
+    _, rejected = find(tiny_dataset)
+    assert (
+        f'sub-01_{phase.format(1)}.nii.gz looks like one: name it part-phase' in rejected[0].error
+    )
+
+
 def test_the_other_part_of_an_echo_under_other_labels_is_named(tiny_dataset):
     tiny_dataset.add()
     for path in tiny_dataset.folder('sub-01').glob('*part-mag*'):
