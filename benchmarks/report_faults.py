@@ -222,11 +222,15 @@ def volume_ml(mask: Path) -> float:
 def report_factors(args: argparse.Namespace) -> None:
     """What factors of echo times and field strength would do to R2* of the clean participants."""
     measure = next(measure for measure in MEASURES if measure.key == 'r2star_relative')
+    clean = map(Participant.draw, range(args.clean))
+    varied = map(Participant.draw_varied, range(args.first, args.first + args.varied))
     values = []
-    for number in range(args.clean):
-        acquisition = read_record(args.out / f'clean_{number:02d}')['acquisitions'][0]
-        if measure.key in acquisition['quality']:
-            values.append((acquisition['quality'][measure.key], Participant.draw(number).b0_t))
+    for participant in chain(clean, varied):
+        folder = args.out / f'clean_{participant.number:02d}'
+        if (folder / 'done').exists():
+            quality = read_record(folder)['acquisitions'][0]['quality']
+            if measure.key in quality:
+                values.append((quality[measure.key], participant.b0_t))
     table = Table(measure.label, ['fault', 'told by this measure'], [])
     for name, times, field_strength in (
         ('none', 1.0, 1.0),
