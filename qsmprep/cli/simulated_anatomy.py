@@ -90,7 +90,7 @@ def write_fmriprep(t1w: T1wImage, head: LabelledHead | None, folder: Path, name:
     )
     for ending, data in (
         ('desc-preproc_T1w', t1w.image),
-        ('desc-brain_mask', _closed(t1w.brain, t1w.affine).astype(np.uint8)),
+        ('desc-brain_mask', closed_brain(t1w.brain, t1w.affine).astype(np.uint8)),
         ('desc-aseg_dseg', _aseg(t1w)),
     ):
         write_image(data, t1w.affine, anat / f'{name}_{ending}.nii.gz')
@@ -112,7 +112,7 @@ def write_fmriprep(t1w: T1wImage, head: LabelledHead | None, folder: Path, name:
         write_transform(chain([affine_transform(matrix)]), path)
 
 
-def _closed(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def closed_brain(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """A brain with the fluid of its sulci and cisterns, as fMRIPrep's masks hold it."""
     size = np.linalg.norm(affine[:3, :3], axis=0)
     wide = distance_transform_edt(~brain, sampling=size) <= SULCI_MM
