@@ -25,7 +25,7 @@ from qsmprep.qsm.calibration import OFF_CONE, calibrate
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.metrics import detrended_nrmse, hfen, nrmse, xsim
-from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.operators import PADDING, Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 
 COLUMNS = ('data', 'method', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM')
@@ -158,7 +158,7 @@ def draw(name: str, field, truth, mask, grid, path: Path) -> None:
     dipole = Dipole(grid)
     image, chi = (torch.from_numpy(a.astype(np.float32)) for a in (field, truth))
     inside = torch.from_numpy(mask)
-    spectra = calibrate(image, inside, dipole)
+    spectra = calibrate(image, inside, grid, padding=PADDING)
     residual = (image - dipole.forward(chi)) * inside
     k, kernel = dipole.wavenumber(), dipole.kernel.abs()
     error = spectra.model_error + spectra.noise

@@ -100,6 +100,18 @@ class Method:
         named = SCAN & scan.keys() & inspect.signature(function).parameters.keys()
         return function(*data, **{name: scan[name] for name in named}, **parameters)
 
+    def calibrates(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether it takes a calibration of the field, as the papers' own settings do not.
+
+        Examples
+        --------
+        >>> INVERSIONS['tv'].calibrates({}), INVERSIONS['tkd'].calibrates({})
+        (True, False)
+
+        """
+        takes = 'calibration' in inspect.signature(self.load()).parameters
+        return takes and not parameters.get('published', False)
+
     def tells_uncertainty(self, parameters: Mapping[str, Any]) -> bool:
         """Whether its map comes with a standard deviation: in closed form, or from samples.
 

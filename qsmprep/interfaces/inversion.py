@@ -19,7 +19,6 @@ from nipype.interfaces.base import (
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.device import DeviceInputSpec
-from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.grid import hz_to_ppm
 
 if TYPE_CHECKING:
@@ -62,15 +61,13 @@ class InvertDipole(SimpleInterface):
         torch.set_num_threads(inputs.num_threads)
         given = {key: getattr(inputs, key) for key in ('tissue', 'magnitude', 'noise')}
         parameters = dict(inputs.method_parameters if isdefined(inputs.method_parameters) else {})
-        if inputs.after_background and 'error_share' in INVERSIONS[inputs.method].parameters():
-            # background removal takes low frequencies of the local field along, which no scan shows
-            parameters.setdefault('error_share', 1.0)
         inversion = invert_image(
             inputs.field,
             inputs.mask,
             inputs.method,
             field_strength_t=inputs.field_strength_t,
             **{key: path for key, path in given.items() if isdefined(path)},
+            after_background=inputs.after_background,
             seed=inputs.random_seed,
             device=inputs.device,
             parameters=parameters,
@@ -99,6 +96,7 @@ def invert_image(
     tissue: str | Path | None = None,
     magnitude: str | Path | None = None,
     noise: str | Path | None = None,
+    after_background: bool = False,
     seed: int = 0,
     device: str = 'cpu',
     parameters: dict[str, float | str] | None = None,
@@ -123,7 +121,7 @@ def invert_image(
         Voxels of the map, where it goes beyond the mask and its holes.
     magnitude, noise
         Images for voxel weights; the noise has the unit of the field.
-    seed, device, parameters, progress
+    after_background, seed, device, parameters, progress
         See :func:`qsmprep.qsm.inversion.invert`.
 
     Raises
@@ -155,6 +153,7 @@ def invert_image(
         tissue=None if tissue is None else images.read(tissue, bool),
         magnitude=None if magnitude is None else images.read(magnitude),
         noise_ppm=None if noise is None else in_ppm(noise),
+        after_background=after_background,
         seed=seed,
         device=device,
         progress=progress,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodogram, tissue_power
@@ -22,6 +23,7 @@ from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import error_probability
 
 OFF_CONE = 0.2
+AFTER_BACKGROUND = 0.7
 STEPS = 16
 REMOVALS = 4
 LEAST_REMOVED = 0.02
@@ -127,11 +129,13 @@ class Calibration:
 def calibrate(
     field: Tensor,
     mask: Tensor,
-    dipole: Dipole,
+    grid: Grid,
     *,
+    padding: float = 1.1,
     noise: Tensor | None = None,
     magnitude: Tensor | None = None,
     error_share: float | None = None,
+    after_background: bool = False,
 ) -> Calibration:
     r"""Calibration of a field.
 
@@ -150,10 +154,11 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
-    (:func:`~qsmprep.qsm.streaks.error_probability`). The error that acts off the cone is 0.2 times
-    that on it, as measured in vivo.
+    (:func:`~qsmprep.qsm.streaks.error_probability`), and at least 0.7 after background removal,
+    which takes low frequencies of the local field along: no streaks show that. The error that acts
+    off the cone is 0.2 times that on it, as measured in vivo.
 
-    Remnants are part of the model where Akaike's criterion admits them and that probability is at
+    Remnants are part of the model where Schwarz's criterion admits them and that probability is at
     least one half; p = 6, which cannot be distinguished from them, is then left out. The
     field of sources around the mask is then estimated
     (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
@@ -165,14 +170,18 @@ def calibrate(
         Local field (X, Y, Z) [ppm], zero outside the mask.
     mask
         Voxels of tissue.
-    dipole
-        The dipole operator on whose padded grid the spectra are made.
+    grid
+        Their grid.
+    padding
+        Factor by which the grid of the spectra is larger.
     noise
         Standard deviation of the field [ppm]; zero where nothing was measured.
     magnitude
         Magnitude [arbitrary]; where no noise is given it is taken as the inverse of the magnitude.
     error_share
         How far the spectra count, if it shall not be measured.
+    after_background
+        Whether background removal took part of the local field along.
 
     Raises
     ------
@@ -181,20 +190,22 @@ def calibrate(
 
     References
     ----------
-    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum); Akaike 1974,
-    10.1109/TAC.1974.1100705.
+    Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum); Schwarz 1978,
+    10.1214/aos/1176344136.
 
     """
     if error_share is not None and not 0 <= error_share <= 1:
         raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
+    dipole = Dipole(grid, padding=padding, device=field.device, dtype=field.dtype)
     relative = _noise_shape(mask, noise, magnitude)
-    calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, error_share)
+    shares = error_share, AFTER_BACKGROUND if after_background else 0.0
+    calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, shares)
     for _ in range(REMOVALS):
         background = _background(calibration, mask, periodogram, fit, relative)
         if background.norm() <= LEAST_REMOVED * calibration.field.norm():
             break
         calibration, periodogram, fit = _calibrate(
-            calibration.field - background, mask, dipole, noise, relative, error_share
+            calibration.field - background, mask, dipole, noise, relative, shares
         )
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
@@ -213,7 +224,7 @@ def _calibrate(
     dipole: Dipole,
     noise: Tensor | None,
     relative: Tensor | None,
-    error_share: float | None,
+    shares: tuple[float | None, float],
 ) -> tuple[Calibration, Periodogram, Fit]:
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
@@ -223,18 +234,20 @@ def _calibrate(
         free = plain
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
-    probability = error_probability(
-        field, mask, weight, dipole.grid, partial(tissue_power, free), white
-    )
-    if probability < 0.5:
-        free = plain
+    error_share, least_share = shares
+    if error_share is None or free is not plain:
+        probability = error_probability(
+            field, mask, weight, dipole.grid, partial(tissue_power, free), white
+        )
+        if probability < 0.5:
+            free = plain
+        if error_share is None:
+            error_share = max(round(probability, 1), least_share)
     remnants = free is not plain
-    if error_share is None:
-        error_share = round(probability, 1)
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0
-    if error_share < 1 or remnants:
+    if (error_share < 1 and not least_share) or remnants:
         unexplained = _unexplained(field, mask, dipole, periodogram, free, weight, white)
     # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(

@@ -269,8 +269,9 @@ class Periodogram:
         )
 
     def earns_its_parameters(self, richer: Fit, plain: Fit) -> bool:
-        """Whether a fit with remnants is the more plausible one by Akaike's criterion."""
-        return plain.cost - richer.cost > len(self.rest) - 2
+        """Whether a fit with remnants is the more plausible one by Schwarz's criterion."""
+        more = len(self.rest) - 2
+        return plain.cost - richer.cost > 0.5 * more * log(float(self.samples.sum()))
 
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""

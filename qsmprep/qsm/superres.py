@@ -342,7 +342,7 @@ def coarse_field(
 
     """
     mask = view.mask
-    calibration = calibrate(field, mask, Dipole(view.grid, device=field.device), noise=noise)
+    calibration = calibrate(field, mask, view.grid, padding=1.25, noise=noise)
     calibration = calibration.seen_through(mask)
     weight = mask.to(field.dtype) if calibration.weight is None else calibration.weight
     least = field_roughness(field, mask) / 2 if noise is None else 0.0

@@ -32,7 +32,8 @@ def world(coloured, brain_spectrum):
 
 
 def calibrated(field, mask, dipole, **scan):
-    return calibrate(torch.from_numpy(field * mask), torch.from_numpy(mask), dipole, **scan)
+    field, mask = torch.from_numpy(field * mask), torch.from_numpy(mask)
+    return calibrate(field, mask, dipole.grid, padding=2, **scan)
 
 
 @pytest.fixture(scope='module')
@@ -81,6 +82,25 @@ def test_no_model_error_where_sources_explain_the_field(noisy, sd):
     found = noisy(sd)
     assert found.error_share <= 0.1
     assert found.model_error.max() < 0.01 * found.susceptibility.max()
+
+
+def test_background_removal_leaves_an_error_that_no_streaks_show(world):
+    mask, _, field, dipole = world
+    assert calibrated(field, mask, dipole, after_background=True).error_share == 0.7
+    given = calibrated(field, mask, dipole, after_background=True, error_share=0.2)
+    assert given.error_share == 0.2
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_a_field_without_a_remnant_has_none(world, noisy, coloured, brain_spectrum, seed):
+    mask, _, field, dipole = world
+    wide = tuple(2 * n for n in SHAPE)
+    error = coloured(wide, lambda k: 0.06 * brain_spectrum(k), 20 + seed)
+    noise = 1e-3 * np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
+    field = field + error[tuple(slice(n) for n in SHAPE)] + noise
+    found = calibrated(field, mask, dipole)
+    assert found.background_ppm == 0
+    assert not found.remnant.any()
 
 
 def test_a_remnant_of_the_background_is_found_and_counts_as_error(world, clean):
@@ -174,7 +194,7 @@ def test_a_patch_of_stated_noise_is_no_model_error(world):
 def test_field_of_zeros_is_an_error():
     zeros = torch.zeros((16, 16, 16))
     with pytest.raises(ValueError, match='zero everywhere'):
-        calibrate(zeros, zeros == 0, Dipole(Grid((16, 16, 16))))
+        calibrate(zeros, zeros == 0, Grid((16, 16, 16)))
 
 
 def test_weights_follow_noise_only_where_it_dominates(world):
@@ -216,5 +236,5 @@ def test_white_power_beyond_a_known_noise_is_model_error():
 def test_susceptibility_keeps_some_power_everywhere(seed):
     grid = Grid((8, 7, 6), (2.0, 2.0, 3.0))
     field = 1e-4 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(seed))
-    power = calibrate(field, torch.ones_like(field) > 0, Dipole(grid)).susceptibility
+    power = calibrate(field, torch.ones_like(field) > 0, grid).susceptibility
     assert 1e-10 < power.min() / power.max() < 1

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import calibrate
+from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.diffusion import published as papers
 from qsmprep.qsm.diffusion.guidance import Guide, Mixture, stiffness
 from qsmprep.qsm.diffusion.schedules import Denoise, sigma_levels
@@ -54,6 +54,7 @@ def diffusion_qsm(
     *,
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
+    calibration: Calibration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     prior: str | None = None,
@@ -78,6 +79,8 @@ def diffusion_qsm(
         See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
+    calibration
+        That of the scan, if it is at hand.
     seed
         Seed of the noise.
     progress
@@ -115,7 +118,10 @@ def diffusion_qsm(
         chi = papers.diffusion_qsm(denoise, field, mask, dipole, steps=chosen['steps'], **run)
         return Estimate(chi, {**chosen, **record, 'error_share': 0.0})
     tolerances = (EXACT_TOLERANCE, COMPLETED_TOLERANCE)
-    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, tolerances)
+    calibration = calibration or calibrate(
+        field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share
+    )
+    guide, start, share = _prepare(mask, grid, magnitude, noise, calibration, tolerances)
     levels = _levels(chosen['steps'])
     chi = sample(denoise, proximal(guide), start, mask, levels, **run)
     return Estimate(chi, {**chosen, **record, 'error_share': share})
@@ -128,6 +134,7 @@ def dm_qsm(
     *,
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
+    calibration: Calibration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     prior: str | None = None,
@@ -147,7 +154,7 @@ def dm_qsm(
 
     Parameters
     ----------
-    field, mask, grid, magnitude, noise, seed, progress, prior
+    field, mask, grid, magnitude, noise, calibration, seed, progress, prior
         See :func:`diffusion_qsm`.
     published
         Whether to run under the settings of the paper: 200 steps, xi = 0.5 along the gradient of
@@ -177,7 +184,10 @@ def dm_qsm(
         chi = papers.dm_qsm(denoise, field, mask, dipole, steps=chosen['steps'], **run)
         return Estimate(chi, {**chosen, **record, 'error_share': 0.0})
     tolerances = (GRADIENT_TOLERANCE, GRADIENT_TOLERANCE)
-    guide, start, share = _prepare(field, mask, grid, magnitude, noise, error_share, tolerances)
+    calibration = calibration or calibrate(
+        field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share
+    )
+    guide, start, share = _prepare(mask, grid, magnitude, noise, calibration, tolerances)
 
     def whiten(image: Tensor, sigma: float) -> Tensor:
         return guide.likelihood.dipole.filter(image, stiffness(guide.likelihood, sigma, 1.0))
@@ -204,19 +214,14 @@ def _network(
 
 
 def _prepare(
-    field: Tensor,
     mask: Tensor,
     grid: Grid,
     magnitude: Tensor | None,
     noise: Tensor | None,
-    error_share: float | None,
+    calibration: Calibration,
     tolerances: tuple[float, float],
 ) -> tuple[Mixture, Tensor, float]:
     """Guide by the field, the map to start from [ppm], and the share of the model error."""
-    dipole = Dipole(grid, padding=1.1, device=field.device)
-    calibration = calibrate(
-        field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
-    )
     field = calibration.field
     first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     exact, completed = tolerances
@@ -303,6 +308,8 @@ def sample(
         Noise levels [ppm], falling.
     late_steps, repeats
         How many of the last levels before the lowest are repeated, and how often.
+    calibration
+        That of the scan, if it is at hand.
     seed
         Seed of the noise.
     progress

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import calibrate
+from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.diffusion.guidance import Guide, Mixture
 from qsmprep.qsm.diffusion.schedules import Denoise, sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
@@ -17,7 +17,6 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr import inr
 from qsmprep.qsm.inversion.wiener import wiener
-from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate.anatomy import smooth
 from qsmprep.qsm.solvers import Progress
 
@@ -86,6 +85,7 @@ def diffusion(
     *,
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
+    calibration: Calibration | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     prior: str | None = None,
@@ -117,6 +117,8 @@ def diffusion(
         See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
+    calibration
+        That of the scan, if it is at hand.
     seed
         Seed of the noise of the levels.
     progress
@@ -147,9 +149,8 @@ def diffusion(
     if samples < 0 or samples == 1:
         raise ValueError(f'A spread needs at least 2 samples, not {samples}; 0 leaves it out.')
     loaded = load_weights(prior, field.device)
-    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    calibration = calibrate(
-        field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
+    calibration = calibration or calibrate(
+        field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share
     )
     field, share = calibration.field, calibration.error_share
     if steps is None:

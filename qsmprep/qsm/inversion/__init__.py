@@ -12,6 +12,7 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from qsmprep.methods import choose
+from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.noise import data_weight, field_roughness, noise_share
@@ -67,6 +68,7 @@ def invert(
     tissue: np.ndarray | None = None,
     magnitude: np.ndarray | None = None,
     noise_ppm: np.ndarray | None = None,
+    after_background: bool = False,
     seed: int = 0,
     device: str = 'cpu',
     progress: Callable[[int, int, float], None] | None = None,
@@ -96,6 +98,8 @@ def invert(
     noise_ppm
         Standard deviation of the field [ppm], used in preference to the magnitude. Where it is a
         hundred times the usual noise the field is unknown.
+    after_background
+        Whether background removal took part of the local field along.
     seed
         Seed of methods that draw numbers.
     device
@@ -139,6 +143,16 @@ def invert(
     if noise_ppm is None and magnitude is None and not region.equal(measured):
         scan['magnitude'] = measured.to(torch.float32)
     cropped = replace(grid, shape=inside[box].shape)
+    if chosen.calibrates(settings):
+        scan['calibration'] = calibrate(
+            field,
+            region,
+            cropped,
+            noise=scan['noise'],
+            magnitude=scan['magnitude'],
+            error_share=settings.get('error_share'),
+            after_background=after_background,
+        )
     estimate = chosen.run(field, region, cropped, scan=scan, **settings)
     remnant = any(estimate.chosen.get(f'{kind}_ppm', 0.0) > 0 for kind in ('remnant', 'background'))
     explained = _check_map(method, estimate.chi.detach(), field, measured, cropped, remnant)

@@ -98,9 +98,7 @@ def inr(
     Zhang et al. 2024, 10.1016/j.media.2024.103173 (susceptibility as a function of coordinates).
 
     """
-    if calibration is None:
-        dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-        calibration = calibrate(field, mask, dipole, noise=noise, magnitude=magnitude)
+    calibration = calibration or calibrate(field, mask, grid, noise=noise, magnitude=magnitude)
     field = calibration.field
     dipole, weight, known = calibration.dipole, calibration.weight, calibration.known_noise
     convex = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)

@@ -113,11 +113,9 @@ def tv(
 
     """
     # padding by 1.25 costs a third more and gave the same error within 0.1 %
-    if calibration is None:
-        dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-        calibration = calibrate(
-            field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
-        )
+    calibration = calibration or calibrate(
+        field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share
+    )
     field = calibration.field
     roughness = field_roughness(field, mask)
     known = calibration.known_noise

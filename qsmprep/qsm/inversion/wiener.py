@@ -12,7 +12,6 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
-from qsmprep.qsm.operators import Dipole
 
 COMPLETIONS = 5
 
@@ -61,11 +60,9 @@ def wiener(
         If the error share is out of range.
 
     """
-    if calibration is None:
-        dipole = Dipole(grid, padding=1.1, device=field.device)
-        calibration = calibrate(
-            field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
-        )
+    calibration = calibration or calibrate(
+        field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share
+    )
     field, share = calibration.field, calibration.error_share
     least = field_roughness(field, mask) * (1.0 if calibration.known_noise is None else 0.1)
     likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)

@@ -11,7 +11,6 @@ from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.inversion.penalty import edges_inside
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
-from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.separation.rates import (
     LEAST_SD,
     R2_OF_TISSUE,
@@ -118,10 +117,9 @@ def _sum_of_shares(sources: Sources) -> tuple[Tensor, Tensor, dict[str, float]]:
 
 def _likelihood(sources: Sources) -> Likelihood:
     field, mask, noise = sources.field * sources.mask, sources.tissue, sources.noise
-    dipole = Dipole(sources.grid, padding=1.1, device=field.device, dtype=field.dtype)
     noise = None if noise is None else noise * sources.mask
     calibration = calibrate(
-        field, mask, dipole, noise=noise, error_share=1.0 if sources.remnant else None
+        field, mask, sources.grid, noise=noise, error_share=1.0 if sources.remnant else None
     )
     weight = calibration.weight
     if weight is None:

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import binary_fill_holes
 
 from qsmprep.methods import INVERSIONS, Method
+from qsmprep.qsm import calibration
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.estimate import Estimate
@@ -52,6 +53,26 @@ def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
     assert not inversion.chi_ppm[~mask].any()
     assert set(inversion.parameters) >= set(INVERSIONS[method].parameters())
     assert None not in inversion.parameters.values()
+
+
+@pytest.mark.parametrize('method', [m for m in INVERSIONS if INVERSIONS[m].calibrates({})])
+@pytest.mark.usefixtures('few_steps')
+def test_a_field_is_calibrated_once(monkeypatch, head, method):
+    found: list = []
+    monkeypatch.setattr(calibration, '_calibrate', counted(calibration._calibrate, found))
+    given = head.measured_ppm, head.mask, head.grid, method
+    invert(*given, after_background=True, **CHEAP.get(method, {}))
+    assert [spectra.error_share for spectra, *_ in found] == [0.7]
+
+
+def counted(function, results):
+    """The function, which appends what it returns to a list."""
+
+    def wrapper(*args, **kwargs):
+        results.append(function(*args, **kwargs))
+        return results[-1]
+
+    return wrapper
 
 
 @pytest.mark.parametrize('method', INVERSIONS)

@@ -153,8 +153,7 @@ def test_full_model_error_converges(make_scan, monkeypatch):
 def test_full_model_error_stays_near_the_filter(make_scan):
     scan = make_scan(noise=1e-3, seed=5)
     scan.field += coloured_error(scan, 0.6)
-    dipole = Dipole(scan.grid, padding=1.1)
-    calibration = calibrate(scan.field, scan.mask, dipole, error_share=1.0)
+    calibration = calibrate(scan.field, scan.mask, scan.grid, error_share=1.0)
     filtered = (
         Likelihood(scan.field, calibration.seen_through(scan.mask)).posterior_mean() * scan.mask
     )
@@ -194,9 +193,7 @@ def test_a_strong_source_keeps_its_mean_under_the_spectra(make_scan):
     squared = (x - 6).square() + (y + 4).square() + z.square()
     ball, dephased = squared < 8, squared < 20
     noise = torch.where(dephased, 0.1, 1e-3)
-    healthy = calibrate(
-        scan.field, scan.mask, Dipole(scan.grid, padding=1.1), noise=noise, error_share=1.0
-    )
+    healthy = calibrate(scan.field, scan.mask, scan.grid, noise=noise, error_share=1.0)
     scan.field += Dipole(scan.grid, padding=2).forward(-2.5 * ball) * scan.mask
     found = run(scan, noise=noise, calibration=healthy)
     assert 0.9 < float((found - scan.chi)[ball].mean()) / -2.5 < 1.1

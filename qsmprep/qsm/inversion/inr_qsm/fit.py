@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qsmprep.qsm.calibration import calibrate
+from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
@@ -18,7 +18,6 @@ from qsmprep.qsm.inversion.inr_qsm.siren import Siren
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
 from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.noise import noise_level
-from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.solvers import conjugate_gradients
 
 Progress = Callable[[int, int, float], None]
@@ -40,6 +39,7 @@ def inr_qsm(
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
     progress: Progress | None = None,
+    calibration: Calibration | None = None,
     seed: int = 0,
     published: bool = False,
     regularisation: float | None = None,
@@ -77,6 +77,8 @@ def inr_qsm(
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress
         Called with the epoch, their number, and the mean loss of the epoch.
+    calibration
+        That of the scan, if it is at hand.
     seed
         Of the initial weights and the order of the voxels.
     published
@@ -129,7 +131,7 @@ def inr_qsm(
     else:
         with torch.no_grad():
             wanted, found = _least_loss(
-                field, mask, grid, magnitude, noise, regularisation, error_share
+                field, mask, grid, magnitude, noise, calibration, regularisation, error_share
             )
         chosen |= found
 
@@ -158,15 +160,15 @@ def _least_loss(
     grid: Grid,
     magnitude: Tensor | None,
     noise: Tensor | None,
+    calibration: Calibration | None,
     regularisation: float | None,
     error_share: float | None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Map of the least loss [ppm], zero outside the mask, and what was chosen on the way."""
-    dipole = Dipole(grid, padding=1.1, device=field.device, dtype=field.dtype)
-    calibration = calibrate(
-        field, mask, dipole, noise=noise, magnitude=magnitude, error_share=error_share
+    calibration = calibration or calibrate(
+        field, mask, grid, noise=noise, magnitude=magnitude, error_share=error_share
     )
-    field = calibration.field
+    field, dipole = calibration.field, calibration.dipole
     first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     share, weight, known = calibration.error_share, calibration.weight, calibration.known_noise
     inside = mask.to(field.dtype)
