@@ -197,7 +197,7 @@ def register_to_template(head: Brain, folder: Path, threads: int = 1) -> tuple:
     affine = greedy_affine(template, head, rigid, 12, '100x50x0', folder, threads)
     np.savetxt(folder / 'affine.mat', np.linalg.inv(affine))
     greedy(
-        '-i fixed.nii moving.nii -it affine.mat -m NCC 2x2x2 -n 100x60x20 -s 3vox 1.5vox '
+        '-i fixed.nii moving.nii -it affine.mat -m NCC 2x2x2 -n 100x60x20 -s 2.5vox 1vox '
         '-o warp.nii -oinv inverse.nii',
         folder,
         threads,

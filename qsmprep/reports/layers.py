@@ -20,6 +20,10 @@ MARGIN_MM = 10.0
 """What is shown around the map: enough to see where the brain and its mask end."""
 LEVELS = 127
 """Steps of an image of arbitrary units."""
+LARGEST_MB = 14.5
+"""Images of a page beyond which their steps are made larger; the page itself adds 0.1 MB."""
+LARGER = (1, 2, 4, 8)
+"""How many times the steps of :data:`LAYERS`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dic
     """
     The images of a susceptibility map as the page holds them.
 
-    They end 10 mm beyond the map, and are stored in whole steps, so that they compress well.
+    They end 10 mm beyond the map, and are stored in whole steps, so that they compress well. Where
+    they would be too large all the same, steps are doubled, up to three times.
 
     Parameters
     ----------
@@ -97,18 +102,24 @@ def layer_images(files: Mapping[str, Path], field_strength_t: float) -> list[dic
     box = bounding_box(near)
     affine = _shifted(chi.affine, box)
     ppm_per_hz = float(hz_to_ppm(1.0, field_strength_t))
-    found = []
+    shown: dict[str, np.ndarray] = {}
     for key in (*LAYERS, *sorted(files.keys() - LAYERS)):
         image = nib.load(files[key]) if key in files else None
         if image is None or image.shape != chi.shape:
             continue
         scale = ppm_per_hz if key == 'local_field' else 1.0
         values = (np.asarray(image.dataobj, dtype=np.float32) * np.float32(scale) * near)[box]
-        values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-        if key not in LAYERS:
-            found.append(_regions(files[key], values, affine))
-        elif values.any() or not LAYERS[key].mask:
-            found.append(_entry(key, LAYERS[key], values, affine))
+        if key not in LAYERS or values.any() or not LAYERS[key].mask:
+            shown[key] = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    for larger in LARGER:
+        found = [
+            _entry(key, LAYERS[key], values, affine, larger)
+            if key in LAYERS
+            else _regions(files[key], values, affine)
+            for key, values in shown.items()
+        ]
+        if sum(len(entry['data']) for entry in found) <= 1e6 * LARGEST_MB:
+            break
     return found
 
 
@@ -127,10 +138,10 @@ def _shifted(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
     return moved
 
 
-def _entry(key: str, layer: Layer, values: np.ndarray, affine: np.ndarray) -> dict:
-    """One image: its compressed NIfTI file and how it is shown."""
+def _entry(key: str, layer: Layer, values: np.ndarray, affine: np.ndarray, larger: int = 1) -> dict:
+    """One image: its compressed NIfTI file, in steps so many times larger, and how it is shown."""
     top = float(np.percentile(values[values > 0], 99.5)) if (values > 0).any() else 1.0
-    step = layer.step or top / LEVELS
+    step = (layer.step or top / LEVELS) * (1 if layer.mask else larger)
     kind = np.uint8 if layer.mask or layer.step is None else np.int16
     limits = np.iinfo(kind)
     stored = np.clip(np.rint(values / step), limits.min, limits.max).astype(kind)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qsmprep.bids.derivatives import io_spec
+from qsmprep.reports import layers
 from qsmprep.reports.layers import LAYERS
 from qsmprep.reports.viewer import NIIVUE, write_viewers
 
@@ -77,6 +78,28 @@ def test_what_is_shown_is_what_was_written(results):
     ppm = stored['local_field'].get_fdata()
     np.testing.assert_allclose(ppm, local / (3 * 42.577478518), atol=0.000251)
     assert np.unique(stored['regions_CIT168'].get_fdata()).tolist() == [0, 1, 2]
+
+
+def test_steps_become_larger_where_a_page_would_be_too_large(results, monkeypatch):
+    def read():
+        (page,) = write_viewers(results, '01')
+        block = page.read_text().split('id="images">')[1].split('</script>')[0]
+        return {layer['name']: layer for layer in json.loads(block)}
+
+    usual = read()
+    size = sum(len(layer['data']) for layer in usual.values())
+    monkeypatch.setattr(layers, 'LARGEST_MB', 0.97e-6 * size)
+    small = read()
+    assert sum(len(layer['data']) for layer in small.values()) <= 0.97 * size
+    factor = small['chi']['step'] / usual['chi']['step']
+    assert factor in layers.LARGER[1:]
+    for name, layer in small.items():
+        kept = layer['mask']
+        assert layer['step'] == pytest.approx(usual[name]['step'] * (1 if kept else factor))
+        before, after = _unpack(usual[name]['data']), _unpack(layer['data'])
+        most = 0 if kept else 0.5 * (layer['step'] + usual[name]['step'])
+        difference = np.abs(after.get_fdata() - before.get_fdata())
+        assert difference.max() <= most + 1e-6 * before.get_fdata().max()
 
 
 def test_every_layer_is_an_output():
