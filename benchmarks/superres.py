@@ -32,6 +32,7 @@ from qsmprep.training.heads import find_heads, read_head
 SCANS = {'2mm': ((2, 2, 2), 1.0), '1x1x3mm': ((1, 1, 3), 'iso')}
 """Fine voxels to a coarse one, and the resolution that is asked for."""
 COLUMNS = ('scan', 'from', 'method', 'NRMSE [%]', 'HFEN [%]', 'XSIM', 'CPU [s]', 'peak [GB]')
+SOURCES = ('true-map', 'inverted-map', 'field')
 MAP_NOISE_PPM = 0.002
 WINDOW_PPM = 0.1
 
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--heads', type=int, default=2, help='how many heads, the last of the folder')
     add('--scans', nargs='+', choices=SCANS, default=list(SCANS))
+    add('--sources', nargs='+', choices=SOURCES, default=SOURCES, help='what is made finer')
     add('--inversion', choices=INVERSIONS, default='wiener', help='of the coarse field')
     add('--prior', help='weights of the prior (default: those that come with qsmprep)')
     add('--size', type=int, nargs=3, help='fine voxels; by default a field of view of the brain')
@@ -164,19 +166,23 @@ def run(case: Case, name: str, label: str, args: argparse.Namespace, table: Tabl
     if fine.shape != case.truth.shape:
         raise RuntimeError(f'The fine grid is {fine.shape}, the truth {case.truth.shape}.')
     options = (resolution, args.prior, args.device)
-    inverted = invert(
-        case.field, case.mask, case.grid, args.inversion, noise_ppm=case.noise, seed=args.seed
-    ).chi_ppm
-    maps = {'truth': case.truth}
-    for source, chi in (('true map', case.chi), (f'{args.inversion} map', inverted)):
+    maps, coarse = {'truth': case.truth}, {}
+    if 'true-map' in args.sources:
+        coarse['true map'] = case.chi
+    if 'inverted-map' in args.sources:
+        coarse[f'{args.inversion} map'] = invert(
+            case.field, case.mask, case.grid, args.inversion, noise_ppm=case.noise, seed=args.seed
+        ).chi_ppm
+    for source, chi in coarse.items():
         for method in ('cubic', 'zero-filling', 'prior'):
             function, rest = (resolved, options) if method == 'prior' else (interpolated, (method,))
             result, cost = measure(function, chi, case, *rest)
             maps[f'{source}, {method}'] = result
             table.add(label, source, method, *scores(result, case), cost.cpu_s, cost.peak_gb)
-    result, cost = measure(resolved_field, case, *options)
-    maps['field, prior'] = result
-    table.add(label, 'field', 'prior', *scores(result, case), cost.cpu_s, cost.peak_gb)
+    if 'field' in args.sources:
+        result, cost = measure(resolved_field, case, *options)
+        maps['field, prior'] = result
+        table.add(label, 'field', 'prior', *scores(result, case), cost.cpu_s, cost.peak_gb)
     return maps
 
 

@@ -17,6 +17,7 @@ from qsmprep.qsm.diffusion.schedules import sigma_levels
 from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
 from qsmprep.qsm.operators import Dipole, KSpaceCrop
@@ -36,6 +37,8 @@ MAP_ITERATIONS, FIELD_ITERATIONS = 5, 100
 MAP_NOISE_PPM = 0.002
 FALL_OFF = 3.0
 LEAST_POWER = 1e-8
+FARTHEST = 1.0
+"""A fine map whose part in the measured band is farther from the native map is nearer to none."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ def super_resolve_field(
     Raises
     ------
     ValueError
-        If shapes differ, the mask is empty, the field is zero, or the weights cannot be used.
+        If shapes differ, the mask is empty, the field is zero, the weights cannot be used, or the
+        map departs too far from that of total variation on the coarse grid.
 
     """
     view = FieldOfView.of(mask, grid, resolution_mm, device)
@@ -338,18 +342,18 @@ def coarse_field(
     CoarseField
         Of maps on the fine grid.
     Tensor
-        The linear solution on the coarse grid, zero-filled [ppm].
+        The map of total variation on the coarse grid, zero-filled [ppm].
 
     """
     mask = view.mask
     calibration = calibrate(field, mask, view.grid, padding=1.25, noise=noise)
+    chi = tv(calibration.field, mask, view.grid, noise=noise, calibration=calibration).chi
     calibration = calibration.seen_through(mask)
     weight = mask.to(field.dtype) if calibration.weight is None else calibration.weight
     least = field_roughness(field, mask) / 2 if noise is None else 0.0
     likelihood = Likelihood(calibration.field, calibration, weight, least_noise=least)
-    linear = likelihood.posterior_mean(mask, iterations=5)
     guide = CoarseField(view.operator, likelihood, view.fine, view.support)
-    return guide, view.support * view.operator.zero_filled(linear * mask)
+    return guide, view.support * view.operator.zero_filled(chi)
 
 
 def _refine(
@@ -361,7 +365,7 @@ def _refine(
     seed: int,
     progress: Progress | None,
 ) -> SuperResolution:
-    """Anneal a map on the fine grid."""
+    """Anneal a map on the fine grid; refuse what no longer is the map that it started from."""
     loaded = load_weights(prior, view.device)
     denoise = windowed_denoiser(loaded.denoiser, view.fine, view.support)
     levels = sigma_levels(*LEVELS, rho=math.inf).tolist()
@@ -369,6 +373,25 @@ def _refine(
     chi = anneal(
         denoise, guide, start, levels, generator, paired=False, fresh=FRESH, progress=progress
     )
-    record = record | {'PriorSHA256': loaded.sha256, 'NoiseLevels': levels}
+    departure = _departure(*(view.operator.forward(x)[view.mask] for x in (chi, start)))
+    if not departure < FARTHEST:
+        raise ValueError(
+            f'Super-resolution from the {record["Source"]} departs from the map of the native grid '
+            f'by {100 * departure:.3g} % in the band that both hold (most accepted: '
+            f'{100 * FARTHEST:.0f} %) and is refused; take the susceptibility map as its source, '
+            'or check field and mask.'
+        )
+    record = record | {
+        'PriorSHA256': loaded.sha256, 'NoiseLevels': levels, 'DepartureFromNative': departure,
+    }  # fmt: skip
     support = view.uncropped(view.support) > 0
     return SuperResolution(view.uncropped(chi * view.support), support, view.whole_fine, record)
+
+
+def _departure(chi: Tensor, native: Tensor) -> float:
+    """Standard deviation of the difference of two maps over the size of the second.
+
+    A map that is smaller than the last noise level counts as large as that.
+    """
+    size = native.square().mean().sqrt().clamp(min=LEVELS[-1])
+    return float((chi - native).std(correction=0) / size)

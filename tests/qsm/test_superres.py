@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qsmprep.qsm import superres
 from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.likelihood import Likelihood
@@ -158,6 +159,19 @@ def test_the_field_of_the_result_is_what_was_measured(scan, prior):
     assert residual.square().mean().sqrt() < 1.4 * NOISE_PPM
     inside = result.mask & scan['support'].numpy()
     assert np.corrcoef(result.chi_ppm[inside], scan['truth'].numpy()[inside])[0, 1] > 0.63
+
+
+def test_a_fine_map_that_is_not_the_native_one_is_refused(scan, prior, monkeypatch):
+    given = scan['field'].numpy(), scan['mask'].numpy(), scan['grid'], 3.0
+    assert 0 < super_resolve_field(*given, prior=prior).parameters['DepartureFromNative'] < 0.6
+
+    def diverged(denoise, guide, start, *args, **kwargs):
+        return 0.01 - 1.5 * start
+
+    monkeypatch.setattr(superres, 'anneal', diverged)
+    message = 'local field departs from the map of the native grid by 2[0-9]{2} % .* is refused'
+    with pytest.raises(ValueError, match=message):
+        super_resolve_field(*given, prior=prior)
 
 
 def test_a_field_of_little_noise_is_followed_to_it(scan):
