@@ -24,6 +24,7 @@ from qsmprep.qsm.streaks import error_probability
 
 OFF_CONE = 0.2
 AFTER_BACKGROUND = 0.7
+ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
 LEAST_REMOVED = 0.02
@@ -131,7 +132,7 @@ def calibrate(
     mask: Tensor,
     grid: Grid,
     *,
-    padding: float = 1.1,
+    padding: float | tuple[float, ...] | None = None,
     noise: Tensor | None = None,
     magnitude: Tensor | None = None,
     error_share: float | None = None,
@@ -173,7 +174,7 @@ def calibrate(
     grid
         Their grid.
     padding
-        Factor by which the grid of the spectra is larger.
+        Factor by which the grid of the spectra is larger; by default that of :func:`room_around`.
     noise
         Standard deviation of the field [ppm]; zero where nothing was measured.
     magnitude
@@ -196,7 +197,9 @@ def calibrate(
     """
     if error_share is not None and not 0 <= error_share <= 1:
         raise ValueError(f'The error_share lies between 0 and 1, unlike {error_share}.')
-    dipole = Dipole(grid, padding=padding, device=field.device, dtype=field.dtype)
+    dipole = Dipole(
+        grid, padding=padding or room_around(grid), device=field.device, dtype=field.dtype
+    )
     relative = _noise_shape(mask, noise, magnitude)
     shares = error_share, AFTER_BACKGROUND if after_background else 0.0
     calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, shares)
@@ -209,6 +212,23 @@ def calibrate(
         )
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
+
+
+def room_around(grid: Grid) -> tuple[float, ...]:
+    """Padding of each axis that leaves room for sources around the object.
+
+    Where an object is cut out of a larger one, sources beyond its faces make much of its field, and
+    a map that is free there takes them up: a tenth of a length does for a head, 20 mm for a part of
+    one, and never more than half of a length.
+
+    Examples
+    --------
+    >>> room_around(Grid((200, 40, 20), (1.0, 1.0, 1.0)))
+    (1.1, 1.5, 1.5)
+
+    """
+    extents = (n * size for n, size in zip(grid.shape, grid.voxel_size, strict=True))
+    return tuple(min(max(1.1, 1 + ROOM_MM / extent), 1.5) for extent in extents)
 
 
 def _noise_shape(mask: Tensor, noise: Tensor | None, magnitude: Tensor | None) -> Tensor | None:

@@ -116,8 +116,8 @@ class Dipole:
     grid
         Grid of the images.
     padding
-        Least ratio of the padded to the given length of every axis; lengths are rounded up to
-        fast ones. At 2 the convolution is linear.
+        Least ratio of the padded to the given length, of every axis or of each; lengths are
+        rounded up to fast ones. At 2 the convolution is linear.
     device, dtype
         Where the operator lives and its real precision.
 
@@ -134,16 +134,20 @@ class Dipole:
         self,
         grid: Grid,
         *,
-        padding: float = PADDING,
+        padding: float | tuple[float, ...] = PADDING,
         device: torch.device | str = 'cpu',
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if padding < 1:
+        ratios = (padding,) * 3 if isinstance(padding, float | int) else padding
+        if min(ratios) < 1:
             raise ValueError(f'Padding enlarges the grid by a factor of at least 1, not {padding}.')
         self.grid = grid
         self.device = torch.device(device)
         self.dtype = dtype
-        self.padded_shape = tuple(next_fast_len(ceil(padding * n - 1e-9)) for n in grid.shape)
+        self.padded_shape = tuple(
+            next_fast_len(ceil(ratio * n - 1e-9))
+            for ratio, n in zip(ratios, grid.shape, strict=True)
+        )
         self.kernel = self._cut_kernel()
 
     def _cut_kernel(self) -> Tensor:

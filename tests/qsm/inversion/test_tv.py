@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qsmprep.qsm.calibration import calibrate
+from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import tv as total_variation
 from qsmprep.qsm.inversion.tkd import tkd
 from qsmprep.qsm.inversion.tv import tv
@@ -102,6 +103,21 @@ def test_progress_ends_at_the_tolerance(scan):
     assert ends[-1] == len(calls) - 1
 
 
+def test_a_map_takes_up_sources_beyond_the_faces_of_a_cut_object(coloured, brain_spectrum):
+    wide = torch.from_numpy(coloured((48, 48, 48), brain_spectrum, 4))
+    field = Dipole(Grid(wide.shape), padding=2).forward(wide)
+    cut = (slice(12, 36),) * 3
+    chi, field, mask = wide[cut], field[cut], torch.ones((24, 24, 24)) > 0
+    grid, truth = Grid((24, 24, 24)), chi - chi.mean()
+
+    def error(padding):
+        found = calibrate(field, mask, grid, padding=padding, error_share=1.0)
+        chi = tv(field, mask, grid, calibration=found).chi
+        return float((chi - chi.mean() - truth).norm() / truth.norm())
+
+    assert error(None) < 0.95 * error(1.1)
+
+
 def coloured_error(scan, strength, seed=0):
     """Error whose power falls with the third power of |k|, as a share of the field's."""
     wide = Dipole(scan.grid, padding=1.5)
@@ -178,10 +194,10 @@ def test_parameters_out_of_range_are_refused(scan, parameters):
         run(scan, **parameters)
 
 
-def test_the_mean_of_a_free_map_stays(make_scan):
+def test_the_mean_of_a_free_map_converges(make_scan):
     scan = make_scan((28, 26, 30), noise=2e-3)
     scan.field += coloured_error(scan, 0.5)
-    early, late = (run(scan, error_share=1.0, tolerance=1e-9, iterations=n) for n in (40, 300))
+    early, late = (run(scan, error_share=1.0, tolerance=1e-9, iterations=n) for n in (300, 600))
     drift = abs(float((late - early)[scan.mask].mean()))
     assert drift < 0.05 * float(late[scan.mask].std())
 
