@@ -20,7 +20,6 @@ from measure import Table
 from pathology_cases import CASES, simulate
 from qsm_ci.qsm_eval import score_arrays
 
-from qsmprep.methods import INVERSIONS
 from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.grid import hz_to_ppm
 from qsmprep.qsm.inversion import invert
@@ -66,10 +65,14 @@ def score(scan: Scan, lesion: np.ndarray, field: tuple, inversion: str) -> list[
     """Columns of the table from a local field on."""
     local, mask, noise = field
     field_ppm, noise_ppm = (hz_to_ppm(i * mask, scan.field_strength_t) for i in (local, noise))
-    takes_share = 'error_share' in INVERSIONS[inversion].parameters()
-    parameters = {'error_share': 1.0} if takes_share else {}
     chi = invert(
-        field_ppm, mask, scan.grid, inversion, tissue=scan.brain, noise_ppm=noise_ppm, **parameters
+        field_ppm,
+        mask,
+        scan.grid,
+        inversion,
+        tissue=scan.brain,
+        noise_ppm=noise_ppm,
+        after_background=True,
     ).chi_ppm.astype(np.float64)
     brain, truth = scan.brain, (scan.chi * scan.brain).astype(np.float64)
     chi = np.where(brain, chi - chi[brain].mean(), 0)

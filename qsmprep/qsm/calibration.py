@@ -23,7 +23,6 @@ from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import error_probability
 
 OFF_CONE = 0.2
-AFTER_BACKGROUND = 0.7
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
@@ -155,9 +154,9 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
-    (:func:`~qsmprep.qsm.streaks.error_probability`), and at least 0.7 after background removal,
-    which takes low frequencies of the local field along: no streaks show that. The error that acts
-    off the cone is 0.2 times that on it, as measured in vivo.
+    (:func:`~qsmprep.qsm.streaks.error_probability`). After background removal it is one: low
+    frequencies of the local field are gone with the background, and no streaks show that. The error
+    that acts off the cone is 0.2 times that on it, as measured in vivo.
 
     Remnants are part of the model where Schwarz's criterion admits them and that probability is at
     least one half; p = 6, which cannot be distinguished from them, is then left out. The
@@ -201,14 +200,15 @@ def calibrate(
         grid, padding=padding or room_around(grid), device=field.device, dtype=field.dtype
     )
     relative = _noise_shape(mask, noise, magnitude)
-    shares = error_share, AFTER_BACKGROUND if after_background else 0.0
-    calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, shares)
+    if error_share is None and after_background:
+        error_share = 1.0
+    calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, error_share)
     for _ in range(REMOVALS):
         background = _background(calibration, mask, periodogram, fit, relative)
         if background.norm() <= LEAST_REMOVED * calibration.field.norm():
             break
         calibration, periodogram, fit = _calibrate(
-            calibration.field - background, mask, dipole, noise, relative, shares
+            calibration.field - background, mask, dipole, noise, relative, error_share
         )
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
@@ -244,7 +244,7 @@ def _calibrate(
     dipole: Dipole,
     noise: Tensor | None,
     relative: Tensor | None,
-    shares: tuple[float | None, float],
+    error_share: float | None,
 ) -> tuple[Calibration, Periodogram, Fit]:
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
@@ -254,7 +254,6 @@ def _calibrate(
         free = plain
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
-    error_share, least_share = shares
     if error_share is None or free is not plain:
         probability = error_probability(
             field, mask, weight, dipole.grid, partial(tissue_power, free), white
@@ -262,12 +261,12 @@ def _calibrate(
         if probability < 0.5:
             free = plain
         if error_share is None:
-            error_share = max(round(probability, 1), least_share)
+            error_share = round(probability, 1)
     remnants = free is not plain
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0
-    if (error_share < 1 and not least_share) or remnants:
+    if error_share < 1 or remnants:
         unexplained = _unexplained(field, mask, dipole, periodogram, free, weight, white)
     # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(

@@ -86,7 +86,7 @@ def test_no_model_error_where_sources_explain_the_field(noisy, sd):
 
 def test_background_removal_leaves_an_error_that_no_streaks_show(world):
     mask, _, field, dipole = world
-    assert calibrated(field, mask, dipole, after_background=True).error_share == 0.7
+    assert calibrated(field, mask, dipole, after_background=True).error_share == 1
     given = calibrated(field, mask, dipole, after_background=True, error_share=0.2)
     assert given.error_share == 0.2
 

@@ -9,12 +9,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from qsmprep.qsm.calibration import Calibration, calibrate
+from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate, check_range
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import data_weight, field_roughness
-from qsmprep.qsm.operators import PADDING, gradient_power
+from qsmprep.qsm.operators import PADDING, Dipole, gradient_power
 from qsmprep.qsm.periodogram import LOWEST
 from qsmprep.qsm.posterior import PosteriorPrecision
 
@@ -29,7 +29,6 @@ def tikhonov(
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-    calibration: Calibration | None = None,
     regularisation: float | None = None,
     order: int = 0,
     tolerance: float = 2e-3,
@@ -52,8 +51,6 @@ def tikhonov(
         below 1 where the noise is above its median or the magnitude below.
     progress
         Called with the iteration, their greatest number, and the relative residual.
-    calibration
-        That of the scan, if it is at hand.
     regularisation
         Weight of the penalty, above zero. By default that of the least expected squared error
         under the spectra of susceptibility and error that the field itself shows.
@@ -70,11 +67,14 @@ def tikhonov(
     """
     if order not in (0, 1):
         raise ValueError(f'The order of the penalty is 0 or 1, not {order}.')
-    calibration = calibration or calibrate(
-        field, mask, grid, padding=PADDING, noise=noise, magnitude=magnitude
-    )
-    field, dipole = calibration.field, calibration.dipole
+    dipole = Dipole(grid, device=field.device, dtype=field.dtype)
     power = torch.ones_like(dipole.kernel) if order == 0 else gradient_power(dipole)
+    uneven = magnitude is not None or noise is not None
+    if uneven or regularisation is None:
+        calibration = calibrate(
+            field, mask, grid, padding=PADDING, noise=noise, magnitude=magnitude
+        )
+        field = calibration.field
     if regularisation is None:
         # in closed form the edge of the mask acts as noise, and the spectra know of none
         least = 0.0 if calibration.known_noise is not None else 2 * field_roughness(field, mask)
@@ -85,7 +85,7 @@ def tikhonov(
     response = dipole.kernel / (dipole.kernel.square() + regularisation * power)
     response[0, 0, 0] = 0
     closed = dipole.filter(field, response) * mask
-    share = 1.0 if magnitude is None and noise is None else calibration.error_share
+    share = calibration.error_share if uneven else 1.0
     if share == 1:
         return Estimate(closed, chosen)
     weight = data_weight(mask, magnitude, noise, field_roughness(field, mask))

@@ -62,7 +62,7 @@ def test_a_field_is_calibrated_once(monkeypatch, head, method):
     monkeypatch.setattr(calibration, '_calibrate', counted(calibration._calibrate, found))
     given = head.measured_ppm, head.mask, head.grid, method
     invert(*given, after_background=True, **CHEAP.get(method, {}))
-    assert [spectra.error_share for spectra, *_ in found] == [0.7]
+    assert [spectra.error_share for spectra, *_ in found] == [1]
 
 
 def counted(function, results):
