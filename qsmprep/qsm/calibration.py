@@ -158,11 +158,12 @@ def calibrate(
     frequencies of the local field are gone with the background, and no streaks show that. The error
     that acts off the cone is 0.2 times that on it, as measured in vivo.
 
-    Remnants are part of the model where Schwarz's criterion admits them and that probability is at
-    least one half; p = 6, which cannot be distinguished from them, is then left out. The
-    field of sources around the mask is then estimated
-    (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
-    again, up to four times or until a round takes off less than 2 % of the field.
+    Remnants are part of the model where Schwarz's criterion admits them, with gains in likelihood
+    divided by the dispersion of the cells about the fit, and that probability is at least one half;
+    p = 6, which cannot be distinguished from them, is then left out. The field of sources around
+    the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what
+    is left is calibrated again, up to four times or until a round takes off less than 2 % of the
+    field.
 
     Parameters
     ----------
@@ -191,7 +192,8 @@ def calibrate(
     References
     ----------
     Whittle 1953, 10.1007/BF02590998 (the likelihood of a power spectrum); Schwarz 1978,
-    10.1214/aos/1176344136.
+    10.1214/aos/1176344136; dispersion: Wedderburn 1974, 10.1093/biomet/61.3.439; powers bounded by
+    zero: Self and Liang 1987, 10.1080/01621459.1987.10478472.
 
     """
     if error_share is not None and not 0 <= error_share <= 1:

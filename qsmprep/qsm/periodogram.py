@@ -269,9 +269,18 @@ class Periodogram:
         )
 
     def earns_its_parameters(self, richer: Fit, plain: Fit) -> bool:
-        """Whether a fit with remnants is the more plausible one by Schwarz's criterion."""
-        more = len(self.rest) - 2
-        return plain.cost - richer.cost > 0.5 * more * log(float(self.samples.sum()))
+        """Whether a fit with remnants is the more plausible one.
+
+        By Schwarz's criterion, with two corrections. No model fits a real field to within the
+        scatter of its cells, and all gains in likelihood are too large by the dispersion of the
+        richer fit: they are divided by it. And powers that cannot fall below zero gain nothing half
+        of the time: each counts as half a parameter.
+        """
+        samples = float(self.samples.sum())
+        free = len(self.measured) - len(POWERS) - len(self.rest)
+        dispersion = 2 * samples * self.cells(richer).misfit() / max(free, 1)
+        more = (len(self.rest) - 2) / 2
+        return plain.cost - richer.cost > dispersion * 0.5 * more * log(samples)
 
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""
