@@ -119,7 +119,7 @@ def _likelihood(sources: Sources) -> Likelihood:
     field, mask, noise = sources.field * sources.mask, sources.tissue, sources.noise
     noise = None if noise is None else noise * sources.mask
     calibration = calibrate(
-        field, mask, sources.grid, noise=noise, error_share=1.0 if sources.remnant else None
+        field, mask, sources.grid, noise=noise, after_background=sources.remnant
     )
     weight = calibration.weight
     if weight is None:
