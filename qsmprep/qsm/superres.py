@@ -20,7 +20,7 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
-from qsmprep.qsm.operators import Dipole, KSpaceCrop
+from qsmprep.qsm.operators import PADDING, Dipole, KSpaceCrop
 from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.resolution import FieldOfView, Resolution
 from qsmprep.qsm.solvers import Progress, conjugate_gradients
@@ -346,7 +346,7 @@ def coarse_field(
 
     """
     mask = view.mask
-    calibration = calibrate(field, mask, view.grid, padding=1.25, noise=noise)
+    calibration = calibrate(field, mask, view.grid, padding=PADDING, noise=noise)
     chi = tv(calibration.field, mask, view.grid, noise=noise, calibration=calibration).chi
     calibration = calibration.seen_through(mask)
     weight = mask.to(field.dtype) if calibration.weight is None else calibration.weight
