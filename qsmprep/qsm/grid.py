@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+LARGE_MM = 20.0
+"""Radius of the balls from which on lengths hold that were found on heads."""
 PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
 
@@ -87,10 +89,37 @@ class Grid:
         b0_direction = np.linalg.solve(axes / voxel_size, [0.0, 0.0, 1.0])
         return cls(tuple(shape[:3]), tuple(voxel_size), tuple(b0_direction))
 
+    def magnified(self, factor: float) -> Grid:
+        """Grid of the same object made larger: its dipole fields are the same.
+
+        Examples
+        --------
+        >>> Grid((9, 9, 9), (0.5, 0.5, 1.0)).magnified(4).voxel_size
+        (2.0, 2.0, 4.0)
+
+        """
+        return replace(self, voxel_size=tuple(factor * size for size in self.voxel_size))
+
     @property
     def voxel_volume_ml(self) -> float:
         """Volume of a voxel [ml]."""
         return float(np.prod(self.voxel_size)) / 1000.0
+
+
+def relative_size(tissue: np.ndarray, voxel_size: tuple[float, ...]) -> float:
+    """Size of an object by its volume, one for a ball of 20 mm and all that is larger.
+
+    Lengths that were found on heads (radii, margins, the width of a rim) hold for smaller objects
+    in this proportion.
+
+    Examples
+    --------
+    >>> round(relative_size(np.ones((10, 10, 10)), (1, 1, 1)), 3)
+    0.31
+
+    """
+    volume = np.count_nonzero(tissue) * float(np.prod(voxel_size))
+    return min(1.0, float(0.75 * volume / np.pi) ** (1 / 3) / LARGE_MM)
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from qsmprep.qsm.background.box import relative_size
-from qsmprep.qsm.grid import bounding_box
+from qsmprep.qsm.grid import bounding_box, relative_size
 from qsmprep.qsm.phase import smooth
 
 RELATIVE_QUALITY = 0.05

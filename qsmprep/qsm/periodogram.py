@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from qsmprep.qsm.grid import bounding_box, depth_mm
+from qsmprep.qsm.grid import depth_mm
 from qsmprep.qsm.noise import even_weights
 from qsmprep.qsm.operators import Dipole
 
@@ -128,9 +128,6 @@ class Periodogram:
     def __init__(self, field: Tensor, mask: Tensor, dipole: Dipole, noise: Tensor | None) -> None:
         self.dipole = dipole
         self.taper = _taper(mask, dipole.grid.voxel_size)
-        box = bounding_box(mask.cpu().numpy())
-        sides = zip(box, dipole.grid.voxel_size, strict=True)
-        self.width_mm = max((side.stop - side.start) * size for side, size in sides)
         if noise is not None:
             self.taper = self.taper * even_weights(noise, mask)
         self.energy = float(self.taper.square().sum())
@@ -277,11 +274,8 @@ class Periodogram:
         By Schwarz's criterion, with two corrections. No model fits a real field to within the
         scatter of its cells, and all gains in likelihood are too large by the dispersion of the
         richer fit: they are divided by it. And powers that cannot fall below zero gain nothing half
-        of the time: each counts as half a parameter. In an object less wide than the sources
-        around it, such as the brain of a mouse, remnants cannot be told from its own map.
+        of the time: each counts as half a parameter.
         """
-        if self.width_mm < 2 * OUTSIDE_MM[1]:
-            return False
         samples = float(self.samples.sum())
         free = len(self.measured) - len(POWERS) - len(self.rest)
         dispersion = 2 * samples * self.cells(richer).misfit() / max(free, 1)

@@ -11,16 +11,15 @@ method keeps only what it can treat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from qsmprep.methods import choose
-from qsmprep.qsm.background.box import relative_size
 from qsmprep.qsm.background.pdf import pdf, rim_error
 from qsmprep.qsm.background.sharp import vsharp
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.grid import Grid, relative_size
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def remove_background(
     whole = ndimage.binary_fill_holes(whole)
     # fields do not change with the scale of an object: lengths in mm are those in larger ones
     scale = relative_size(whole, grid.voxel_size)
-    grid = replace(grid, voxel_size=tuple(size / scale for size in grid.voxel_size))
+    grid = grid.magnified(1 / scale)
     if noise is not None:
         noise = np.where(np.isfinite(noise), noise, 0)
     # the same everywhere: no source's field, but that of a centre frequency off the water

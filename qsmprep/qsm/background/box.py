@@ -6,24 +6,6 @@ import numpy as np
 from scipy import fft, sparse
 from scipy.sparse.linalg import cg
 
-LARGE_MM = 20.0
-
-
-def relative_size(tissue: np.ndarray, voxel_size: tuple[float, ...]) -> float:
-    """Size of an object by its volume, one for a ball of 20 mm and all that is larger.
-
-    Lengths that were found on heads (radii, margins, the width of a rim) hold for smaller objects
-    in this proportion.
-
-    Examples
-    --------
-    >>> round(relative_size(np.ones((10, 10, 10)), (1, 1, 1)), 3)
-    0.31
-
-    """
-    volume = np.count_nonzero(tissue) * float(np.prod(voxel_size))
-    return min(1.0, float(0.75 * volume / np.pi) ** (1 / 3) / LARGE_MM)
-
 
 def padded_shape(
     shape: tuple[int, ...],

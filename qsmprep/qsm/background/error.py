@@ -7,9 +7,8 @@ from math import log, pi
 import numpy as np
 from scipy.special import exp1
 
-from qsmprep.qsm.background.box import relative_size
 from qsmprep.qsm.background.pdf import robust_sd
-from qsmprep.qsm.grid import Grid
+from qsmprep.qsm.grid import Grid, relative_size
 
 LONGEST_MM = 256.0
 """Longest wave of a local field [mm]: half of it spans a brain."""

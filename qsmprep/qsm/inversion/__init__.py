@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qsmprep.methods import choose
 from qsmprep.qsm.calibration import calibrate
-from qsmprep.qsm.grid import Grid, bounding_box
+from qsmprep.qsm.grid import Grid, bounding_box, relative_size
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.qsm.noise import data_weight, field_roughness, noise_share
 from qsmprep.qsm.operators import Dipole
@@ -81,6 +81,10 @@ def invert(
     whose field is unknown: methods with voxel weights allow sources in them, and the map of
     all methods goes on there.
 
+    A dipole field is that of the object at any size: objects of less than 34 ml (animals,
+    specimens) are inverted as enlarged to it, so that lengths in millimetres hold that were found
+    on heads.
+
     Parameters
     ----------
     field_ppm
@@ -142,7 +146,8 @@ def invert(
     region = torch.from_numpy(whole[box]).to(target)
     if noise_ppm is None and magnitude is None and not region.equal(measured):
         scan['magnitude'] = measured.to(torch.float32)
-    cropped = replace(grid, shape=inside[box].shape)
+    scale = relative_size(whole, grid.voxel_size)
+    cropped = replace(grid, shape=inside[box].shape).magnified(1 / scale)
     if chosen.calibrates(settings):
         scan['calibration'] = calibrate(
             field,
@@ -163,6 +168,11 @@ def invert(
         corner = [side.start for side in box]
         function = _from_corner(estimate.function, corner, target)
     parameters = {**settings, **estimate.chosen}
+    if scale < 1:
+        parameters['length_scale'] = scale
+        if 'spectra' in parameters:
+            wavenumbers = [k / scale for k in parameters['spectra']['wavenumber']]
+            parameters['spectra'] |= {'wavenumber': wavenumbers}
     return Inversion(chi, whole & ~inside, parameters, sd, function, explained)
 
 

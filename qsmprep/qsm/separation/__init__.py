@@ -17,7 +17,7 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from qsmprep.methods import choose
-from qsmprep.qsm.grid import Grid, bounding_box
+from qsmprep.qsm.grid import Grid, bounding_box, relative_size
 from qsmprep.qsm.separation.rates import LEAST_SD
 from qsmprep.qsm.separation.sources import Sources
 
@@ -106,6 +106,7 @@ def separate(
     whole = inside if tissue is None else inside | (np.asarray(tissue) > 0)
     whole = binary_fill_holes(whole)
     box = bounding_box(whole)
+    scale = relative_size(whole, grid.voxel_size)
 
     def cropped(name: str, image: np.ndarray) -> Tensor:
         return _cropped(name, image, inside, box, device)
@@ -123,7 +124,7 @@ def separate(
         reversible=reversible,
         mask=torch.from_numpy(inside[box]).to(device),
         tissue=torch.from_numpy(whole[box]).to(device),
-        grid=replace(grid, shape=inside[box].shape),
+        grid=replace(grid, shape=inside[box].shape).magnified(1 / scale),
         field_strength_t=field_strength_t,
         remnant=remnant,
         progress=progress,

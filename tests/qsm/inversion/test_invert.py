@@ -55,6 +55,20 @@ def test_every_method_gives_a_finite_map_inside_the_mask(scan, method):
     assert None not in inversion.parameters.values()
 
 
+@pytest.mark.parametrize('method', ['tv', 'wiener', 'inr'])
+def test_a_map_does_not_change_with_the_size_of_a_small_object(scan, method):
+    field, mask, grid = scan
+    found = [invert(field, mask, grid.magnified(scale), method) for scale in (0.3, 0.01)]
+    np.testing.assert_allclose(*(one.chi_ppm for one in found), atol=1e-5)
+    volume = np.count_nonzero(mask) * 1.2 * 0.3**3
+    size = found[0].parameters['length_scale']
+    assert 4 / 3 * np.pi * (20 * size) ** 3 == pytest.approx(volume, rel=1e-3)
+    lowest = [
+        one.parameters['spectra']['wavenumber'][0] for one in found if 'spectra' in one.parameters
+    ]
+    assert lowest[1:] == pytest.approx([30 * k for k in lowest[:1]], rel=1e-3)
+
+
 @pytest.mark.parametrize('method', [m for m in INVERSIONS if INVERSIONS[m].calibrates({})])
 @pytest.mark.usefixtures('few_steps')
 def test_a_field_is_calibrated_once(monkeypatch, head, method):
@@ -131,7 +145,9 @@ def test_methods_share_their_first_arguments():
 
 
 def test_given_parameters_are_used_and_recorded(scan):
-    low, high = (invert(*scan, 'tkd', threshold=t) for t in (0.1, 0.3))
+    field, mask, grid = scan
+    head = grid.magnified(2)
+    low, high = (invert(field, mask, head, 'tkd', threshold=t) for t in (0.1, 0.3))
     assert low.parameters == {'threshold': 0.1}
     assert low.chi_ppm.std() > 1.1 * high.chi_ppm.std()
 
