@@ -130,7 +130,9 @@ def echo_shift_voxels(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> fl
 
     Both magnitudes are divided by their local mean, so that decay is not taken for motion, and the
     displacement is found by least squares on the gradient (Lucas and Kanade 1981), reweighted
-    against what changes otherwise.
+    against what changes otherwise. Where all steps of three echoes or more have one sign along an
+    axis, their lower median is no motion, and does not count: where a field takes the signal away from one side, above the
+    sinuses, every echo ends a little higher than the one before.
 
     Parameters
     ----------
@@ -144,11 +146,14 @@ def echo_shift_voxels(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> fl
     """
     edge, box = max(grid.voxel_size), bounding_box(mask)
     details = [_detail(magnitude[(*box, e)], grid) for e in range(magnitude.shape[3])]
-    shifts = [
-        _displacement(first, second, mask[box], grid) / edge
-        for first, second in itertools.pairwise(details)
-    ]
-    return max(shifts, default=math.nan)
+    shifts = np.array(
+        [_displacement(a, b, mask[box], grid) / edge for a, b in itertools.pairwise(details)]
+    )
+    if len(shifts) > 1:
+        one_way = (np.sign(shifts) == np.sign(shifts[0])).all(axis=0)
+        usual = np.quantile(np.abs(shifts), 0.5, axis=0, method='lower')
+        shifts -= np.where(one_way, np.sign(shifts[0]) * usual, 0)
+    return float(np.linalg.norm(shifts, axis=1).max()) if len(shifts) else math.nan
 
 
 def _detail(image: np.ndarray, grid: Grid) -> np.ndarray:
@@ -159,8 +164,10 @@ def _detail(image: np.ndarray, grid: Grid) -> np.ndarray:
     return fine / (coarse + 0.05 * max(float(coarse.max()), 1e-30))
 
 
-def _displacement(first: np.ndarray, second: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
-    """Displacement between two images [mm]."""
+def _displacement(
+    first: np.ndarray, second: np.ndarray, mask: np.ndarray, grid: Grid
+) -> np.ndarray:
+    """Displacement between two images along the axes [mm]."""
     slopes = np.stack([g[mask] for g in np.gradient(first, *grid.voxel_size)])
     change = (first - second)[mask]
     change = change - np.median(change)
@@ -172,7 +179,7 @@ def _displacement(first: np.ndarray, second: np.ndarray, mask: np.ndarray, grid:
         left = change - shift @ slopes
         spread = 1.4826 * np.median(np.abs(left))
         weight = 1 / (1 + (left / (2 * spread + 1e-30)) ** 2)
-    return float(np.linalg.norm(shift))
+    return shift
 
 
 def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple[float, float]:
@@ -358,6 +365,7 @@ def usual_r2star_hz(field_strength_t: float) -> float:
 
     Between the values at 1.5, 3 and 7 T of Peters et al. 2007, 10.1016/j.mri.2007.02.014 (T2* of
     84, 66 and 33.2 ms in grey, 66.2, 53.2 and 26.8 ms in white matter), and in proportion beyond.
+    Below, on the line through the first two: R2 stays as the field goes.
 
     Examples
     --------
@@ -366,9 +374,8 @@ def usual_r2star_hz(field_strength_t: float) -> float:
 
     """
     fields = (0.0, 1.5, 3.0, 7.0)
-    rates = [0.0] + [
-        500 / grey + 500 / white for grey, white in ((84, 66.2), (66, 53.2), (33.2, 26.8))
-    ]
+    rates = [500 / grey + 500 / white for grey, white in ((84, 66.2), (66, 53.2), (33.2, 26.8))]
+    rates = [2 * rates[0] - rates[1], *rates]
     if field_strength_t > fields[-1]:
         return rates[-1] * field_strength_t / fields[-1]
     return float(np.interp(field_strength_t, fields, rates))
