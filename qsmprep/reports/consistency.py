@@ -131,8 +131,8 @@ def echo_shift_voxels(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> fl
     Both magnitudes are divided by their local mean, so that decay is not taken for motion, and the
     displacement is found by least squares on the gradient (Lucas and Kanade 1981), reweighted
     against what changes otherwise. Where all steps of three echoes or more have one sign along an
-    axis, their lower median is no motion, and does not count: where a field takes the signal away from one side, above the
-    sinuses, every echo ends a little higher than the one before.
+    axis, their lower median is no motion, and does not count: a field that takes the signal away
+    from one side, above the sinuses, lets every echo end a little higher than the one before.
 
     Parameters
     ----------
