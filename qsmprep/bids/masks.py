@@ -231,7 +231,7 @@ def _place(
     """Whether a mask lies on the echoes voxel by voxel, and warnings."""
     reference = acquisition.first_image
     target, shape = np.asarray(acquisition.affine), acquisition.shape
-    signal = _signal(acquisition)
+    signal = magnitude_signal(acquisition)
     same_matrix = mask.shape == shape
     by_voxels = _over_signal(mask, signal) if same_matrix else 0.0
     shift = distance_to_echoes([affine, *transforms], mask.shape, acquisition)
@@ -276,7 +276,7 @@ def _is_bare(affine: np.ndarray) -> bool:
     return bool(np.array_equal(affine, np.diag(np.diag(affine))) and (np.diag(affine) > 0).all())
 
 
-def _signal(acquisition: Acquisition) -> np.ndarray:
+def magnitude_signal(acquisition: Acquisition) -> np.ndarray:
     """Where the first echo has signal."""
     files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
     parts = [np.asanyarray(read_image(file).dataobj).astype(np.float32) for file in files]

@@ -220,7 +220,11 @@ def _radians(images: list[ImageSummary]) -> tuple[tuple[float, float], str, list
     if _contains((0.0, 2 * math.pi), images):
         warning = f'{name} holds radians from 0 to 2 pi; they are wrapped to +-pi.'
     else:
-        warning = f'{name} holds radians from {low:.4g} to {high:.4g}; they are wrapped to +-pi.'
+        warning = (
+            f'{name} holds radians from {low:.4g} to {high:.4g}; they are wrapped to +-pi. That is '
+            'exact where an unwrapping added multiples of 2 pi, and wrong after a Laplacian one: '
+            'give the phase as the scanner stored it.'
+        )
     return RADIANS, 'as Units says rad, those beyond pi being wrapped', [warning]
 
 

@@ -78,10 +78,12 @@ def _contradictions(quality: Mapping[str, float]) -> list[str]:
         quality.get(key, math.nan)
         for key in ('chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb')
     )
+    found += _wrong_scale(quality)
     if tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
-            f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign -1.'
+            f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign '
+            '-1, or turn the sign of the field or map that was given.'
         )
     if OTHER_SIGN < tails < NO_TISSUE and (rise < LEAST_RISE or misfit > MOST_MISFIT):
         found.append(
@@ -90,13 +92,43 @@ def _contradictions(quality: Mapping[str, float]) -> list[str]:
             'is damaged, as by motion, ghosts or phases that are differences of echoes; look at '
             'magnitude and phase.'
         )
-    expected = next(measure for measure in MEASURES if measure.key == 'local_field_sd_ppb')
-    if misfit > LARGEST_MISFIT and not expected.accepts(spread):
+    if misfit > LARGEST_MISFIT and _side('local_field_sd_ppb', spread):
         found.append(
             f'The echoes belong to no one field (misfit {misfit:.3g}; the local field spreads by '
             f'{spread:.3g} ppb): look for echoes or echo times that are exchanged.'
         )
     return found
+
+
+def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
+    """Sentences on a scale that several measures say is wrong, each in the same direction."""
+    sides = {
+        key: _side(key, quality.get(key, math.nan))
+        for key in ('local_field_sd_ppb', 'chi_sd_ppb', 'r2star_per_chi', 'r2star_relative')
+    }
+    words = {1: 'too large', -1: 'too small'}
+    side = sides['chi_sd_ppb']
+    if side and sides['local_field_sd_ppb'] == side == -sides['r2star_per_chi']:
+        return [
+            f'Susceptibility is {words[side]} (spread: {quality["chi_sd_ppb"]:.3g} ppb; R2* with '
+            f'susceptibility: {quality["r2star_per_chi"]:.3g} 1/s/ppm/T): the scale of the phase '
+            'is wrong (--phase-range), or the Units of a field or map that was given.'
+        ]
+    if side and side == sides['r2star_relative']:
+        return [
+            f'Susceptibility and R2* are both {words[side]} (spread of susceptibility: '
+            f'{quality["chi_sd_ppb"]:.3g} ppb; R2* over that of brains: '
+            f'{quality["r2star_relative"]:.3g}): echo times or the field strength are wrong.'
+        ]
+    return []
+
+
+def _side(key: str, value: float) -> int:
+    """-1 where a value is below the band of its measure, 1 where it is above, else 0."""
+    measure = next(measure for measure in MEASURES if measure.key == key)
+    if math.isnan(value) or measure.accepts(value):
+        return 0
+    return -1 if measure.low is not None and value < measure.low else 1
 
 
 @dataclass(frozen=True)

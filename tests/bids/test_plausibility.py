@@ -12,6 +12,7 @@ from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.plausibility import (
     check_balance,
+    check_copies,
     check_filter,
     check_place,
     check_slices,
@@ -160,3 +161,18 @@ def test_a_phase_in_its_place_is_not_doubted(parts, change):
     if change == 'mask':
         phase[:, :20] = 0
     assert check_place(write('m', magnitude), write('p', phase), phase, 2 * np.pi) == []
+
+
+def test_voxels_from_the_nearest_of_a_turned_grid_are_doubted():
+    rng = np.random.default_rng(3)
+    magnitude = 500 + 20 * rng.normal(size=(40, 40, 24))
+    phase = rng.normal(size=magnitude.shape)
+    assert check_copies(magnitude, phase) == []
+    split = [np.repeat(x, 2, axis=1) for x in (magnitude, phase)]
+    assert check_copies(*split) == []
+    twelve_bits = [np.rint(x) for x in (magnitude, 600 * phase)]
+    assert check_copies(*twelve_bits) == []
+    turned = [ndimage.rotate(x, 20, reshape=False, order=0) for x in (magnitude, phase)]
+    (doubt,) = check_copies(*turned)
+    assert isinstance(doubt, Doubt)
+    assert 'resampled by nearest neighbours' in doubt

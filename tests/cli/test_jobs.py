@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 
+import nibabel as nb
 import numpy as np
 import pytest
 
@@ -35,10 +36,10 @@ def errors(record):
     return [item['error'] for item in record['acquisitions'] if item['error']]
 
 
-def give(tiny_dataset, name, data, **sidecar):
+def give(tiny_dataset, name, data, datatype='anat', **sidecar):
     """Write an image into a derivatives dataset; return the setting that names it."""
     root = tiny_dataset.root.parent / 'given'
-    path = root / 'sub-01' / 'anat' / f'sub-01_{name}.nii.gz'
+    path = root / 'sub-01' / datatype / f'sub-01_{name}.nii.gz'
     tiny_dataset.write_image(path, data)
     tiny_dataset.write_json(path.with_name(f'sub-01_{name}.json'), sidecar)
     return {'derivatives': {'given': root}}
@@ -165,3 +166,15 @@ def test_input_from_which_no_map_can_be_right_is_an_error_already(
     assert [x.message for x in caplog.records if x.levelno == logging.ERROR] == [
         'sub-01_MEGRE: The phase was filtered.'
     ]
+
+
+def test_a_total_field_that_is_wrapped_is_refused(tiny_dataset, collect):
+    tiny_dataset.add()
+    shape = nb.load(next(tiny_dataset.root.rglob('*_part-mag_MEGRE.nii.gz'))).shape
+    field = np.ones(shape, np.float32) * np.arange(1, 1 + 10 * shape[0], 10)[:, None, None]
+    for wrapped in (False, True):
+        values = np.mod(field, 5 * shape[0]) if wrapped else field
+        given = give(tiny_dataset, 'desc-total_fieldmap', values, datatype='fmap', Units='Hz')
+        jobs, record = collect(inputs=given, start_from='total-field')
+        assert len(jobs) == (not wrapped)
+        assert ('as where it was not unwrapped' in ' '.join(errors(record))) == wrapped

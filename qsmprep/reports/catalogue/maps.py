@@ -31,7 +31,8 @@ MAPS = (
         -0.05,
         None,
         'If veins and pallidum are dark and white matter is bright, run again with '
-        '--phase-sign -1; a large calcification explains it too.',
+        '--phase-sign -1 (or turn the sign of the field or map that was given); a large '
+        'calcification explains it too.',
         why='Phase of the other sign turns iron into calcium.',
         source='veins and iron are paramagnetic, nothing as large is as diamagnetic',
         tried=True,
