@@ -37,6 +37,8 @@ LARGEST_RAD = 1000.0
 """Radians beyond which unwrapped phase is not trusted: 160 turns."""
 TURN_TOLERANCE = 0.03
 """Part of a turn by which the turn that the values show may differ from that of the scale."""
+ODD_TURN = 0.75
+"""Part of a turn of radians that no scale makes of it: units of pi, turns and degrees are far."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,13 @@ def _check_turns(
             continue
         if abs((shown[1] - shown[0]) / whole - 1) <= TURN_TOLERANCE:
             continue
+        if limits == RADIANS and ODD_TURN < (shown[1] - shown[0]) / whole < 1:
+            raise InputError(
+                f'{image.path}: the phase wraps between {shown[0]:.5g} and {shown[1]:.5g}, but '
+                'radians do at -pi and pi: it was averaged or filtered after it had wrapped, '
+                'which no scale undoes. Give the phase as the scanner stored it, or the mean of '
+                'complex images.'
+            )
         if overrides.phase_range is None:
             raise InputError(
                 f'{image.path}: the phase wraps between {shown[0]:.5g} and {shown[1]:.5g}, but '

@@ -150,6 +150,16 @@ def test_radians_that_wrap_elsewhere_are_none_and_the_advice_works(shown):
     )
 
 
+def test_a_mean_of_wrapped_phases_is_refused_without_a_scale():
+    rng = np.random.default_rng(1)
+    phase = rng.uniform(-math.pi, math.pi, (4096, 2))
+    mean = (phase + np.angle(np.exp(1j * (phase + 0.8)))) / 2
+    stored = replace(image(mean.min(), mean.max()), sample=mean.astype(np.float32))
+    with pytest.raises(InputError, match='averaged or filtered after it had wrapped') as error:
+        limits(stored, Units='rad')
+    assert '--phase-range' not in str(error.value)
+
+
 def test_each_echo_is_tested():
     rng = np.random.default_rng(0)
     echoes = [
