@@ -57,6 +57,8 @@ def init_fieldmap_wf(
         Wrapped phase [rad], echoes along the fourth axis.
     unwrapped
         Unwrapped phase [rad], where it is given.
+    brain_mask
+        The brain: the fat of the scalp turns by itself, and has no part in the phase offset.
 
     Outputs
     -------
@@ -83,7 +85,7 @@ def init_fieldmap_wf(
     workflow.__desc__ = _describe(echoes, remove_offset, unwrapping, niimath.__version__)
 
     inputnode, outputnode = ends(
-        inputs=('magnitude', 'phase', 'unwrapped'),
+        inputs=('magnitude', 'phase', 'unwrapped', 'brain_mask'),
         outputs=('field', 'noise', 'unwrapped', 'quality', 'misfit', 'noise_sd'),
     )
     times = {'echo_times_s': list(echo_times_s)} if echoes > 1 else {}
@@ -140,7 +142,7 @@ def _add_offset_removal(
             ('weight', 'magnitude'),
         ]),
         (unwrap_difference, phase_offset, [('unwrapped', 'unwrapped_difference')]),
-        (inputnode, phase_offset, same('magnitude', 'phase')),
+        (inputnode, phase_offset, [*same('magnitude', 'phase'), ('brain_mask', 'mask')]),
     ])  # fmt:skip
     return phase_offset
 

@@ -1,4 +1,4 @@
-"""Brain mask and reliable phase."""
+"""Brain mask, and where in it the phase is reliable."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
 def init_mask_wf(
     *,
-    echo_times_s: tuple[float, ...] = (),
     brain_extraction: str = 'auto',
-    phase_quality: bool = True,
     use_gpu: bool = False,
     mem_gb: float = 1.0,
     name: str = 'mask_wf',
 ) -> Workflow:
     """
-    Build a graph that finds the brain and, within it, reliable phase.
+    Build a graph that finds the brain.
 
     .. workflow::
         :graph2use: orig
@@ -31,13 +29,9 @@ def init_mask_wf(
 
     Parameters
     ----------
-    echo_times_s
-        Echo times [s]; needed for ``phase_quality``.
     brain_extraction
         Key of :data:`qsmprep.methods.MASKS`, or ``'given'`` (a mask comes in by
         ``inputnode.brain_mask``).
-    phase_quality
-        Drop brain voxels whose phase is unreliable, and bone and air of a mask that is too wide.
     use_gpu
         Run the network on a GPU.
     mem_gb, name
@@ -47,8 +41,6 @@ def init_mask_wf(
     ------
     magnitude
         Magnitude, echoes along the fourth axis.
-    quality, unwrapped
-        Quality of the phase, 0 to 1; unwrapped phase [rad].
     brain_mask, brain_placement
         A mask made elsewhere, and how it is read (see ``MatchMask``).
 
@@ -56,28 +48,17 @@ def init_mask_wf(
     -------
     brain_mask
         The brain.
-    mask
-        Brain voxels with reliable phase.
-    tissue
-        The brain, where no background source lies; of a mask that is too wide, without bone and
-        air at its rim.
-    brain_parameters, mask_parameters
-        Records of both steps.
+    brain_parameters
+        Record of the step.
 
     """
     workflow = Workflow(name=name)
     given = brain_extraction == 'given'
     sentence = 'A brain mask was given' if given else MASKS[brain_extraction].sentence
     workflow.__desc__ = f'{sentence}. '
-    if phase_quality:
-        workflow.__desc__ += (
-            'Bone and air at the rim were taken off a mask that was too wide. Voxels with '
-            'unreliable phase (quality map of ROMEO, or too steep to be unwrapped) were taken '
-            'off the mask, and its holes filled. '
-        )
     inputnode, outputnode = ends(
-        inputs=('magnitude', 'quality', 'unwrapped', 'brain_mask', 'brain_placement'),
-        outputs=('brain_mask', 'mask', 'tissue', 'brain_parameters', 'mask_parameters'),
+        inputs=('magnitude', 'brain_mask', 'brain_placement'),
+        outputs=('brain_mask', 'brain_parameters'),
     )
     if given:
         brain = pe.Node(MatchMask(), name='brain')
@@ -96,16 +77,74 @@ def init_mask_wf(
         )
         workflow.connect(inputnode, 'magnitude', brain, 'magnitude')
 
+    workflow.connect(
+        [(brain, outputnode, [('mask', 'brain_mask'), ('parameters', 'brain_parameters')])]
+    )
+    return workflow
+
+
+def init_reliable_wf(
+    *,
+    echo_times_s: tuple[float, ...] = (),
+    phase_quality: bool = True,
+    mem_gb: float = 1.0,
+    name: str = 'reliable_wf',
+) -> Workflow:
+    """
+    Build a graph that finds reliable phase within the brain.
+
+    .. workflow::
+        :graph2use: orig
+        :simple_form: yes
+
+        from qsmprep.workflows.mask import init_reliable_wf
+        wf = init_reliable_wf()
+
+    Parameters
+    ----------
+    echo_times_s
+        Echo times [s]; needed for ``phase_quality``.
+    phase_quality
+        Drop brain voxels whose phase is unreliable, and bone and air of a mask that is too wide.
+    mem_gb, name
+        Memory of the echoes as floats [GB], name of the workflow.
+
+    Inputs
+    ------
+    brain_mask
+        The brain.
+    magnitude
+        Magnitude, echoes along the fourth axis.
+    quality, unwrapped
+        Quality of the phase, 0 to 1; unwrapped phase [rad].
+
+    Outputs
+    -------
+    mask
+        Brain voxels with reliable phase.
+    tissue
+        The brain, where no background source lies; of a mask that is too wide, without bone and
+        air at its rim.
+    parameters
+        Record of the step.
+
+    """
+    workflow = Workflow(name=name)
+    inputnode, outputnode = ends(
+        inputs=('brain_mask', 'magnitude', 'quality', 'unwrapped'),
+        outputs=('mask', 'tissue', 'parameters'),
+    )
     trust_phase = pe.Node(TrustPhase(), name='trust_phase', mem_gb=LIBRARIES_GB + 2 * mem_gb)
     if phase_quality:
+        workflow.__desc__ = (
+            'Bone and air at the rim were taken off a mask that was too wide. Voxels with '
+            'unreliable phase (quality map of ROMEO, or too steep to be unwrapped) were taken '
+            'off the mask, and its holes filled. '
+        )
         trust_phase.inputs.echo_times_s = list(echo_times_s)
         workflow.connect([(inputnode, trust_phase, same('magnitude', 'quality', 'unwrapped'))])
     workflow.connect([
-        (brain, trust_phase, [('mask', 'brain')]),
-        (brain, outputnode, [('mask', 'brain_mask'), ('parameters', 'brain_parameters')]),
-        (trust_phase, outputnode, [
-            *same('mask', 'tissue'),
-            ('parameters', 'mask_parameters'),
-        ]),
+        (inputnode, trust_phase, [('brain_mask', 'brain')]),
+        (trust_phase, outputnode, same('mask', 'tissue', 'parameters')),
     ])  # fmt:skip
     return workflow

@@ -16,7 +16,7 @@ from qsmprep.workflows.coils import add_coil_combination
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 from qsmprep.workflows.fields import INPUT_FIELDS
 from qsmprep.workflows.inversion import init_inversion_wf
-from qsmprep.workflows.mask import init_mask_wf
+from qsmprep.workflows.mask import init_mask_wf, init_reliable_wf
 from qsmprep.workflows.nodes import FIRST_GB, LIBRARIES_GB, ends
 from qsmprep.workflows.start import DESCRIPTIONS, add_given_map, outputs_from
 
@@ -32,10 +32,10 @@ OUTPUTS = {
     'unwrapped': ('fieldmap_wf', 'outputnode.unwrapped'),
     'quality': ('fieldmap_wf', 'outputnode.quality'),
     'brain_mask': ('mask_wf', 'outputnode.brain_mask'),
-    'reliable_mask': ('mask_wf', 'outputnode.mask'),
+    'reliable_mask': ('reliable_wf', 'outputnode.mask'),
     'brain_parameters': ('mask_wf', 'outputnode.brain_parameters'),
-    'brain_tissue': ('mask_wf', 'outputnode.tissue'),
-    'mask_parameters': ('mask_wf', 'outputnode.mask_parameters'),
+    'brain_tissue': ('reliable_wf', 'outputnode.tissue'),
+    'mask_parameters': ('reliable_wf', 'outputnode.parameters'),
     'local_field': ('background_wf', 'outputnode.field'),
     'local_noise': ('background_wf', 'outputnode.noise'),
     'field_mask': ('background_wf', 'outputnode.mask'),
@@ -54,8 +54,12 @@ OUTPUTS = {
 }
 """Field of the output node -> node and field that it comes from."""
 FEEDS = {
-    'mask_wf': {'magnitude': 'magnitude', 'quality': 'quality', 'unwrapped': 'unwrapped'},
-    'fieldmap_wf': {'magnitude': 'magnitude', 'phase': 'phase'},
+    'mask_wf': {'magnitude': 'magnitude'},
+    'fieldmap_wf': {'magnitude': 'magnitude', 'phase': 'phase', 'brain_mask': 'brain_mask'},
+    'reliable_wf': {
+        'brain_mask': 'brain_mask', 'magnitude': 'magnitude', 'quality': 'quality',
+        'unwrapped': 'unwrapped',
+    },
     'background_wf': {
         'total_field': 'field', 'field_noise': 'noise', 'reliable_mask': 'mask',
         'brain_tissue': 'brain_mask',
@@ -187,9 +191,7 @@ def init_qsm_wf(
         **({} if phase_range is None else {'phase_range': phase_range}),
     )
     mask_wf = init_mask_wf(
-        echo_times_s=echo_times_s,
         brain_extraction=brain_extraction,
-        phase_quality=phase_quality and 'fieldmap_wf' in needed,
         use_gpu=device.startswith('cuda'),
         mem_gb=echoes_gb,
     )
@@ -199,6 +201,12 @@ def init_qsm_wf(
             echo_times_s=echo_times_s,
             remove_offset=remove_offset,
             unwrapping='given' if start == 'unwrapped' else unwrapping,
+            mem_gb=echoes_gb,
+        ),
+        'reliable_wf': partial(
+            init_reliable_wf,
+            echo_times_s=echo_times_s,
+            phase_quality=phase_quality and 'fieldmap_wf' in needed,
             mem_gb=echoes_gb,
         ),
         'background_wf': partial(

@@ -163,6 +163,7 @@ class PhaseDifference(SimpleInterface):
 class _RemovePhaseOffsetInputSpec(_EchoesInputSpec):
     unwrapped_difference = File(exists=True, mandatory=True, desc='unwrapped difference [rad]')
     echo_times_s = traits.List(traits.Float, mandatory=True, desc='echo times [s]')
+    mask = File(exists=True, desc='voxels that the offset is estimated from')
 
 
 class _RemovePhaseOffsetOutputSpec(TraitedSpec):
@@ -186,6 +187,7 @@ class RemovePhaseOffset(SimpleInterface):
             images.read_echoes(inputs.magnitude, 2),
             inputs.echo_times_s,
             images.read_grid(inputs.phase),
+            mask=images.read(inputs.mask, bool) if isdefined(inputs.mask) else None,
         )
         self._results['phase'] = images.write(
             remove_offset(phase, offset), inputs.phase, runtime.cwd, 'phase'

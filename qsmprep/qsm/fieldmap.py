@@ -6,6 +6,7 @@ and ``(X, Y, Z, E)`` for several.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,9 @@ SAMPLE = 400_000
 CONTRADICTION = 3.0
 """Misfit over noise above which later echoes are left out, the last first: a voxel around a strong
 source loses the signal of its steepest part, and its phase leaves the mean field with time."""
+EMPTY = 0.03
+"""Power of k-space over that of the ring further in, one of 16, below which it was filled with
+zeros; measured rings, but for the innermost, have 0.3 and more."""
 NOISE_FLOOR = 1e-6
 """Least noise, as a fraction of the largest magnitude: simulations may have none."""
 
@@ -138,9 +142,10 @@ def combine_echoes(
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     magnitudes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
     if noise_sd is None:
-        noise_sd = magnitude_noise(magnitudes[..., 0])
+        steps = measured_steps(magnitudes[..., 0] * np.exp(1j * volumes[..., 0]))
+        noise_sd = magnitude_noise(magnitudes[..., 0], steps)
         if len(times) > 1:
-            noise_sd = min(noise_sd, phase_noise(volumes, magnitudes, times))
+            noise_sd = min(noise_sd, phase_noise(volumes, magnitudes, times, steps))
     noise_sd = float(max(noise_sd, NOISE_FLOOR * float(magnitudes.max())) or 1.0)
 
     shape = volumes.shape[:3]
@@ -205,7 +210,36 @@ def _shift_of_field(field: np.ndarray, signal: np.ndarray) -> np.ndarray:
     return total / np.square(signal)
 
 
-def phase_noise(unwrapped: np.ndarray, magnitude: np.ndarray, times: np.ndarray) -> float:
+def measured_steps(signal: np.ndarray) -> tuple[int, int, int]:
+    """
+    Voxels along each axis that hold one measurement: more than one where k-space was zero-filled.
+
+    Scanners interpolate so (ZIP, reconstruction matrix). Neighbours then share their noise, and
+    their differences tell too little of it.
+
+    Parameters
+    ----------
+    signal
+        Complex signal of an echo, (X, Y, Z).
+
+    """
+    steps = []
+    for axis, count in enumerate(signal.shape):
+        lines = np.moveaxis(signal, axis, -1)[::2, ::2]
+        power = (np.abs(np.fft.fft(lines, axis=-1)) ** 2).sum(axis=(0, 1))
+        rings = np.array_split(power[: count // 2] + power[::-1][: count // 2], min(16, count // 2))
+        means = np.array([ring.mean() for ring in rings])
+        empty = [n for n in range(3, len(means)) if means[n:].max() <= EMPTY * means[n - 1]]
+        steps.append(math.ceil(len(means) / empty[0] - 0.2) if empty else 1)
+    return tuple(steps)
+
+
+def phase_noise(
+    unwrapped: np.ndarray,
+    magnitude: np.ndarray,
+    times: np.ndarray,
+    steps: tuple[int, int, int] = (1, 1, 1),
+) -> float:
     """Standard deviation of the noise in the real or imaginary part, from the phase of two echoes.
 
     The fields of the last two echoes differ by noise, by a remainder of the phase offset, which
@@ -220,6 +254,8 @@ def phase_noise(unwrapped: np.ndarray, magnitude: np.ndarray, times: np.ndarray)
         Magnitude of the same shape.
     times
         Echo times [s].
+    steps
+        :func:`measured_steps`.
 
     """
     last, before = (np.float32(times[e]) * magnitude[..., e] for e in (-1, -2))
@@ -227,10 +263,10 @@ def phase_noise(unwrapped: np.ndarray, magnitude: np.ndarray, times: np.ndarray)
     spread = np.hypot(last, before)
     inverse = np.divide(last * before, spread, out=np.zeros_like(spread), where=spread > 0)
     signal = np.minimum(magnitude[..., -1], magnitude[..., -2])
-    return _detail_noise((difference * inverse)[..., np.newaxis], signal[..., np.newaxis])
+    return _detail_noise((difference * inverse)[..., np.newaxis], signal[..., np.newaxis], steps)
 
 
-def magnitude_noise(magnitude: np.ndarray) -> float:
+def magnitude_noise(magnitude: np.ndarray, steps: tuple[int, int, int] = (1, 1, 1)) -> float:
     """Standard deviation of the noise in the real or imaginary part, from the magnitude alone.
 
     The finest diagonal (HHH) Haar coefficients of a magnitude hold hardly any anatomy; where the
@@ -242,12 +278,13 @@ def magnitude_noise(magnitude: np.ndarray) -> float:
     ----------
     magnitude
         ``(X, Y, Z)`` or ``(X, Y, Z, E)`` with at least two voxels along each axis.
+    steps
+        :func:`measured_steps`: voxels so far apart are compared.
 
     Returns
     -------
     noise_sd
-        In units of the magnitude. Images that were interpolated (zero-filled k-space) have too
-        little noise at this scale, and the value is then too low by a factor common to all voxels.
+        In units of the magnitude.
 
     References
     ----------
@@ -255,13 +292,14 @@ def magnitude_noise(magnitude: np.ndarray) -> float:
 
     """
     echoes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
-    return _detail_noise(echoes, echoes)
+    return _detail_noise(echoes, echoes, steps)
 
 
-def _detail_noise(values: np.ndarray, signal: np.ndarray) -> float:
+def _detail_noise(values: np.ndarray, signal: np.ndarray, steps: tuple[int, int, int]) -> float:
     """Spread of the finest diagonal Haar coefficients where the signal is strong."""
-    even = tuple(slice(0, n - n % 2) for n in values.shape[:3])
-    detail, signal = values[even].astype(np.float32), signal[even].astype(np.float32)
+    apart = tuple(slice(None, None, step) for step in steps)
+    even = tuple(slice(0, n - n % 2) for n in values[apart].shape[:3])
+    detail, signal = (image[apart][even].astype(np.float32) for image in (values, signal))
     for axis in range(3):
         index = [slice(None)] * 4
         index[axis] = slice(0, None, 2)

@@ -155,6 +155,7 @@ def phase_offset(
     echo_times_s: tuple[float, ...],
     grid: Grid,
     sigma_mm: float | None = None,
+    mask: np.ndarray | None = None,
 ) -> np.ndarray:
     """Phase at echo time zero, that of coils and reconstruction (MCPC-3D-S).
 
@@ -179,6 +180,9 @@ def phase_offset(
     sigma_mm
         Standard deviation of the Gaussian [mm]; when None, ``OFFSET_SIGMA`` times the size of the
         object (:func:`object_size_mm`): 7 mm in a head, half a millimetre in that of a mouse.
+    mask
+        Voxels to estimate it from, as those of the brain: fat turns against water, and what the
+        scalp then seems to have at time zero would be smoothed into the brain. All when None.
 
     Returns
     -------
@@ -197,7 +201,8 @@ def phase_offset(
     """
     _require_echoes(phase, 'A phase offset')
     first, second = check_echo_times(echo_times_s, phase)[:2]
-    m1, m2 = (magnitude[..., echo].astype(np.float32, copy=False) for echo in (0, 1))
+    inside = np.float32(1) if mask is None else mask.astype(np.float32)
+    m1, m2 = (inside * magnitude[..., echo].astype(np.float32) for echo in (0, 1))
     field = field_phase(unwrapped_difference, m1 * m2, first, second)
     return offset_beyond(field, phase[..., 0], m1, m2, first, second, grid, sigma_mm)
 

@@ -248,11 +248,14 @@ def test_steps_add_the_time_and_keep_the_most_memory_of_their_nodes(tmp_path):
     outcome = Outcome(
         seconds={
             f'{branch}qsm_wf.mask_wf.brain': 2.0,
-            f'{branch}qsm_wf.mask_wf.trust_phase': 0.5,
+            f'{branch}qsm_wf.reliable_wf.trust_phase': 0.5,
             f'{branch}reports_wf.quality': 1.0,
             f'{branch}split_echoes': 0.01,
         },
-        memory_gb={f'{branch}qsm_wf.mask_wf.brain': 1.5, f'{branch}qsm_wf.mask_wf.trust_phase': 1},
+        memory_gb={
+            f'{branch}qsm_wf.mask_wf.brain': 1.5,
+            f'{branch}qsm_wf.reliable_wf.trust_phase': 1,
+        },
     )
     finish_record(tmp_path, record, tmp_path, outcome)
     assert record['acquisitions'][0]['steps'] == {

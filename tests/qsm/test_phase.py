@@ -5,8 +5,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from qsmprep.qsm.fieldmap import align_echoes, combine_echoes, magnitude_noise
+from qsmprep.qsm.fieldmap import (
+    align_echoes,
+    combine_echoes,
+    magnitude_noise,
+    measured_steps,
+)
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.phase import (
     correct_alternate_slices,
@@ -89,6 +95,23 @@ def test_offset_is_recovered_whatever_the_multiple_of_the_difference(scan):
     np.testing.assert_allclose(wrap(again - found)[head], 0, atol=1e-4)
 
 
+def test_fat_around_the_mask_does_not_bend_the_offset(scan):
+    head, field, offset, phase, magnitude = scan
+    brain = ndimage.binary_erosion(head, iterations=3)
+    turned = np.array([0.0, 3.0, 0, 0], np.float32)  # fat has turned against water
+    scalp = (head & ~brain)[..., np.newaxis]
+    phase = np.where(scalp, wrap(phase + turned), phase)
+    magnitude = magnitude * np.where(scalp, 3, 1)
+    truth = 2 * np.pi * field * (TIMES[1] - TIMES[0]) + scalp[..., 0] * turned[1]
+    unwrapped = unwrapped_truth(phase_difference(phase, magnitude)[0], truth)
+    whole, inside = (
+        wrap(phase_offset(unwrapped, phase, magnitude, TIMES, GRID, mask=mask) - offset)[brain]
+        for mask in (None, brain)
+    )
+    assert np.sqrt(np.mean(inside**2)) < 0.02
+    assert np.sqrt(np.mean(whole**2)) > 0.1
+
+
 def test_field_and_its_noise_are_those_of_the_simulation(scan):
     head, field, offset, phase, magnitude = scan
     corrected = remove_offset(phase, offset)
@@ -149,6 +172,19 @@ def test_noise_of_the_magnitude(scan, background):
         magnitude = np.where(head[..., None], magnitude, 0)
     assert magnitude_noise(magnitude) == pytest.approx(NOISE, rel=0.1)
     assert magnitude_noise(magnitude[..., 0]) == pytest.approx(NOISE, rel=0.1)
+
+
+@pytest.mark.parametrize(('factors', 'steps'), [((1, 1, 1), (1, 1, 1)), ((2, 2, 1), (2, 2, 1))])
+def test_noise_of_images_that_were_filled_with_zeros_is_that_of_their_voxels(scan, factors, steps):
+    phase, magnitude = scan[3:]
+    signal = (magnitude * np.exp(1j * phase))[..., 0]
+    space = np.fft.fftshift(np.fft.fftn(signal))
+    room = [(n * (f - 1) // 2,) * 2 for n, f in zip(signal.shape, factors, strict=True)]
+    filled = np.fft.ifftn(np.fft.ifftshift(np.pad(space, room))) * np.prod(factors)
+    twelve_bits = np.abs(filled).max() / 4095
+    stored = np.rint(np.abs(filled) / twelve_bits) * twelve_bits
+    assert measured_steps(stored * np.exp(1j * np.angle(filled))) == steps
+    assert magnitude_noise(stored, steps) == pytest.approx(NOISE, rel=0.15)
 
 
 def test_no_signal_leaves_finite_maps():
