@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger('qsmprep')
 CHI_SINK = 'outputs_wf.sink_chi'
+STAGES = ('PhaseProcessing', 'Masking', 'BackgroundFieldRemoval')
+"""Records in a sidecar of what an image shares with the others of its acquisition."""
+OTHERS = re.compile('(?:ses|acq|ce|rec|dir|run|flip|inv|mt)-|desc-(?:cosmos|mean)_')
+"""Parts of names after the stem that are those of other acquisitions, or of all runs."""
 """The node that writes the susceptibility map of an acquisition."""
 
 
@@ -252,12 +256,33 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
     for name in (f'{stem}_from-*_xfm.json', f'{stem}_seg-*_regions.json'):
         contents += [read_json_object(path) for path in sorted(chi.parent.glob(name))]
     stages = [x for content in contents for x in content.values() if isinstance(x, dict)]
+    acquisition['warnings'] = [*acquisition.get('warnings', ()), *_left_over(chi, stem, content)]
     for kind in ('warnings', 'notes'):
         texts = [text for record in stages for text in record.get(kind.capitalize(), [])]
         acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
     doubts = [text for record in stages for text in record.get('Doubts', [])]
     earlier = acquisition.get('implausible', ())
     acquisition['implausible'] = list(dict.fromkeys([*earlier, *doubts, *implausible(quality)]))
+
+
+def _left_over(chi: Path, stem: str, content: dict) -> list[str]:
+    """Name images of an acquisition that were made by other steps than its susceptibility map."""
+    folders = [chi.parent, chi.parent.with_name('fmap')]
+    stages = {key: content[key] for key in STAGES if key in content}
+    old = []
+    for path in sorted(path for folder in folders for path in folder.glob(f'{stem}_*.json')):
+        ending = path.name.removeprefix(f'{stem}_')
+        if OTHERS.search(ending):
+            continue
+        theirs = read_json_object(path)
+        if any(theirs.get(key, stage) != stage for key, stage in stages.items()):
+            old.append(ending.removesuffix('.json'))
+    if not old:
+        return []
+    return [
+        f'{", ".join(old)}: of an earlier run, by other settings than those of the Chimap; remove '
+        'them, or ask for them again.'
+    ]
 
 
 def _of_all_runs(folder: Path, stem: str, inputs: list[str]) -> list[dict]:

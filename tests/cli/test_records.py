@@ -115,6 +115,22 @@ def test_a_run_on_one_session_keeps_the_record_of_the_others(tmp_path):
     assert [a['stem'][11:12] for a in second['acquisitions']] == ['a', 'c']
 
 
+def test_images_that_an_earlier_run_made_otherwise_are_named(tmp_path):
+    _write_map(tmp_path, 'a')
+    sidecar = next(tmp_path.rglob('*_Chimap.json'))
+    sidecar.write_text('{"BackgroundFieldRemoval": {"Method": "pdf"}}')
+    for ending, method in (
+        ('swi', 'vsharp'), ('minIP', 'pdf'), ('run-2_Chimap', 'lbv'), ('desc-mean_Chimap', 'lbv')
+    ):  # fmt: skip
+        text = json.dumps({'BackgroundFieldRemoval': {'Method': method}})
+        sidecar.with_name(f'sub-01_ses-a_{ending}.json').write_text(text)
+    record = _record('a')
+    sinks = {'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.outputs_wf.sink_chi'}
+    finish_record(tmp_path, record, tmp_path, Outcome(sinks))
+    _, warning = record['acquisitions'][0]['warnings']
+    assert warning.startswith('swi: of an earlier run, by other settings')
+
+
 def test_a_map_of_an_earlier_run_does_not_count_as_this_one(tmp_path):
     _write_map(tmp_path, 'a')
     record = _record('a')
@@ -248,13 +264,13 @@ def test_steps_add_the_time_and_keep_the_most_memory_of_their_nodes(tmp_path):
     outcome = Outcome(
         seconds={
             f'{branch}qsm_wf.mask_wf.brain': 2.0,
-            f'{branch}qsm_wf.reliable_wf.trust_phase': 0.5,
+            f'{branch}qsm_wf.mask_wf.trust_phase': 0.5,
             f'{branch}reports_wf.quality': 1.0,
             f'{branch}split_echoes': 0.01,
         },
         memory_gb={
             f'{branch}qsm_wf.mask_wf.brain': 1.5,
-            f'{branch}qsm_wf.reliable_wf.trust_phase': 1,
+            f'{branch}qsm_wf.mask_wf.trust_phase': 1,
         },
     )
     finish_record(tmp_path, record, tmp_path, outcome)
