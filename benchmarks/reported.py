@@ -27,6 +27,7 @@ import reported_datasets
 import reported_echoes
 import reported_files
 import reported_formats
+import reported_given
 import reported_headers
 import reported_masks
 import reported_names
@@ -49,6 +50,7 @@ TABLES = (
     reported_names,
     reported_masks,
     reported_scanner,
+    reported_given,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """
@@ -120,7 +122,8 @@ def run(scan: Scan, work: Path) -> Outcome:
     flags += ['-w', folder / 'work', '--inversion', 'tikhonov']
     flags += derivatives(data, folder, scan.mask)
     command = [sys.executable, '-c', PROGRAM, data, folder / 'out', 'participant', *flags]
-    command += [data / 'filter.json' if flag == 'FILTER' else flag for flag in scan.flags]
+    places = {'FILTER': data / 'filter.json', 'GIVEN': f'given={data / "derivatives" / "given"}'}
+    command += [places.get(flag, flag) for flag in scan.flags]
     begin = time.monotonic()
     try:
         done = subprocess.run(

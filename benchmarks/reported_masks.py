@@ -161,4 +161,13 @@ SCANS: tuple[Scan, ...] = (
         'grown by 1 voxel',
         mask=save_mask(lambda b: ndimage.binary_dilation(b).astype(np.uint8)),
     ),
+    Scan(
+        'mask',
+        'all that has signal, marmoset',
+        scaled(0.3),
+        'told',
+        'all that has signal is no brain',
+        flags=('--brain-extraction', 'signal', '--reference', 'none'),
+        mask=None,
+    ),
 )

@@ -119,6 +119,20 @@ def over_echo_time(root: Path) -> None:
         store(path, read(path) / (0.004 + 0.008 * number))
 
 
+def mean_of_two(p: np.ndarray) -> np.ndarray:
+    """Mean of two repeats whose phases had wrapped."""
+    noise = 0.05 * np.random.default_rng(3).normal(size=p.shape)
+    return ((p + np.angle(np.exp(1j * (p + 0.8 + noise)))) / 2).astype(np.float32)
+
+
+def laplacian(p: np.ndarray) -> np.ndarray:
+    """Unwrapped by a Laplacian before: what is added is no multiple of 2 pi."""
+    from qsmprep.qsm.grid import Grid
+    from qsmprep.qsm.unwrapping import laplacian_unwrap
+
+    return laplacian_unwrap(p, Grid(p.shape, (3.0, 3.0, 3.0))).astype(np.float32)
+
+
 def less_its_mean(p: np.ndarray) -> np.ndarray:
     """Unwrapped along the slices, its mean taken off."""
     unwrapped = np.unwrap(np.unwrap(p, axis=0), axis=1)
@@ -356,4 +370,12 @@ SCANS: tuple[Scan, ...] = (
     Scan('phase', 'a fringe line that ends in the brain', signal(fringe(0)), 'told', '.'),
     Scan('phase', 'a fringe line in the later echoes', signal(fringe(2)), 'told', '.'),
     Scan('phase', 'even slices first', geometry(even_slices_first), 'failed', '.'),
+    Scan(
+        'phase',
+        'mean of two wrapped phases',
+        phase(mean_of_two),
+        'refused',
+        'averaged or filtered',
+    ),
+    Scan('phase', 'unwrapped by a Laplacian', phase(laplacian), 'told', '.'),
 )

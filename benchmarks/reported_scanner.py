@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 from reported_changes import phase, signal
-from reported_data import Raw, Scan, read, store
+from reported_data import Raw, Scan, read, store, write
 from scipy import ndimage
 
 
@@ -116,6 +117,68 @@ def interleaved(root: Path) -> None:
     Raw(root).values('mag', change)
 
 
+def fat(root: Path) -> None:
+    """The scalp is fat: 3.5 ppm below water, and a voxel away along the readout."""
+    brain = read(min((root / 'derivatives' / 'simulation').rglob('*desc-brain_mask.nii.gz'))) > 0
+    times = [0.004, 0.012, 0.020, 0.028]
+
+    def change(z: np.ndarray, echo: int) -> np.ndarray:
+        head = ndimage.binary_opening(np.abs(z) > 0.1 * np.percentile(np.abs(z), 98))
+        head = ndimage.binary_fill_holes(head)
+        scalp = head & (3 * ndimage.distance_transform_edt(head) < 7)
+        scalp &= ~ndimage.binary_dilation(brain)
+        bright = 1.5 * np.abs(z).max() * np.exp(-30 * times[echo])
+        turned = np.exp(1j * (np.angle(z) - 2 * np.pi * 447 * times[echo]))
+        return np.where(scalp, 0, z) + np.roll(np.where(scalp, bright * turned, 0), 1, axis=0)
+
+    Raw(root).signal(change)
+
+
+def interpolated(root: Path) -> None:
+    """Twice as many voxels along two axes, from a k-space that is filled with zeros."""
+    raw, fine = Raw(root), np.diag([0.5, 0.5, 1, 1])
+    signals = {}
+    for magnitude, phase_at in zip(raw.files('mag'), raw.files('phase'), strict=True):
+        k = np.fft.fftshift(np.fft.fftn(read(magnitude) * np.exp(1j * read(phase_at))))
+        room = [(n // 2, n // 2) for n in k.shape[:2]] + [(0, 0)]
+        z = 4 * np.fft.ifftn(np.fft.ifftshift(np.pad(k, room)))
+        signals |= {magnitude: np.abs(z), phase_at: np.angle(z)}
+    for path in raw.all():
+        values = signals.get(path)
+        if values is None:
+            old = read(path)
+            places = np.indices((2 * old.shape[0], 2 * old.shape[1], old.shape[2])).astype(float)
+            places[:2] /= 2
+            order = int(path.name.endswith('Chimap.nii.gz'))
+            values = ndimage.map_coordinates(old, places, order=order, mode='nearest')
+        write(path, values.astype(np.float32), nb.load(path).affine @ fine)
+
+
+def breathing(z: np.ndarray, echo: int) -> np.ndarray:
+    """Slices measured one after another have frequencies of their own (SD 3 Hz)."""
+    hertz = np.random.default_rng(5).normal(0, 3, z.shape[2])
+    return z * np.exp(2j * np.pi * hertz * (0.004 + 0.008 * echo))
+
+
+def partial_fourier(z: np.ndarray, echo: int) -> np.ndarray:
+    """The last quarter of the lines and the first eighth of the partitions are zeros."""
+
+    def change(k: np.ndarray) -> np.ndarray:
+        k[:, int(0.75 * k.shape[1]) :] = 0
+        k[:, :, : k.shape[2] // 8] = 0
+        return k
+
+    return in_kspace(z, change)
+
+
+def noisy_centre(z: np.ndarray, echo: int) -> np.ndarray:
+    """Noise that parallel imaging makes in the middle, 8 % of the largest signal."""
+    x, y = (np.linspace(-1, 1, n) for n in z.shape[:2])
+    rng = np.random.default_rng(echo)
+    spread = 0.08 * np.abs(z).max() * np.exp(-np.add.outer(x**2, y**2) / 0.15)[..., None]
+    return z + spread * (rng.normal(size=z.shape) + 1j * rng.normal(size=z.shape))
+
+
 def shared_offset(root: Path) -> None:
     """Magnitudes normalised by another coil each, so that decay is lost."""
     for path in Raw(root).files('mag'):
@@ -162,4 +225,16 @@ SCANS: tuple[Scan, ...] = (
         source=('--tes', '0.1', '8', '16', '24'),
     ),
     Scan('scanner', 'twelve echoes', source=('--tes', *(str(3 + 2.5 * n) for n in range(12)))),
+    Scan('scanner', 'fat a voxel away', fat),
+    Scan('scanner', 'interpolated to twice the matrix', interpolated),
+    Scan('scanner', 'slices with frequencies of their own', signal(breathing), 'told', 'slice'),
+    Scan('scanner', 'partial Fourier, filled with zeros', signal(partial_fourier)),
+    Scan('scanner', 'noise of parallel imaging in the middle', signal(noisy_centre)),
+    Scan('scanner', '0.55 T', source=('--b0', '0.55', '--tes', '8', '20', '35', '50', '65')),
+    Scan('scanner', '9.4 T', source=('--b0', '9.4', '--tes', '3', '8', '13', '18')),
+    Scan(
+        'scanner',
+        '7 T, echoes to 50 ms',
+        source=('--b0', '7', '--tes', '10', '20', '30', '40', '50'),
+    ),
 )

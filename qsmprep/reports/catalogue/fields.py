@@ -135,8 +135,9 @@ FIELDS = (
         'Standard deviation of the local field over the map.',
         3.0,
         40.0,
-        'A wide spread comes from background field that is left near the edge, a narrow one '
-        'from a wrong scale of the phase.',
+        'A wide spread comes from background field that is left near the edge, or from bone, air '
+        'or metal within the mask (all that has signal is no brain: give a mask of it); a narrow '
+        'one from a wrong scale of the phase or unit of the field.',
         bound=500.0,
         head=(1.0, 75.0),
         why='Susceptibility is proportional to the local field.',
