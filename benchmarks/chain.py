@@ -134,10 +134,12 @@ def map_field(bench: Bench, table: Table) -> dict[str, str]:
         quality_map=False,
     )
     table.add('unwrapping of the difference (ROMEO)', *row(cost))
+    brain = bench.write(scan.brain.astype(np.uint8), 'brain.nii')
     offset, cost = bench.run(
         'offset',
         RemovePhaseOffset,
         **both,
+        mask=brain,
         unwrapped_difference=unwrapped['unwrapped'],
         echo_times_s=times,
     )
@@ -161,7 +163,6 @@ def map_field(bench: Bench, table: Table) -> dict[str, str]:
     table.add(
         'combination of the echoes', *row(cost, rms(error_hz[scan.brain]), 'RMSE [Hz], brain')
     )
-    brain = bench.write(scan.brain.astype(np.uint8), 'brain.nii')
     reliable, cost = bench.run(
         'reliable',
         TrustPhase,

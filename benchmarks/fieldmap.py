@@ -62,7 +62,9 @@ def aligned_phase(scan: Scan) -> np.ndarray:
     truth = TWO_PI * scan.total_field_hz[..., np.newaxis] * times
     difference, _ = phase_difference(scan.phase, scan.magnitude)
     unwrapped = unwrap(difference, truth[..., 1] - truth[..., 0])
-    offset = phase_offset(unwrapped, scan.phase, scan.magnitude, scan.echo_times_s, scan.grid)
+    offset = phase_offset(
+        unwrapped, scan.phase, scan.magnitude, scan.echo_times_s, scan.grid, mask=scan.brain
+    )
     return unwrap(remove_offset(scan.phase, offset), truth)
 
 

@@ -107,13 +107,14 @@ def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
         for key in ('local_field_sd_ppb', 'chi_sd_ppb', 'r2star_per_chi', 'r2star_relative')
     }
     words = {1: 'too large', -1: 'too small'}
-    side = sides['chi_sd_ppb']
-    if side and sides['local_field_sd_ppb'] == side == -sides['r2star_per_chi']:
+    side = sides['local_field_sd_ppb']
+    if side and side == -sides['r2star_per_chi'] == _half('chi_sd_ppb', quality):
         return [
             f'Susceptibility is {words[side]} (spread: {quality["chi_sd_ppb"]:.3g} ppb; R2* with '
             f'susceptibility: {quality["r2star_per_chi"]:.3g} 1/s/ppm/T): the scale of the phase '
             'is wrong (--phase-range), or the Units of a field or map that was given.'
         ]
+    side = sides['chi_sd_ppb']
     if side and side == sides['r2star_relative']:
         return [
             f'Susceptibility and R2* are both {words[side]} (spread of susceptibility: '
@@ -129,6 +130,12 @@ def _side(key: str, value: float) -> int:
     if math.isnan(value) or measure.accepts(value):
         return 0
     return -1 if measure.low is not None and value < measure.low else 1
+
+
+def _half(key: str, quality: Mapping[str, float]) -> int:
+    """-1 where a value is in the lower half of its band, in proportion, or below, else 1."""
+    measure = next(measure for measure in MEASURES if measure.key == key)
+    return -1 if quality.get(key, math.nan) < math.sqrt(measure.low * measure.high) else 1
 
 
 @dataclass(frozen=True)

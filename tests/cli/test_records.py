@@ -167,14 +167,15 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ({'local_field_sd_ppb': 0.8}, '0.8 ppb, below 1 ppb, which no map can have'),
         ({'b0_angle_deg': 88.0}, 'beyond 50 degrees, which'),
         (
-            {'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 142.0, 'r2star_per_chi': 8.9},
-            'Susceptibility is too large (spread: 142 ppb',
+            {'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 116.0, 'r2star_per_chi': 8.9},
+            'Susceptibility is too large (spread: 116 ppb',
         ),
         (
             {'local_field_sd_ppb': 1.2, 'chi_sd_ppb': 3.6, 'r2star_per_chi': 350.0},
             'Susceptibility is too small',
         ),
         ({'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 142.0, 'r2star_per_chi': 40.0}, ''),
+        ({'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 16.0, 'r2star_per_chi': 8.9}, ''),
         ({'chi_sd_ppb': 8.7, 'r2star_relative': 0.61}, 'field strength are wrong'),
         ({'chi_sd_ppb': 8.7, 'r2star_relative': 1.0}, ''),
         ({'chi_sd_ppb': 60.0, 'r2star_relative': 0.61}, ''),
