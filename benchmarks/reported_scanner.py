@@ -190,7 +190,7 @@ SCANS: tuple[Scan, ...] = (
     Scan('scanner', 'k-space cut to 80 % and filled with zeros', cut(0.8)),
     Scan('scanner', 'k-space cut to a half and filled with zeros', cut(0.5), 'told', '.'),
     Scan('scanner', 'a spike in k-space', signal(spike), 'told', '.'),
-    Scan('scanner', 'a ghost of a fifth', signal(ghost), 'failed', 'veins'),
+    Scan('scanner', 'a ghost of a fifth', signal(ghost), 'told', 'ghosts'),
     Scan(
         'scanner',
         'moved while the lines were measured',

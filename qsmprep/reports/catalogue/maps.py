@@ -28,11 +28,12 @@ MAPS = (
         '',
         'Length of the paramagnetic tail of the map against the diamagnetic one, from -1 to 1: '
         'percentiles 99.5 and 0.5 about the median (Bowley skewness).',
-        -0.05,
+        0.06,
         None,
         'If veins and pallidum are dark and white matter is bright, run again with '
         '--phase-sign -1 (or turn the sign of the field or map that was given); a large '
-        'calcification explains it too.',
+        'calcification explains it too. Where neither veins nor nuclei show, look for motion and '
+        'ghosts.',
         why='Phase of the other sign turns iron into calcium.',
         source='veins and iron are paramagnetic, nothing as large is as diamagnetic',
         tried=True,
