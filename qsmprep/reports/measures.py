@@ -108,7 +108,8 @@ def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
     }
     words = {1: 'too large', -1: 'too small'}
     side = sides['local_field_sd_ppb']
-    if side and side == -sides['r2star_per_chi'] == _half('chi_sd_ppb', quality):
+    rises = quality.get('r2star_per_chi', math.nan) > 0  # no scale makes it fall
+    if side and rises and side == -sides['r2star_per_chi'] == _half('chi_sd_ppb', quality):
         return [
             f'Susceptibility is {words[side]} (spread: {quality["chi_sd_ppb"]:.3g} ppb; R2* with '
             f'susceptibility: {quality["r2star_per_chi"]:.3g} 1/s/ppm/T): the scale of the phase '

@@ -176,6 +176,7 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ),
         ({'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 142.0, 'r2star_per_chi': 40.0}, ''),
         ({'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 16.0, 'r2star_per_chi': 8.9}, ''),
+        ({'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 142.0, 'r2star_per_chi': -0.7}, ''),
         ({'chi_sd_ppb': 8.7, 'r2star_relative': 0.61}, 'field strength are wrong'),
         ({'chi_sd_ppb': 8.7, 'r2star_relative': 1.0}, ''),
         ({'chi_sd_ppb': 60.0, 'r2star_relative': 0.61}, ''),
