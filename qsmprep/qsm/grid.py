@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 LARGE_MM = 20.0
 """Radius of the balls from which on lengths hold that were found on heads."""
@@ -144,8 +143,10 @@ def depth_mm(mask: np.ndarray, voxel_size: Sequence[float]) -> np.ndarray:
     array([1., 2., 1.])
 
     """
-    padded = np.pad(np.asarray(mask, dtype=bool), 1)
-    return distance_transform_edt(padded, sampling=voxel_size)[1:-1, 1:-1, 1:-1]
+    from qsmprep.qsm.distance import squared_distance
+
+    squared = squared_distance(np.pad(np.asarray(mask, dtype=bool), 1), voxel_size)
+    return np.sqrt(squared[1:-1, 1:-1, 1:-1])
 
 
 def block_means(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import distance_transform_edt
 
 from qsmprep.qsm.background.box import padded_shape, paste
 from qsmprep.qsm.background.sharp import vsharp
+from qsmprep.qsm.distance import squared_distance
 from qsmprep.qsm.grid import Grid, bounding_box, depth_mm
 
 LOCAL_WAVENUMBER = 1 / 6
@@ -84,7 +84,7 @@ def pdf(
         weight[crop] = inside
     else:
         around = ~within & (noise > 0) & (total_field[box] != 0)
-        around &= distance_transform_edt(~within, sampling=grid.voxel_size) <= AROUND_MM
+        around &= squared_distance(~within, grid.voxel_size) <= AROUND_MM**2
         field[crop][around] = total_field[box][around]
         error = np.where(around, AROUND_NOISE, 1.0) * noise
         weight[crop] = (inside | around) / (1 + (error / scale) ** 2)
