@@ -298,24 +298,29 @@ class _Splitting:
         self._grid_part(self.outside).sub_(mask.to(field.dtype))
         self.outside_dual = torch.zeros_like(self.outside)
         self.field_dual = torch.zeros_like(field)
-        nothing = torch.zeros_like(self.response, dtype=torch.result_type(self.response, 1j))
-        self.spectrum = nothing if problem.start is None else problem.start
-        self.error = nothing
+        self.spectrum = problem.start
+        if self.spectrum is None:
+            kind = torch.result_type(self.response, 1j)
+            self.spectrum = torch.zeros_like(self.response, dtype=kind)
+        self.error = torch.zeros_like(self.spectrum)
         self.edges = self._edge_weights()
-        self.duals = [torch.zeros_like(e) for e in self.edges]
+        grid = self.outside if problem.freedom else field
+        self.duals = [torch.zeros_like(grid.diff(dim=a)) for a in range(3)]
 
     def _grid_part(self, padded: Tensor) -> Tensor:
         n0, n1, n2 = self.mask.shape
         return padded[:n0, :n1, :n2]
 
-    def _edge_weights(self) -> list[Tensor]:
+    def _edge_weights(self) -> list[Tensor | float]:
         """One between neighbours in the mask, per mean voxel edge; outside as far as it is free."""
         inside, free = self.mask, self.problem.freedom
-        if free:
-            inside = self.outside == 0
         size = self.dipole.grid.voxel_size
         edge = prod(size) ** (1 / 3)
-        weights = []
+        if free == 1:
+            return [edge / v for v in size]
+        if free:
+            inside = self.outside == 0
+        weights: list[Tensor | float] = []
         for a, (n, v) in enumerate(zip(inside.shape, size, strict=True)):
             both = (inside.narrow(a, 0, n - 1) & inside.narrow(a, 1, n - 1)).to(self.field.dtype)
             weights.append((both * (1 - free) + free) * (edge / v))
@@ -331,67 +336,78 @@ class _Splitting:
 
         ``tell`` is called with the relative change of the map in each iteration.
         """
-        dipole, problem, spectrum = self.dipole, self.problem, self.spectrum
+        dipole, spectrum, error = self.dipole, self.spectrum, self.error
         padded = self._image(spectrum)
         inside = self._grid_part(padded) * self.mask
         for _ in range(iterations):
-            wanted = self.error - self._field_step(self.response * spectrum + self.error)
-            step = self.adjoint * wanted
-            step += torch.fft.rfftn(self._image_step(padded), dim=AXES)
+            wanted = self._field_step((self.response * spectrum).add_(error)).neg_().add_(error)
+            step = torch.fft.rfftn(self._image_step(padded), dim=AXES)
+            step += self.adjoint * wanted
             step *= self.metric
             if self.colour is not None:
-                error = self.colour * (wanted - self.response * step)
-                self.error = torch.lerp(self.error, error, RELAXATION)
-            spectrum = spectrum + RELAXATION * step
+                wanted -= self.response * step
+                wanted *= self.colour
+                error.lerp_(wanted, RELAXATION)
+            spectrum.add_(step, alpha=RELAXATION)
             padded = self._image(spectrum)
             previous, inside = inside, self._grid_part(padded) * self.mask
-            change = float((inside - previous).norm() / inside.norm().clamp(min=1e-12))
+            change = float(previous.sub_(inside).norm() / inside.norm().clamp(min=1e-12))
             tell(change)
             if change < tolerance:
                 break
-        self.spectrum = spectrum
-        if problem.shape is None:
+        if self.problem.shape is None:
             return inside
-        return dipole.inverse(problem.shape * spectrum) * self.mask
+        return dipole.inverse(self.problem.shape * spectrum) * self.mask
 
     def _field_step(self, predicted: Tensor) -> Tensor:
         """Update the multiplier of the field; half spectrum of the gradient by the prediction."""
-        proposal = self.field_dual + self.dipole.inverse(predicted) - self.field
-        dual = proposal * (self.power / (self.power + FIELD_COUPLING))
-        gradient = 2 * dual - self.field_dual
-        self.field_dual.lerp_(dual, RELAXATION)
+        change = self.dipole.inverse(predicted).sub_(self.field).add_(self.field_dual)
+        change *= self.power / (self.power + FIELD_COUPLING)
+        change -= self.field_dual
+        gradient = torch.add(self.field_dual, change, alpha=2)
+        self.field_dual.add_(change, alpha=RELAXATION)
         return self.dipole.transform(gradient)
 
     def _image(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape, dim=AXES)
 
-    def _dual_share(self, length: Tensor) -> Tensor:
-        """Part of a proposed vector that is dual: what the penalty takes off its length."""
+    def _dual_share(self, squares: Tensor) -> Tensor:
+        """Part of proposed vectors, by their squares, that is dual: what the penalty takes off."""
         problem = self.problem
         linear, square = (w / problem.coupling for w in (problem.variation, problem.smoothness))
-        inverse = 1 / length.clamp(min=(1 + square) * problem.knee + linear)
-        short = (square + linear * inverse).div_(1 + square)
-        return torch.minimum(short, inverse.mul_(linear + square * problem.reach))
+        least = (1 + square) * problem.knee + linear
+        inverse = squares.clamp_(min=least**2).rsqrt_()
+        short = (inverse * (linear / (1 + square))).add_(square / (1 + square))
+        return torch.minimum(short, inverse.mul_(linear + square * problem.reach), out=short)
 
     def _image_step(self, padded: Tensor) -> Tensor:
         """Update both multipliers; minus the gradient of prior and mask by the map."""
-        image = padded if self.problem.freedom else self._grid_part(padded)
-        differences = [image.diff(dim=a).mul_(e) for a, e in enumerate(self.edges)]
-        proposals = [g.add_(d) for g, d in zip(differences, self.duals, strict=True)]
-        length = torch.zeros_like(image)
-        for a, q in enumerate(proposals):
-            length.narrow(a, 0, q.shape[a]).addcmul_(q, q)
-        shrink = self._dual_share(length.sqrt_())
-        outside = padded * self.outside
-        dual = outside.add_(self.outside_dual).mul_(1 - self.problem.freedom)
-        descent = (2 * dual - self.outside_dual).mul_(-self.problem.outside_coupling)
-        self.outside_dual.lerp_(dual, RELAXATION)
-        target = descent if self.problem.freedom else self._grid_part(descent)
-        for a, (q, e) in enumerate(zip(proposals, self.edges, strict=True)):
-            length_a = q.shape[a]
-            dual = q.mul_(shrink.narrow(a, 0, length_a))
-            flow = (2 * dual - self.duals[a]).mul_(e).mul_(self.problem.coupling)
-            target.narrow(a, 0, length_a).add_(flow)
-            target.narrow(a, 1, length_a).sub_(flow)
-            self.duals[a].lerp_(dual, RELAXATION)
+        free = self.problem.freedom == 1
+        descent = torch.zeros_like(padded) if free else self._outside_step(padded)
+        image, target = padded, descent
+        if not self.problem.freedom:
+            image, target = self._grid_part(padded), self._grid_part(descent)
+        changes = [
+            image.diff(dim=a).mul_(e).add_(d)
+            for a, (e, d) in enumerate(zip(self.edges, self.duals, strict=True))
+        ]
+        squares = torch.zeros_like(image)
+        for a, change in enumerate(changes):
+            squares.narrow(a, 0, change.shape[a]).addcmul_(change, change)
+        share = self._dual_share(squares)
+        for a, (change, dual, e) in enumerate(zip(changes, self.duals, self.edges, strict=True)):
+            n = change.shape[a]
+            change.mul_(share.narrow(a, 0, n)).sub_(dual)
+            flow = torch.add(dual, change, alpha=2).mul_(e)
+            target.narrow(a, 0, n).add_(flow, alpha=self.problem.coupling)
+            target.narrow(a, 1, n).sub_(flow, alpha=self.problem.coupling)
+            dual.add_(change, alpha=RELAXATION)
+        return descent
+
+    def _outside_step(self, padded: Tensor) -> Tensor:
+        """Update the multiplier of the map outside the mask; minus the gradient by the map."""
+        change = (padded * self.outside).add_(self.outside_dual)
+        change.mul_(1 - self.problem.freedom).sub_(self.outside_dual)
+        descent = torch.add(self.outside_dual, change, alpha=2).mul_(-self.problem.outside_coupling)
+        self.outside_dual.add_(change, alpha=RELAXATION)
         return descent
