@@ -17,7 +17,8 @@ from qsmprep.qsm.grid import Grid
 def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
     """Voxels of an image, as floats or, for ``dtype=bool``, as a mask.
 
-    Axes of length one beyond the third are dropped.
+    Axes of length one beyond the third are dropped. Floats that are stored as such are mapped, not
+    copied: a change of them stays in memory.
     """
     stored = nb.load(path).dataobj
     shape = stored.shape[:3] if math.prod(stored.shape[3:]) == 1 else stored.shape
@@ -27,8 +28,8 @@ def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
         data *= np.float32(stored.slope)
         data += np.float32(stored.inter)
         return data.reshape(shape)
-    data = np.asanyarray(stored).reshape(shape)
-    return data > 0 if dtype is bool else data.astype(dtype)
+    data = np.asarray(stored).reshape(shape)
+    return data > 0 if dtype is bool else data.astype(dtype, copy=False)
 
 
 def read_given(path: str | Path, dtype: type = np.float32) -> np.ndarray | None:
@@ -42,8 +43,8 @@ def read_echoes(path: str | Path, count: int | None = None) -> np.ndarray:
     With a count, no more than the first echoes are read.
     """
     stored = nb.load(path).dataobj
-    data = np.asanyarray(stored if len(stored.shape) == 3 else stored[..., :count])
-    return data.astype(np.float32).reshape(*data.shape[:3], -1)
+    data = np.asarray(stored if count is None or len(stored.shape) == 3 else stored[..., :count])
+    return data.astype(np.float32, copy=False).reshape(*data.shape[:3], -1)
 
 
 def read_grid(path: str | Path) -> Grid:
