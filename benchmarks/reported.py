@@ -211,7 +211,7 @@ def judge(scan: Scan, outcome: Outcome, usual: Outcome) -> str:
 
 def is_warning(line: str) -> bool:
     """Whether a line is more than a path or a rule."""
-    rules = ('Phase scaling:', 'Field strength:', 'B0 direction:')
+    rules = ('Phase scaling:', 'Field strength:', 'B0 direction:', 'Brain mask:')
     return not line.startswith(('/', *rules))
 
 

@@ -89,7 +89,10 @@ def collect_jobs(
         else:
             names.add(name)
             jobs.append(job)
-            record['acquisitions'].append(acquisition_record(job.acquisition))
+            entry = acquisition_record(job.acquisition)
+            if job.brain_mask is not None:
+                entry['rules']['Brain mask'] = f'{job.brain_mask.uri} was given.'
+            record['acquisitions'].append(entry)
             for warning in job.acquisition.warnings:
                 level = logging.ERROR if warning in acquisition.doubts else logging.WARNING
                 LOGGER.log(level, '%s: %s', acquisition.stem, warning)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger('qsmprep')
 CHI_SINK = 'outputs_wf.sink_chi'
+OF_MASK = ('trust_phase', 'remove_background', 'invert_dipole')
+"""Steps that fail where a mask lies beside the brain."""
 STAGES = ('PhaseProcessing', 'Masking', 'BackgroundFieldRemoval')
 """Records in a sidecar of what an image shares with the others of its acquisition."""
 OTHERS = re.compile('(?:ses|acq|ce|rec|dir|run|flip|inv|mt)-|desc-(?:cosmos|mean)_')
@@ -193,6 +195,9 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
             step = own[0]['node'].rpartition('.')[2]
             acquisition['status'] = 'failed'
             acquisition['error'] = f'{step}: {own[0]["message"]}'
+            mask = acquisition.get('rules', {}).get('Brain mask')
+            if mask and step in OF_MASK:
+                acquisition['error'] += f' The brain mask {mask} See whether it lies on the brain.'
         elif not written:
             acquisition['status'] = 'failed'
             acquisition['error'] = (

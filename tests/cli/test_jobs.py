@@ -91,8 +91,10 @@ def test_a_participant_without_echoes_gets_a_reason(tiny_dataset, collect):
 def test_a_given_mask_is_used_unless_extraction_is_forced(tiny_dataset, collect):
     tiny_dataset.add()
     inputs = give(tiny_dataset, 'desc-brain_mask', (tiny_dataset.signal > 500).astype(np.uint8))
-    (job,), _ = collect(inputs)
+    (job,), record = collect(inputs)
     assert job.brain_mask.path.name == 'sub-01_desc-brain_mask.nii.gz'
+    rule = record['acquisitions'][0]['rules']['Brain mask']
+    assert rule == 'bids:given:sub-01/anat/sub-01_desc-brain_mask.nii.gz was given.'
     (job,), _ = collect(inputs, force=('brain-extraction',))
     assert job.brain_mask is None
 

@@ -90,12 +90,16 @@ def test_a_crash_fails_its_own_acquisition_only(tmp_path):
     for session in 'ab':
         _write_map(out, session)
     record = _record('a', 'b', 'c')
+    record['acquisitions'][0]['rules'] = {'Brain mask': 'bids:masks:m.nii.gz was given.'}
     sinks = {f'qsmprep_wf.sub_01_wf.ses_{x}_MEGRE_wf.outputs_wf.sink_chi' for x in 'ab'}
     finish_record(out, record, crash_dir, Outcome(sinks))
     status = {a['stem']: a['status'] for a in record['acquisitions']}
     assert list(status.values()) == ['failed', 'completed', 'failed']
     error = record['acquisitions'][0]['error']
-    assert error == 'invert_dipole: ValueError: it is broken: badly'
+    assert error == (
+        'invert_dipole: ValueError: it is broken: badly The brain mask bids:masks:m.nii.gz was '
+        'given. See whether it lies on the brain.'
+    )
     assert record['acquisitions'][1]['quality'] == {'chi_sd_ppb': 30.0}
     assert record['acquisitions'][1]['spots'] == [{'Sign': 'diamagnetic'}]
     assert record['acquisitions'][1]['warnings'] == ['seen', 'The readout is bipolar.']
