@@ -13,7 +13,7 @@ def squared_distance(mask: np.ndarray, voxel_size: Sequence[float]) -> np.ndarra
 
     Distances along one axis after the other: the least sum of what the axes before left at a voxel
     and its squared distance is found on the lower envelope of parabolas. It is infinite where
-    nothing lies outside. Five times as fast as ``scipy.ndimage.distance_transform_edt``.
+    nothing lies outside. On heads this takes a fifth of the time of SciPy's transform.
 
     References
     ----------
