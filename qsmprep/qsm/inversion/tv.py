@@ -364,9 +364,8 @@ class _Splitting:
         change = self.dipole.inverse(predicted).sub_(self.field).add_(self.field_dual)
         change *= self.power / (self.power + FIELD_COUPLING)
         change -= self.field_dual
-        gradient = torch.add(self.field_dual, change, alpha=2)
         self.field_dual.add_(change, alpha=RELAXATION)
-        return self.dipole.transform(gradient)
+        return self.dipole.transform(change.mul_(2 - RELAXATION).add_(self.field_dual))
 
     def _image(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape, dim=AXES)
@@ -398,16 +397,16 @@ class _Splitting:
         for a, (change, dual, e) in enumerate(zip(changes, self.duals, self.edges, strict=True)):
             n = change.shape[a]
             change.mul_(share.narrow(a, 0, n)).sub_(dual)
-            flow = torch.add(dual, change, alpha=2).mul_(e)
+            dual.add_(change, alpha=RELAXATION)
+            flow = change.mul_(2 - RELAXATION).add_(dual).mul_(e)
             target.narrow(a, 0, n).add_(flow, alpha=self.problem.coupling)
             target.narrow(a, 1, n).sub_(flow, alpha=self.problem.coupling)
-            dual.add_(change, alpha=RELAXATION)
         return descent
 
     def _outside_step(self, padded: Tensor) -> Tensor:
         """Update the multiplier of the map outside the mask; minus the gradient by the map."""
         change = (padded * self.outside).add_(self.outside_dual)
         change.mul_(1 - self.problem.freedom).sub_(self.outside_dual)
-        descent = torch.add(self.outside_dual, change, alpha=2).mul_(-self.problem.outside_coupling)
         self.outside_dual.add_(change, alpha=RELAXATION)
-        return descent
+        descent = change.mul_(2 - RELAXATION).add_(self.outside_dual)
+        return descent.mul_(-self.problem.outside_coupling)
