@@ -158,8 +158,9 @@ def calibrate(
     frequencies of the local field are gone with the background, and no streaks show that. The error
     that acts off the cone is 0.2 times that on it, as measured in vivo.
 
-    Remnants are part of the model where Schwarz's criterion admits them, with gains in likelihood
-    divided by the dispersion of the cells about the fit, and that probability is at least one half;
+    Remnants are part of the model where Schwarz's criterion admits them, each cell's power being
+    known to a tenth at best, with gains in likelihood divided by the dispersion of the cells about
+    the fit, and that probability is at least one half;
     p = 6, which cannot be distinguished from them, is then left out. The field of sources around
     the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what
     is left is calibrated again, up to four times or until a round takes off less than 2 % of the
@@ -251,20 +252,18 @@ def _calibrate(
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative)
-    plain, free = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
-    if not periodogram.earns_its_parameters(free, plain):
-        free = plain
+    remnants = periodogram.shows_remnants()
+    free = periodogram.fit(None, remnants=remnants)
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
-    if error_share is None or free is not plain:
+    if error_share is None or remnants:
         probability = error_probability(
             field, mask, weight, dipole.grid, partial(tissue_power, free), white
         )
-        if probability < 0.5:
-            free = plain
+        if remnants and probability < 0.5:
+            remnants, free = False, periodogram.fit(None, remnants=False)
         if error_share is None:
             error_share = round(probability, 1)
-    remnants = free is not plain
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0

@@ -25,6 +25,7 @@ DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
 TISSUE_POWER = (0.015, 0.8)
 LEAST_POWER = 1e-9
+SHAPE_ERROR = 0.1
 TAPER_MM = 3.0
 CELLS = (36, 10)
 ON_CONE = 0.1
@@ -218,9 +219,12 @@ class Periodogram:
         covariance = torch.fft.irfftn(spectrum + 0j, s=self.dipole.padded_shape)
         return self._mean(torch.fft.rfftn(covariance.mul_(self._spread)).real.clamp(min=0))
 
-    def fit(self, ratio: float | None, *, remnants: bool) -> Fit:
-        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue."""
-        n, measured = self.samples, self.measured
+    def fit(self, ratio: float | None, *, remnants: bool, samples: np.ndarray | None = None) -> Fit:
+        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue.
+
+        ``samples`` stands for the number of independent ones in each cell.
+        """
+        n, measured = self.samples if samples is None else samples, self.measured
         typical = np.average(measured, weights=n)
         tissue = len(POWERS) - remnants
         signal, error = self.signal[:tissue], self.error[:tissue]
@@ -268,19 +272,25 @@ class Periodogram:
             prod(self.dipole.grid.voxel_size),
         )
 
-    def earns_its_parameters(self, richer: Fit, plain: Fit) -> bool:
+    def shows_remnants(self) -> bool:
         """Whether a fit with remnants is the more plausible one.
 
-        By Schwarz's criterion, with two corrections. No model fits a real field to within the
-        scatter of its cells, and all gains in likelihood are too large by the dispersion of the
-        richer fit: they are divided by it. And powers that cannot fall below zero gain nothing half
-        of the time: each counts as half a parameter.
+        By Schwarz's criterion, with three corrections. No shape meets the power of real tissue to
+        better than a tenth, however many samples a cell has: each counts as that error leaves of
+        it, or the many cells of high frequencies would drown the few in which remnants lie. What
+        scatter is left of the cells about the richer fit, their dispersion, divides the gain in
+        likelihood. And powers that cannot fall below zero gain nothing half of the time: each
+        counts as half a parameter.
         """
-        samples = float(self.samples.sum())
-        free = len(self.measured) - len(POWERS) - len(self.rest)
-        dispersion = 2 * samples * self.cells(richer).misfit() / max(free, 1)
+        samples = self.samples / (1 + self.samples * SHAPE_ERROR**2)
+        plain, free = (
+            self.fit(None, remnants=remnants, samples=samples) for remnants in (False, True)
+        )
+        degrees = max(len(self.measured) - len(POWERS) - len(self.rest), 1)
+        divergence = self.cells(free)._replace(samples=samples).misfit()
+        dispersion = 2 * samples.sum() * divergence / degrees
         more = (len(self.rest) - 2) / 2
-        return plain.cost - richer.cost > dispersion * 0.5 * more * log(samples)
+        return plain.cost - free.cost > dispersion * 0.5 * more * log(samples.sum())
 
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""

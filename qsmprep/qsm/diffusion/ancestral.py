@@ -30,6 +30,7 @@ from qsmprep.qsm.diffusion.weights import load_weights
 from qsmprep.qsm.diffusion.windows import WHOLE, Windows, windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.reliability import reweighted
 from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.solvers import Progress
@@ -225,6 +226,7 @@ def _prepare(
     field = calibration.field
     first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     exact, completed = tolerances
+    calibration = reweighted(calibration, first.chi, mask)
     guide = Mixture.of(field, mask, calibration, exact=exact, completed=completed)
     return guide, first.chi, calibration.error_share
 

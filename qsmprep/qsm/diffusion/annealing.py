@@ -16,6 +16,7 @@ from qsmprep.qsm.diffusion.windows import windowed_denoiser
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr import inr
+from qsmprep.qsm.inversion.reliability import reweighted
 from qsmprep.qsm.inversion.wiener import wiener
 from qsmprep.qsm.simulate.anatomy import smooth
 from qsmprep.qsm.solvers import Progress
@@ -164,6 +165,7 @@ def diffusion(
     with torch.enable_grad():
         fit = inr(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = fit.chi.detach()
+    calibration = reweighted(calibration, start, mask)
     denoise = windowed_denoiser(loaded.denoiser, grid, mask)
     total = (1 + samples) * len(levels)
 

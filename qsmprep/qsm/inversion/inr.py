@@ -15,6 +15,7 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside, total_variation
+from qsmprep.qsm.inversion.reliability import reweighted
 from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.noise import noise_level
 from qsmprep.qsm.operators import Dipole
@@ -100,9 +101,10 @@ def inr(
     """
     calibration = calibration or calibrate(field, mask, grid, noise=noise, magnitude=magnitude)
     field = calibration.field
-    dipole, weight, known = calibration.dipole, calibration.weight, calibration.known_noise
     convex = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = convex.chi
+    calibration = reweighted(calibration, start, mask)
+    dipole, weight, known = calibration.dipole, calibration.weight, calibration.known_noise
     if trust is None:
         trust = 1 - convex.chosen['error_share']
     if not 0 <= trust <= 1:
@@ -113,8 +115,6 @@ def inr(
     if trust > 0:
         edges = edges_inside(mask, grid.voxel_size)
         edges = edge_weights(start, edges, lower_percentile, upper_percentile)
-        if weight is None:
-            weight = mask.to(field.dtype)
         objective = _Objective(
             dipole, field, weight, mask, edges, level, regularisation, phase_noise
         )

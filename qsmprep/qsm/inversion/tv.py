@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration, calibrate
-from qsmprep.qsm.grid import Grid, depth_mm
+from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.reliability import reliability
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import data_weight, field_roughness
 from qsmprep.qsm.operators import AXES, Dipole, gradient_power
@@ -25,11 +26,7 @@ PRECISION = 1.0
 FIELD_COUPLING = 0.3
 LEAST_NOISE = 0.1
 RELAXATION = 1.8
-DEPTHS_MM = (1.2, 2.2, 3.2, 4.5, 6.0, 8.0, 11.0, 15.0)
-OUTLIER = 2.5
-OF_FIELD = 0.1
 LEAST_WEIGHT = 0.1
-NORMAL_MEDIAN = 0.6745
 
 
 def tv(
@@ -65,7 +62,8 @@ def tv(
     -2.5 ppm whatever its field shows. The map is free outside the mask.
 
     With the default weight the problem is solved twice: the second time voxels count by the
-    residual of the first map, less at the rim and where it is an outlier (:func:`_reliability`).
+    residual of the first map, less at the rim and where it is an outlier
+    (:func:`~qsmprep.qsm.inversion.reliability.reliability`).
 
     Between the two, filters, weights and penalties are interpolated geometrically by the share of
     the model error, and what binds the map outside the mask is loosened. In vivo total variation
@@ -145,48 +143,9 @@ def tv(
     if strength == 1:
         # a map that is smoother than calibrated leaves what is no sign of an error
         residual = (field - calibration.dipole.forward(chi)) * (weight > 0)
-        splitting.power *= _reliability(residual, field, weight > 0, known or roughness, grid)
+        splitting.power *= reliability(residual, field, weight > 0, known or roughness, grid)
         chi = splitting.run(iterations // 2, tolerance, tell)
     return Estimate(chi, {'regularisation': regularisation, **calibration.record()})
-
-
-def _reliability(
-    residual: Tensor, field: Tensor, measured: Tensor, noise: float, grid: Grid
-) -> Tensor:
-    """Precision of voxels, 0 to 1, from the residual of a first map.
-
-    The residual grows towards the rim of the mask, and has heavier tails than a Gaussian: at strong
-    sources the model errs most. A voxel counts by the inverse of its variance: that at its
-    depth and, beyond 2.5 standard deviations, its own. What lies within the noise, or within a
-    tenth of the field, counts in full: a strong source is no outlier.
-
-    Parameters
-    ----------
-    residual
-        Measured minus predicted field (X, Y, Z) [ppm].
-    field
-        Measured field [ppm].
-    measured
-        Voxels with a field.
-    noise
-        Standard deviation of the noise [ppm]; the median residual, if that is more.
-    grid
-        Their grid.
-
-    """
-    depth = torch.from_numpy(depth_mm(measured.cpu().numpy(), grid.voxel_size)).to(residual)
-    values = residual[measured].abs()
-    noise = max(noise, float(values.median()) / NORMAL_MEDIAN)
-    shells = torch.bucketize(depth[measured], torch.tensor(DEPTHS_MM).to(depth))
-    variance = torch.ones_like(values)
-    for shell in shells.unique():
-        here = shells == shell
-        variance[here] = (values[here].median() / (NORMAL_MEDIAN * noise)).square().clamp(min=1)
-    expected = torch.hypot(noise * variance.sqrt(), OF_FIELD * field[measured])
-    variance *= (values / (OUTLIER * expected)).square().clamp(min=1)
-    precision = torch.zeros_like(residual)
-    precision[measured] = 1 / variance
-    return precision
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def test_full_model_error_converges(make_scan, monkeypatch):
         return measured.to(residual)
 
     # with weights from the first map there is a second problem to converge to
-    monkeypatch.setattr(total_variation, '_reliability', evenly)
+    monkeypatch.setattr(total_variation, 'reliability', evenly)
     scan = make_scan((28, 26, 30), noise=2e-3)
     scan.field += coloured_error(scan, 0.5)
     early, late, last = (

@@ -16,6 +16,7 @@ from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr_qsm.published import UNIT_PPM, evaluate, fit_siren, network_map
 from qsmprep.qsm.inversion.inr_qsm.siren import Siren
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
+from qsmprep.qsm.inversion.reliability import reweighted
 from qsmprep.qsm.inversion.tv import tv
 from qsmprep.qsm.noise import noise_level
 from qsmprep.qsm.solvers import conjugate_gradients
@@ -170,10 +171,10 @@ def _least_loss(
     )
     field, dipole = calibration.field, calibration.dipole
     first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
-    share, weight, known = calibration.error_share, calibration.weight, calibration.known_noise
+    calibration = reweighted(calibration, first.chi, mask)
+    share, power = calibration.error_share, calibration.weight.square()
     inside = mask.to(field.dtype)
-    power = inside if weight is None else weight.square()
-    level = noise_level(field, mask, known, calibration.noise)
+    level = noise_level(field, mask, calibration.known_noise, calibration.noise)
     if regularisation is None:
         regularisation = (level / DIFFERENCE_PPM) ** 2
     chosen = {'regularisation': regularisation, 'error_share': share}
