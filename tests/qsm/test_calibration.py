@@ -103,13 +103,6 @@ def test_a_field_without_a_remnant_has_none(world, noisy, coloured, brain_spectr
     assert not found.remnant.any()
 
 
-def test_an_object_less_wide_than_its_surroundings_has_no_remnant(world):
-    mask, _, field, dipole = world
-    field, mask = torch.from_numpy((field + 0.03 * smooth_remnant(12, 5)) * mask), mask > 0
-    mouse = Grid(SHAPE, (0.2, 0.2, 0.2))
-    assert not calibrate(field, torch.from_numpy(mask), mouse).remnant.any()
-
-
 def test_a_remnant_of_the_background_is_found_and_counts_as_error(world, clean):
     mask, _, field, dipole = world
     remnant = 0.03 * smooth_remnant(12, 5)

@@ -52,10 +52,11 @@ def inr(
     .. math::
         \tfrac12 \|W (D x - f)\|^2 + \lambda\, \mathrm{TV}_\omega(x).
 
-    The voxel weights W are those of the calibrated likelihood. The edges of the warm start, a map
-    of :func:`~qsmprep.qsm.inversion.tv.tv`, have no weight :math:`\omega` in the total
-    variation. Full-volume physics is exact, and takes two pairs of Fourier transforms. Between the
-    centres the function is linear along each axis.
+    The voxel weights W are those of the calibrated likelihood, lower where the warm start, a map
+    of :func:`~qsmprep.qsm.inversion.tv.tv`, leaves more of the field than noise
+    (:func:`~qsmprep.qsm.inversion.reliability.reweighted`). Its edges have no weight
+    :math:`\omega` in the total variation. Full-volume physics is exact, and takes two pairs of
+    Fourier transforms. Between the centres the function is linear along each axis.
 
     That noise is all that a field holds beside susceptibility is true of simulations. As the model
     error that :func:`~qsmprep.qsm.inversion.tv.tv` assumes rises to what it is in vivo,
