@@ -224,8 +224,8 @@ def _check_torn(path: Path, field: np.ndarray, signal: np.ndarray) -> None:
     for axis in range(3):
         one, both = (np.moveaxis(x, axis, 0) for x in (field, inside))
         within = both[1:] & both[:-1]
-        torn += np.count_nonzero(np.abs(one[1:] - one[:-1])[within] > TORN * span)
-        pairs += np.count_nonzero(within)
+        torn += int(np.count_nonzero(np.abs(one[1:] - one[:-1])[within] > TORN * span))
+        pairs += int(np.count_nonzero(within))
     if span and torn > MOST_TORN * pairs:
         raise InputError(
             f'{path}: {100 * torn / pairs:.1f} % of the neighbours differ by more than three '

@@ -105,7 +105,7 @@ def check_copies(first: np.ndarray, second: np.ndarray) -> list[str]:
         equal = (one[1:] == one[:-1]) & (same[1:] == same[:-1])
         whole = equal.all(axis=(1, 2), keepdims=True)
         pairs = both[1:] & both[:-1] & ~whole
-        shares.append(np.count_nonzero(equal & pairs) / max(np.count_nonzero(pairs), FEWEST))
+        shares.append(int(np.count_nonzero(equal & pairs)) / max(int(pairs.sum()), FEWEST))
     if max(shares) < REPEATED:
         return []
     return [

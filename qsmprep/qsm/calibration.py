@@ -80,6 +80,10 @@ class Calibration:
         """Power of all that is neither susceptibility nor white [ppm^2]."""
         return self.error_ratio * self.susceptibility + self.remnant
 
+    def weights(self, mask: Tensor) -> Tensor:
+        """Voxel weights, one in the mask where nothing tells voxels apart."""
+        return mask.to(self.field.dtype) if self.weight is None else self.weight
+
     def white(self, least: float = 0.0) -> float:
         """Variance of the white part [ppm^2].
 

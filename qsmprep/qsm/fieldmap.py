@@ -210,9 +210,8 @@ def _shift_of_field(field: np.ndarray, signal: np.ndarray) -> np.ndarray:
     return total / np.square(signal)
 
 
-def measured_steps(signal: np.ndarray) -> tuple[int, int, int]:
-    """
-    Voxels along each axis that hold one measurement: more than one where k-space was zero-filled.
+def measured_steps(signal: np.ndarray) -> tuple[int, ...]:
+    """Voxels along each axis that hold one measurement: more than one where k-space was zero-filled.
 
     Scanners interpolate so (ZIP, reconstruction matrix). Neighbours then share their noise, and
     their differences tell too little of it.

@@ -349,7 +349,7 @@ def coarse_field(
     calibration = calibrate(field, mask, view.grid, padding=PADDING, noise=noise)
     chi = tv(calibration.field, mask, view.grid, noise=noise, calibration=calibration).chi
     calibration = calibration.seen_through(mask)
-    weight = mask.to(field.dtype) if calibration.weight is None else calibration.weight
+    weight = calibration.weights(mask)
     least = field_roughness(field, mask) / 2 if noise is None else 0.0
     likelihood = Likelihood(calibration.field, calibration, weight, least_noise=least)
     guide = CoarseField(view.operator, likelihood, view.fine, view.support)

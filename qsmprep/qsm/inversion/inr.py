@@ -105,7 +105,7 @@ def inr(
     convex = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     start = convex.chi
     calibration = reweighted(calibration, start, mask)
-    dipole, weight, known = calibration.dipole, calibration.weight, calibration.known_noise
+    dipole, known = calibration.dipole, calibration.known_noise
     if trust is None:
         trust = 1 - convex.chosen['error_share']
     if not 0 <= trust <= 1:
@@ -117,7 +117,14 @@ def inr(
         edges = edges_inside(mask, grid.voxel_size)
         edges = edge_weights(start, edges, lower_percentile, upper_percentile)
         objective = _Objective(
-            dipole, field, weight, mask, edges, level, regularisation, phase_noise
+            dipole,
+            field,
+            calibration.weights(mask),
+            mask,
+            edges,
+            level,
+            regularisation,
+            phase_noise,
         )
 
     def fit(rate: float) -> tuple[Tensor, int]:

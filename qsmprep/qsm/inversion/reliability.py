@@ -76,9 +76,7 @@ def reweighted(calibration: Calibration, chi: Tensor, mask: Tensor) -> Calibrati
 
     """
     field, dipole = calibration.field, calibration.dipole
-    weight = calibration.weight
-    if weight is None:
-        weight = mask.to(field.dtype)
+    weight = calibration.weights(mask)
     measured = weight > 0
     residual = (field - dipole.forward(chi)) * measured
     known = calibration.known_noise

@@ -257,10 +257,11 @@ class _Splitting:
         self._grid_part(self.outside).sub_(mask.to(field.dtype))
         self.outside_dual = torch.zeros_like(self.outside)
         self.field_dual = torch.zeros_like(field)
-        self.spectrum = problem.start
-        if self.spectrum is None:
+        if problem.start is None:
             kind = torch.result_type(self.response, 1j)
             self.spectrum = torch.zeros_like(self.response, dtype=kind)
+        else:
+            self.spectrum = problem.start
         self.error = torch.zeros_like(self.spectrum)
         self.edges = self._edge_weights()
         grid = self.outside if problem.freedom else field

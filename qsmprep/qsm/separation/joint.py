@@ -121,9 +121,7 @@ def _likelihood(sources: Sources) -> Likelihood:
     calibration = calibrate(
         field, mask, sources.grid, noise=noise, after_background=sources.remnant
     )
-    weight = calibration.weight
-    if weight is None:
-        weight = sources.mask.to(field.dtype)
+    weight = calibration.weights(sources.mask)
     # below a tenth of its roughness nothing is known of a field, whatever the noise map says
     least = 0.1 * field_roughness(field, mask)
     return Likelihood(field, calibration, weight, least_noise=least)

@@ -172,7 +172,7 @@ def _least_loss(
     field, dipole = calibration.field, calibration.dipole
     first = tv(field, mask, grid, noise=noise, magnitude=magnitude, calibration=calibration)
     calibration = reweighted(calibration, first.chi, mask)
-    share, power = calibration.error_share, calibration.weight.square()
+    share, power = calibration.error_share, calibration.weights(mask).square()
     inside = mask.to(field.dtype)
     level = noise_level(field, mask, calibration.known_noise, calibration.noise)
     if regularisation is None:
