@@ -211,7 +211,7 @@ def _shift_of_field(field: np.ndarray, signal: np.ndarray) -> np.ndarray:
 
 
 def measured_steps(signal: np.ndarray) -> tuple[int, ...]:
-    """Voxels along each axis that hold one measurement: more than one where k-space was zero-filled.
+    """Voxels along each axis that hold one measurement: several where k-space was zero-filled.
 
     Scanners interpolate so (ZIP, reconstruction matrix). Neighbours then share their noise, and
     their differences tell too little of it.
