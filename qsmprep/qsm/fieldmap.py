@@ -237,7 +237,7 @@ def phase_noise(
     unwrapped: np.ndarray,
     magnitude: np.ndarray,
     times: np.ndarray,
-    steps: tuple[int, int, int] = (1, 1, 1),
+    steps: tuple[int, ...] = (1, 1, 1),
 ) -> float:
     """Standard deviation of the noise in the real or imaginary part, from the phase of two echoes.
 
@@ -265,7 +265,7 @@ def phase_noise(
     return _detail_noise((difference * inverse)[..., np.newaxis], signal[..., np.newaxis], steps)
 
 
-def magnitude_noise(magnitude: np.ndarray, steps: tuple[int, int, int] = (1, 1, 1)) -> float:
+def magnitude_noise(magnitude: np.ndarray, steps: tuple[int, ...] = (1, 1, 1)) -> float:
     """Standard deviation of the noise in the real or imaginary part, from the magnitude alone.
 
     The finest diagonal (HHH) Haar coefficients of a magnitude hold hardly any anatomy; where the
@@ -294,7 +294,7 @@ def magnitude_noise(magnitude: np.ndarray, steps: tuple[int, int, int] = (1, 1, 
     return _detail_noise(echoes, echoes, steps)
 
 
-def _detail_noise(values: np.ndarray, signal: np.ndarray, steps: tuple[int, int, int]) -> float:
+def _detail_noise(values: np.ndarray, signal: np.ndarray, steps: tuple[int, ...]) -> float:
     """Spread of the finest diagonal Haar coefficients where the signal is strong."""
     apart = tuple(slice(None, None, step) for step in steps)
     even = tuple(slice(0, n - n % 2) for n in values[apart].shape[:3])
