@@ -93,7 +93,9 @@ def _check_processing(processing: Processing) -> None:
 
 
 def _check_sampling(processing: Processing) -> None:
-    if processing.posterior_samples is None and processing.prior is None:
+    given = {'--posterior-samples': processing.posterior_samples, '--prior': processing.prior}
+    flags = ', '.join(flag for flag, value in given.items() if value is not None)
+    if not flags:
         return
     from qsmprep.qsm.diffusion.weights import load_weights
 
@@ -104,4 +106,4 @@ def _check_sampling(processing: Processing) -> None:
             raise ValueError('one sample has no spread; give two or more, or leave the flag out.')
         load_weights(processing.prior)
     except (ValueError, FileNotFoundError) as error:
-        raise SettingsError(f'--posterior-samples, --prior: {error}') from error
+        raise SettingsError(f'{flags}: {error}') from error

@@ -48,7 +48,7 @@ def test_defaults_are_accepted(settings):
             '--sr-source field needs a local field; use map',
         ),
         ('processing', {'inversion': 'diffusion', 'posterior_samples': 1}, 'no spread; give two'),
-        ('processing', {'posterior_samples': 4}, "no parameter 'samples'; diffusion has it"),
+        ('processing', {'posterior_samples': 4}, "--posterior-samples: The inversion 'tv' has"),
     ],
 )
 def test_what_cannot_work_is_refused(settings, section, changes, message):
