@@ -163,7 +163,7 @@ def calibrate(
     that acts off the cone is 0.2 times that on it, as measured in vivo.
 
     Remnants are part of the model where Schwarz's criterion admits them, each cell's power being
-    known to a tenth at best, with gains in likelihood divided by the dispersion of the cells about
+    known to 15 % at best, with gains in likelihood divided by the dispersion of the cells about
     the fit, and that probability is at least one half;
     p = 6, which cannot be distinguished from them, is then left out. The field of sources around
     the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what

@@ -25,7 +25,7 @@ DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
 TISSUE_POWER = (0.015, 0.8)
 LEAST_POWER = 1e-9
-SHAPE_ERROR = 0.1
+SHAPE_ERROR = 0.15
 TAPER_MM = 3.0
 CELLS = (36, 10)
 ON_CONE = 0.1
@@ -276,7 +276,7 @@ class Periodogram:
         """Whether a fit with remnants is the more plausible one.
 
         By Schwarz's criterion, with three corrections. No shape meets the power of real tissue to
-        better than a tenth, however many samples a cell has: each counts as that error leaves of
+        better than 15 %, however many samples a cell has: each counts as that error leaves of
         it, or the many cells of high frequencies would drown the few in which remnants lie. What
         scatter is left of the cells about the richer fit, their dispersion, divides the gain in
         likelihood. And powers that cannot fall below zero gain nothing half of the time: each
