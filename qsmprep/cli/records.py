@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger('qsmprep')
 CHI_SINK = 'outputs_wf.sink_chi'
+"""The node that writes the susceptibility map of an acquisition."""
 OF_MASK = ('trust_phase', 'remove_background', 'invert_dipole')
 """Steps that fail where a mask lies beside the brain."""
 STAGES = ('PhaseProcessing', 'Masking', 'BackgroundFieldRemoval')
 """Records in a sidecar of what an image shares with the others of its acquisition."""
 OTHERS = re.compile('(?:ses|acq|ce|rec|dir|run|flip|inv|mt)-|desc-(?:cosmos|mean)_')
 """Parts of names after the stem that are those of other acquisitions, or of all runs."""
-"""The node that writes the susceptibility map of an acquisition."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qsmprep.reports.catalogue import MEASURES
+from qsmprep.reports.measure import Measure
 
 HEAD_ML = 250.0
 """Volume of a map from which on it is that of a head: specimens may have other values."""
@@ -127,7 +128,7 @@ def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
 
 def _side(key: str, value: float) -> int:
     """-1 where a value is below the band of its measure, 1 where it is above, else 0."""
-    measure = next(measure for measure in MEASURES if measure.key == key)
+    measure = _measure(key)
     if math.isnan(value) or measure.accepts(value):
         return 0
     return -1 if measure.low is not None and value < measure.low else 1
@@ -135,8 +136,12 @@ def _side(key: str, value: float) -> int:
 
 def _half(key: str, quality: Mapping[str, float]) -> int:
     """-1 where a value is in the lower half of its band, in proportion, or below, else 1."""
-    measure = next(measure for measure in MEASURES if measure.key == key)
+    measure = _measure(key)
     return -1 if quality.get(key, math.nan) < math.sqrt(measure.low * measure.high) else 1
+
+
+def _measure(key: str) -> Measure:
+    return next(measure for measure in MEASURES if measure.key == key)
 
 
 @dataclass(frozen=True)

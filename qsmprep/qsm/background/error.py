@@ -73,5 +73,5 @@ def error_at(
     """
     # lengths are those in heads, scaled to smaller objects
     scale = relative_size(tissue, grid.voxel_size)
-    voxel_size = tuple(v / scale for v in grid.voxel_size)
-    return robust_sd(local_field[mask]) * harmonic_share(depth / scale, voxel_size)
+    share = harmonic_share(depth / scale, grid.magnified(1 / scale).voxel_size)
+    return robust_sd(local_field[mask]) * share

@@ -75,6 +75,9 @@ def reweighted(calibration: Calibration, chi: Tensor, mask: Tensor) -> Calibrati
         Voxels of tissue.
 
     """
+    certain = 1 - calibration.error_share
+    if not certain:
+        return calibration
     field, dipole = calibration.field, calibration.dipole
     weight = calibration.weights(mask)
     measured = weight > 0
@@ -82,7 +85,6 @@ def reweighted(calibration: Calibration, chi: Tensor, mask: Tensor) -> Calibrati
     known = calibration.known_noise
     least = known or field_roughness(field, mask)
     precision = reliability(residual, field, measured, least, dipole.grid)
-    certain = 1 - calibration.error_share
     weight = weight * precision ** (certain / 2)
     left = float((residual * weight)[measured].square().mean())
 

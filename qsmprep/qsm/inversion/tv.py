@@ -261,7 +261,7 @@ class _Splitting:
             kind = torch.result_type(self.response, 1j)
             self.spectrum = torch.zeros_like(self.response, dtype=kind)
         else:
-            self.spectrum = problem.start
+            self.spectrum = problem.start.clone()
         self.error = torch.zeros_like(self.spectrum)
         self.edges = self._edge_weights()
         grid = self.outside if problem.freedom else field
