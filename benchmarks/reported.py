@@ -25,10 +25,12 @@ import nibabel as nb
 import numpy as np
 import reported_datasets
 import reported_echoes
+import reported_entities
 import reported_files
 import reported_formats
 import reported_given
 import reported_headers
+import reported_labs
 import reported_masks
 import reported_names
 import reported_parts
@@ -51,6 +53,8 @@ TABLES = (
     reported_masks,
     reported_scanner,
     reported_given,
+    reported_labs,
+    reported_entities,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ SCAN = frozenset({
     'magnitude', 'noise', 'calibration', 'affine', 'device', 'progress', 'seed',
 })  # fmt: skip
 """Arguments that describe the scan or the run: a method gets those that it names."""
+LONGEST_MM = 200.0
+"""Largest length that a parameter can be: that of a head."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,15 @@ class Method:
         Raises
         ------
         ValueError
-            If the method has no parameter of a given name.
+            If the method has no parameter of a given name, or none of that value: numbers are
+            finite and not below zero, and counts whole and, unless their default is 0, above it.
+
+        Examples
+        --------
+        >>> INVERSIONS['tkd'].complete({'threshold': -0.2})
+        Traceback (most recent call last):
+        ...
+        ValueError: tkd: threshold=-0.2, but a number from 0 on is expected; the default is 0.25.
 
         """
         known = self.parameters()
@@ -92,6 +103,12 @@ class Method:
                 f'{self.name} has no parameter {", ".join(map(repr, unknown))}; '
                 f'it has {", ".join(known) or "none"}.'
             )
+        for name, value in given.items():
+            if expected := _expected(name, known[name], value):
+                raise ValueError(
+                    f'{self.name}: {name}={value}, but {expected} is expected; '
+                    f'the default is {known[name]}.'
+                )
         return known | dict(given)
 
     def run(self, *data: Any, scan: Mapping[str, Any], **parameters: Any) -> Any:
@@ -122,6 +139,22 @@ class Method:
 
         """
         return 'uncertainty' in self.gives or parameters.get('samples', 0) > 1
+
+
+def _expected(name: str, default: Any, value: Any) -> str:
+    """What a parameter with such a default must be; empty where the value is of that kind."""
+    if isinstance(default, bool):
+        return '' if isinstance(value, bool) else 'true or false'
+    if not isinstance(value, bool | int | float):
+        return ''
+    kind = int if isinstance(default, int) else int | float
+    least = 1 if kind is int and default > 0 else 0
+    most = LONGEST_MM if name.endswith('_mm') else math.inf
+    if isinstance(value, kind) and not isinstance(value, bool) and least <= value < most:
+        return ''
+    if name.endswith('_mm'):
+        return f'a length from 0 to {LONGEST_MM:g} mm'
+    return f'a {"whole " if kind is int else ""}number from {least} on'
 
 
 def _table(*methods: Method) -> dict[str, Method]:
@@ -402,9 +435,10 @@ def sampling_parameters(
     for name in given:
         if name not in _options(choose('inversion', inversion)):
             having = [other.name for other in INVERSIONS.values() if name in _options(other)]
+            what = 'draws no samples' if name == 'samples' else 'has no learned prior'
             raise ValueError(
-                f'The inversion {inversion!r} has no parameter {name!r}; '
-                f'{", ".join(having) or "no inversion here"} has it.'
+                f'the inversion {inversion} {what}; choose {" or ".join(having) or "another"} '
+                'by --inversion.'
             )
     return given
 

@@ -210,4 +210,5 @@ def _coerce(value, hint, where: str):
         return value
     if isinstance(hint, type) and type(value) is hint:
         return value
-    raise SettingsError(f'The setting {where!r} cannot hold {value!r}; it is a {hint}.')
+    kind = getattr(hint, '__name__', str(hint)).replace('|', 'or')
+    raise SettingsError(f'The setting {where!r} cannot hold {value!r}; it is of type {kind}.')

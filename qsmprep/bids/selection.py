@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable
 
@@ -10,7 +9,6 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import Dataset
 from qsmprep.bids.names import PHASE, normalise_label
 
-LOGGER = logging.getLogger('qsmprep')
 FOREIGN = re.compile(r'_(MEGRE|T2starw)\.(?!(json|tsv|bval|bvec|nii|nii\.gz)$)')
 """Names of gradient echoes that are not read: in other formats, or in capital letters."""
 
@@ -29,8 +27,7 @@ def select_participants(dataset: Dataset, requested: Iterable[str]) -> list[str]
     Raises
     ------
     InputError
-        If a label is not valid, or none of the labels exists. When only some are unknown,
-        a warning is logged.
+        If a label is not valid, or one of them does not exist.
 
     """
     return _select(dataset, 'participant', 'sub-', dataset.participants(), requested)
@@ -126,16 +123,10 @@ def _select(dataset: Dataset, kind: str, prefix: str, known: list[str], requeste
         )
     wanted = dict.fromkeys(normalise_label(label, prefix) for label in requested)
     unknown = [label for label in wanted if label not in known]
-    if wanted and len(unknown) == len(wanted):
+    if unknown:
         raise InputError(
             f'No {kind} {", ".join(prefix + label for label in unknown)} in the dataset; '
             f'it has {", ".join(prefix + label for label in known[:10])}'
             f'{" and more" if len(known) > 10 else ""}: correct {flag}.'
-        )
-    if unknown:
-        LOGGER.warning(
-            'No %s %s in the dataset; going on without.',
-            kind,
-            ', '.join(prefix + label for label in unknown),
         )
     return [label for label in known if not wanted or label in wanted]

@@ -13,6 +13,10 @@ from pathlib import Path
 from qsmprep.bids.names import LABEL
 from qsmprep.cli import exit_codes
 
+LEAST_GB = 1.0
+"""Memory below which no node fits: libraries alone take 0.4 to 0.65 GB."""
+LARGEST_SEED = 2**63 - 1
+
 
 class Parser(argparse.ArgumentParser):
     """
@@ -57,8 +61,9 @@ class Parser(argparse.ArgumentParser):
             known = [option for option in self._option_string_actions if option.startswith('--')]
         elif 'are required' not in message:
             return ''
-        found = [difflib.get_close_matches(word, known, n=1) for word in words]
-        meant = [match[0] for match in found if match]
+        spelt = {word.lower(): word for word in known}
+        found = [difflib.get_close_matches(word.lower(), spelt, n=1) for word in words]
+        meant = [spelt[match[0]] for match in found if match]
         if meant:
             return f' Did you mean {", ".join(meant)}?'
         return f' {self.prog} --help lists all options.'
@@ -225,4 +230,16 @@ def memory_gb(text: str) -> float:
         value = math.nan
     if not value > 0:
         raise argparse.ArgumentTypeError(f'{text!r} is no size, like 8000 (MB), 8G or 8GB')
+    if value < LEAST_GB:
+        raise argparse.ArgumentTypeError(
+            f'{text} is {1000 * value:g} MB, and {LEAST_GB:g} GB is the least that helps; a bare '
+            f'number is in MB, write {match[1]}G for GB'
+        )
     return value
+
+
+def seed(text: str) -> int:
+    """Seed of random draws, for argparse: a whole number that all generators take."""
+    if not re.fullmatch(r'\d+', text) or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 0 to 2^63 - 1')
+    return int(text)

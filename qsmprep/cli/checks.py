@@ -47,6 +47,10 @@ def _check_folders(settings: Settings) -> None:
         raise SettingsError(
             f'The work folder {work_dir} lies inside the BIDS folder; choose another.'
         )
+    if work_dir == output_dir:
+        raise SettingsError(
+            f'The work folder is the output folder {output_dir}; choose another, outside of it.'
+        )
 
 
 def _check_inputs(inputs: Inputs) -> None:

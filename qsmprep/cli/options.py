@@ -15,6 +15,7 @@ from qsmprep.cli.arguments import (
     path_of_file,
     positive,
     resolution,
+    seed,
     torch_device,
 )
 from qsmprep.methods import BACKGROUNDS, INVERSIONS, MASKS, SEPARATIONS, UNWRAPPINGS
@@ -254,7 +255,7 @@ def _add_choice_options(group: argparse._ArgumentGroup) -> None:
         action='store_true',
         help='fast and poor: TKD instead of the chosen inversion; for tests only',
     )
-    group.add_argument('--random-seed', type=int, metavar='SEED', help='seed of all random draws')
+    group.add_argument('--random-seed', type=seed, metavar='SEED', help='seed of all random draws')
     group.add_argument(
         '--device',
         type=torch_device,

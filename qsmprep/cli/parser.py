@@ -95,6 +95,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
     if config_file is not None:
         try:
             settings = Settings.from_toml(config_file.read_text(encoding='utf-8'))
+            _check_as_flags(parser, settings)
         except UnicodeDecodeError:
             parser.error(f'{config_file} is no text in UTF-8; save it as such.')
         except SettingsError as error:
@@ -113,6 +114,21 @@ def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
     except SettingsError as error:
         parser.error(str(error))
     return analysis_level, settings
+
+
+def _check_as_flags(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    """Refuse values of a settings file that their flags would refuse."""
+    sections = [getattr(settings, name) for name in settings.__dataclass_fields__]
+    values = {key: value for section in sections for key, value in vars(section).items()}
+    for action in parser._actions:
+        value = values.get(action.dest)
+        if not callable(action.type) or value is None or isinstance(value, dict):
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            try:
+                action.type(f'{item}G' if action.dest == 'mem_gb' else str(item))
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                raise SettingsError(f'{action.dest} = {item}: {error}.') from error
 
 
 def _override(settings: Settings, given: dict) -> Settings:

@@ -18,9 +18,10 @@ def test_participants_with_and_without_prefix(layout):
     assert select_participants(layout, ['sub-02', '01', '02']) == ['01', '02']
 
 
-def test_some_unknown_participants_are_a_warning_all_an_error(layout, caplog):
-    assert select_participants(layout, ['01', '77']) == ['01']
-    assert 'No participant sub-77' in caplog.text
+def test_a_participant_that_is_not_there_is_an_error(layout):
+    """Beside others that are there too: a scan that was asked for must not be missed in silence."""
+    with pytest.raises(InputError, match=r'No participant sub-77 in .* has sub-01, sub-02'):
+        select_participants(layout, ['01', '77'])
     with pytest.raises(InputError, match=r'No participant sub-77, sub-78 .* has sub-01, sub-02'):
         select_participants(layout, ['77', '78'])
 

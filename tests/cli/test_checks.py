@@ -40,6 +40,16 @@ def test_defaults_are_accepted(settings):
         ('processing', {'ignore': ('regions',), 'force': ('regions',)}, 'regions is both in'),
         ('processing', {'inversion_parameters': {'speed': 1.0}}, "tv has no parameter 'speed'"),
         ('processing', {'background_parameters': {'speed': 1.0}}, "pdf has no parameter 'speed'"),
+        (
+            'processing',
+            {'background': 'vsharp', 'background_parameters': {'max_radius_mm': -5}},
+            'vsharp: max_radius_mm=-5, but a length from 0 to 200 mm is expected; the default is',
+        ),
+        (
+            'processing',
+            {'inversion': 'tkd', 'inversion_parameters': {'threshold': float('inf')}},
+            'tkd: threshold=inf, but a number from 0 on is expected; the default is 0.25.',
+        ),
         ('processing', {'start_from': 'chi', 'cosmos': True}, '--cosmos needs local fields'),
         ('processing', {'start_from': 'chi', 'contrasts': ('swi',)}, 'there is no local field'),
         (
@@ -48,7 +58,11 @@ def test_defaults_are_accepted(settings):
             '--sr-source field needs a local field; use map',
         ),
         ('processing', {'inversion': 'diffusion', 'posterior_samples': 1}, 'no spread; give two'),
-        ('processing', {'posterior_samples': 4}, "--posterior-samples: The inversion 'tv' has"),
+        (
+            'processing',
+            {'posterior_samples': 4},
+            '--posterior-samples: the inversion tv draws no samples; choose diffusion by',
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(settings, section, changes, message):
@@ -75,6 +89,11 @@ def test_outputs_stay_out_of_the_dataset_but_for_derivatives(settings, tmp_path,
         check_settings(settings(outputs={'output_dir': tmp_path / place}))
     inside = tmp_path / 'bids' / 'derivatives' / 'qsmprep'
     check_settings(settings(outputs={'output_dir': inside}))
+
+
+def test_the_work_folder_is_not_the_output_folder(settings, tmp_path):
+    with pytest.raises(SettingsError, match='The work folder is the output folder .*; choose an'):
+        check_settings(settings(execution={'work_dir': tmp_path / 'out'}))
 
 
 def test_links_are_followed_before_folders_are_compared(settings, tmp_path):

@@ -84,6 +84,9 @@ def test_a_settings_file_is_overridden_by_flags(folders, tmp_path):
         (['--participant-label', 'sub-../..'], 'is no label'),
         (['--phase-range', '1', '-1'], 'LOW must be below HIGH'),
         (['--mem', 'lots'], 'is no size'),
+        (['--mem', '8'], '8 is 8 MB, and 1 GB is the least that helps'),
+        (['--random-seed', '-1'], "'-1' is no whole number from 0"),
+        (['--random-seed', str(2**80)], 'is no whole number from 0 to 2^63 - 1'),
         (['--nprocs', '0'], 'not above zero'),
         (['--nprocs', 'two'], "'two' is no whole number"),
         (['--hang-after', 'nan'], 'nan is not above zero'),
@@ -102,6 +105,29 @@ def test_bad_arguments_end_with_code_2_and_a_reason(folders, capsys, arguments, 
         parse_args([*folders, 'participant', *arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('[execution]\nmem_gb = -3.0', "mem_gb = -3.0: '-3.0G' is no size"),
+        ('[execution]\nhang_after_min = 0', 'hang_after_min = 0: 0 is not above zero'),
+        ('[inputs]\nparticipants = ["01", "0 2"]', "participants = 0 2: '0 2' is no label"),
+        ('[inputs]\nfilter_file = "/nowhere.json"', 'the file /nowhere.json does not exist'),
+        ('[processing]\ndevice = "gpu"', "device = gpu: 'gpu' is not auto, cpu or cuda"),
+        ('[processing]\nsr_resolution = "100"', "'100' is neither iso nor an edge of 0.1 to 10"),
+        ('[processing]\nposterior_samples = 0', 'posterior_samples = 0: 0 is not above zero'),
+        ('[processing]\nrandom_seed = "one"', "'random_seed' cannot hold 'one'; it is of type int"),
+    ],
+)
+def test_a_settings_file_may_hold_what_its_flags_take(folders, tmp_path, capsys, text, message):
+    file = tmp_path / 'run.toml'
+    file.write_text(text)
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant', '--config-file', str(file)])
+    said = capsys.readouterr().err
+    assert f'{file}: ' in said
+    assert message in said
 
 
 def test_settings_that_are_not_utf_8_are_refused(folders, tmp_path, capsys):
@@ -179,6 +205,7 @@ def test_a_newcomer_reads_what_to_type(capsys):
         (['partcipant'], 'participant'),
         (['participant', '--inversin', 'tv'], '--inversion'),
         (['participant', '--inversion', 'wienner'], 'wiener'),
+        (['participant', '--inversion', 'TV'], 'tv'),
         (['participant', '--particpant-label=01'], '--participant-label'),
     ],
 )
