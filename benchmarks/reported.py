@@ -285,7 +285,10 @@ def main() -> int:
         table.add(scan.kind, scan.name, outcome.code, r, scale, said, seconds, verdict)
         logs = arguments.work / 'logs'
         logs.mkdir(exist_ok=True)
-        (logs / f'{re.sub("[^0-9A-Za-z]+", "_", scan.name)}.txt').write_text(outcome.said)
+        name = re.sub('[^0-9A-Za-z]+', '_', scan.name)
+        (logs / f'{name}.txt').write_text(outcome.said)
+        for path in sorted((arguments.work / 'case' / 'out' / 'logs').glob('sub-*.json')):
+            shutil.copy(path, logs / f'{name}_{path.name}')
     table.write(arguments.work, 'reported')
     summary = summarise(endings)
     summary.write(arguments.work, 'summary')

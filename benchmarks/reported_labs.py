@@ -328,7 +328,7 @@ SCANS: tuple[Scan, ...] = (
     Scan('lab', 'EchoTime of half', times(lambda t: t / 2), 'told', 'R2'),
     Scan('lab', 'EchoTime in centiseconds', times(lambda t: 100 * t), 'refused', 'EchoTime'),
     Scan('lab', 'the time between echoes for EchoTime', mean_times, 'refused', 'EchoTime'),
-    Scan('lab', 'EchoTime of all in one list at the root', echo_numbers, 'refused', 'EchoTime'),
+    Scan('lab', 'EchoTime of all in one list at the root', echo_numbers, 'refused', 'echo times'),
     Scan(
         'lab',
         'ultrashort, all in milliseconds',

@@ -6,7 +6,7 @@ found here is found on a sample of voxels with signal, so that it costs little o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,10 @@ ABOVE_NOISE = 4.0
 """Contradiction of the echoes over its noise from which its cause is sought."""
 
 
+WHOLE = 0.02
+"""How far echo spacings may be from whole multiples of the shortest for echoes to be missing."""
+
+
 @dataclass(frozen=True)
 class BipolarRamp:
     """Phase that every second echo has beyond the others: linear in place.
@@ -42,6 +46,8 @@ class BipolarRamp:
         Phase from one end of the object to the other along ``axis`` [rad].
     confidence
         Slope along ``axis`` over its standard error, from parts of the object.
+    echoes
+        Those that have it, from 0.
 
     """
 
@@ -50,6 +56,7 @@ class BipolarRamp:
     constant_rad: float
     span_rad: float
     confidence: float
+    echoes: tuple[int, ...]
 
     def remove(self, phase: np.ndarray) -> np.ndarray:
         """Phase of all echoes as in a monopolar readout, ``(X, Y, Z, E)`` [rad], wrapped."""
@@ -59,7 +66,8 @@ class BipolarRamp:
             line = (slope * (np.arange(count) - (count - 1) / 2)).astype(np.float32)
             ramp = ramp + np.expand_dims(line, [a for a in range(3) if a != axis])
         corrected = phase.copy(order='K')
-        corrected[..., 1::2] = wrap(phase[..., 1::2] - ramp[..., np.newaxis])
+        for echo in self.echoes:
+            corrected[..., echo] = wrap(phase[..., echo] - ramp)
         return corrected
 
 
@@ -73,6 +81,8 @@ class Alternation:
         Echoes whose phase has the other sign, from 0: one, or every second.
     flipped
         Axis along which every second echo is stored from the other side, as it was read out.
+    turned
+        Those echoes, from 0.
     ramp
         That of a bipolar readout.
 
@@ -80,6 +90,7 @@ class Alternation:
 
     opposite: tuple[int, ...] = ()
     flipped: int | None = None
+    turned: tuple[int, ...] = ()
     ramp: BipolarRamp | None = None
 
 
@@ -91,14 +102,13 @@ def find_alternation(
     Signs and sides are looked for where the echoes contradict each other by more than their noise,
     and taken for the cause where undoing them makes most of that vanish. Without either a ramp is
     looked for. Offset and field explain a phase that is linear in the echo time. Of the alternation
-    (0, 1, 0, 1, ...) what is left after both, weighted by the squared magnitude, is a contrast c
-    with sum(c) = sum(c TE) = 0, whatever the echo times; with three evenly spaced echoes it is the
-    second difference. Its slope is the median over pairs of neighbours along each axis of the
-    contrast of their wrapped phase differences, which needs no unwrapping. A readout is bipolar
-    where a ramp is seen along some axis that explains most of what the echoes contradict
-    each other by, along all axes, in all parts of the object and in all echoes: an echo of another
-    scale shows a mean ramp too, but contradicts the others as the field changes. Then
-    slopes along all axes that show one are fitted.
+    (0, 1, 0, 1, ..., echoes left out counted) what is left after both, weighted by the squared
+    magnitude, is a contrast c with sum(c) = sum(c TE) = 0, whatever the echo times. Its slope is
+    the median over pairs of neighbours along each axis of the contrast of their wrapped phase
+    differences, which needs no unwrapping. A readout is bipolar where a ramp is seen along some
+    axis that explains most of what the echoes contradict each other by, along all axes, in all
+    parts of the object and in all echoes: an echo of another scale shows a mean ramp too, but
+    contradicts the others as the field changes. Then slopes along all such axes are fitted.
 
     Parameters
     ----------
@@ -118,7 +128,7 @@ def find_alternation(
 
     """
     times = check_echo_times(echo_times_s, phase)
-    signal = _Sample.of(magnitude) if len(times) > 2 else None
+    signal = _Sample.of(magnitude, every_second(times)) if len(times) > 2 else None
     if signal is None:
         return Alternation()
     contradiction, noise = _contradiction(phase, signal, times)
@@ -129,8 +139,28 @@ def find_alternation(
             return Alternation(opposite=opposite)
         flipped = _flipped_axis(phase, signal, times, most)
         if flipped is not None:
-            return Alternation(flipped=flipped)
+            return Alternation(flipped=flipped, turned=_indices(signal.turned))
     return Alternation(ramp=_bipolar_ramp(phase, magnitude, signal, times, most))
+
+
+def every_second(times: np.ndarray) -> np.ndarray:
+    """Which echoes are every second one: True, False in turn, those that were left out counted.
+
+    Examples
+    --------
+    >>> every_second(np.array([4.0, 9.0, 19.0, 24.0])).tolist()
+    [False, True, True, False]
+
+    """
+    steps = np.diff(times) / np.diff(times).min()
+    gaps = np.rint(steps)
+    if np.abs(steps - gaps).max() > WHOLE:
+        gaps = np.ones(len(times) - 1)
+    return np.concatenate([[0], np.cumsum(gaps)]) % 2 == 1
+
+
+def _indices(which: np.ndarray) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(which).tolist())
 
 
 def _opposite_echoes(
@@ -139,7 +169,8 @@ def _opposite_echoes(
     """Echoes whose change of sign leaves less than ``most``; empty for none."""
     every = range(len(times))
     left = {}
-    for echoes in {*((e,) for e in every), tuple(every)[1::2]}:
+    alternate = _indices(signal.turned)
+    for echoes in {*((e,) for e in every), tuple(every)[1::2], alternate}:
         signs = np.where(np.isin(every, echoes), -1, 1)
         left[echoes] = _contradiction(phase, signal, times, signs)[0]
     best = min(left, key=left.__getitem__)
@@ -159,7 +190,7 @@ def _bipolar_ramp(
     phase: np.ndarray, magnitude: np.ndarray, signal: _Sample, times: np.ndarray, most: float
 ) -> BipolarRamp | None:
     """Ramp of every second echo that leaves no more than ``most`` of the contradiction."""
-    contrast = alternation_contrast(times, signal.power)
+    contrast = alternation_contrast(times, signal.power, signal.turned)
     found, extent = [], np.ptp(signal.index, axis=0) + 1
     for axis in range(3):
         slopes, _ = _by_parts(phase, signal, contrast[np.newaxis], axis)
@@ -183,11 +214,14 @@ def _bipolar_ramp(
         constant_rad=constant,
         span_rad=float(slopes[axis] * extent[axis]),
         confidence=float(confidence),
+        echoes=_indices(signal.turned),
     )
 
 
-def alternation_contrast(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Contrast of the echoes that sees every second echo's phase, blind to offset and field.
+def alternation_contrast(
+    times: np.ndarray, weights: np.ndarray, turned: np.ndarray | None = None
+) -> np.ndarray:
+    """Contrast of the echoes that sees the phase of those turned, blind to offset and field.
 
     Examples
     --------
@@ -195,21 +229,22 @@ def alternation_contrast(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
     [-0.5, 1.0, -0.5]
 
     """
-    alternation = (np.arange(len(times)) % 2).astype(np.float64)
+    alternation = (every_second(times) if turned is None else turned).astype(np.float64)
     contrast = np.sqrt(weights) * (_left_over(times, weights) @ alternation)
     return contrast / (contrast @ alternation)
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Voxels with signal in the last echo, and the mean squared magnitude of each echo there."""
+    """Voxels with signal in the last echo, mean squared magnitudes there, every second echo."""
 
     index: np.ndarray
     strong: np.ndarray
     power: np.ndarray
+    turned: np.ndarray
 
     @classmethod
-    def of(cls, magnitude: np.ndarray) -> _Sample | None:
+    def of(cls, magnitude: np.ndarray, turned: np.ndarray) -> _Sample | None:
         last = magnitude[..., -1]
         bright = np.percentile(last[::3, ::3, ::3], 98)
         strong = last > 0.3 * bright
@@ -220,27 +255,29 @@ class _Sample:
         where = np.random.default_rng(0).choice(where, min(SAMPLE, where.size), replace=False)
         index = np.stack(np.unravel_index(np.sort(where), last.shape), axis=1)
         power = np.mean(magnitude[tuple(index.T)].astype(np.float64) ** 2, axis=0)
-        return cls(index, strong, power)
+        return cls(index, strong, power, turned)
 
     def on_both_sides(self, axis: int) -> _Sample | None:
         """Those voxels that have signal at their mirror images too; None where they are few."""
         strong = self.strong & np.flip(self.strong, axis)
         index = self.index[strong[tuple(self.index.T)]]
-        return _Sample(index, strong, self.power) if len(index) >= 1000 else None
+        return replace(self, index=index, strong=strong) if len(index) >= 1000 else None
 
 
 def _steps(
-    phase: np.ndarray, index: np.ndarray, neighbour: np.ndarray, mirror: int | None
+    phase: np.ndarray, places: tuple[np.ndarray, np.ndarray], mirror: int | None, turned: np.ndarray
 ) -> np.ndarray:
-    """Phase steps of all echoes between voxels, of every second one at their mirror images."""
+    """Phase steps of all echoes between voxels, of those turned at their mirror images."""
+    index, neighbour = places
     steps = phase[tuple(neighbour.T)] - phase[tuple(index.T)]
     if mirror is not None:
         size = np.eye(3, dtype=int)[mirror] * (phase.shape[mirror] - 1)
         index, neighbour = (
             np.where(size, size - places, places).T for places in (index, neighbour)
         )
-        even = phase[..., 1::2]
-        steps[:, 1::2] = even[tuple(neighbour)] - even[tuple(index)]
+        for echo in np.flatnonzero(turned):
+            volume = phase[..., echo]
+            steps[:, echo] = volume[tuple(neighbour)] - volume[tuple(index)]
     return steps
 
 
@@ -276,7 +313,7 @@ def _by_parts(
     neighbour = index + np.eye(3, dtype=int)[axis]
     both = signal.strong[tuple(neighbour.T)]
     index, neighbour = index[both], neighbour[both]
-    steps = _steps(phase, index, neighbour, mirror) * np.float32(signs)
+    steps = _steps(phase, (index, neighbour), mirror, signal.turned) * np.float32(signs)
     steps = wrap(steps - steps[:, :1]) @ combinations.T.astype(np.float32)
     low, high = index.min(axis=0), index.max(axis=0) + 1
     part = (index - low) * BLOCKS // (high - low)
@@ -306,7 +343,7 @@ def _contradiction(
     less a ramp of every second echo [rad / voxel] if one is given.
     """
     left_over = _left_over(times, signal.power)
-    unit = left_over @ (np.arange(len(times)) % 2)
+    unit = left_over @ signal.turned
     power, noise = 0.0, 0.0
     for axis in range(3):
         rest, error = _by_parts(phase, signal, left_over, axis, signs, mirror)
@@ -339,7 +376,8 @@ def _refine(
     fields = np.arange(-0.5 / shortest, 0.5 / shortest, 1 / (8 * span))
     turned = np.exp(-2j * np.pi * np.outer(times, fields))
     signals = weights * np.exp(1j * samples)
-    one, other = signals[:, ::2] @ turned[::2], signals[:, 1::2] @ turned[1::2]
+    which = signal.turned
+    one, other = signals[:, ~which] @ turned[~which], signals[:, which] @ turned[which]
 
     few = slice(None, None, max(1, len(index) // 1000))
     constants = np.arange(-32, 32) * np.pi / 32
@@ -351,7 +389,7 @@ def _refine(
         ramp = constant + place @ slopes
         together = np.abs(one + np.exp(-1j * ramp)[:, np.newaxis] * other)
         misfit = samples - 2 * np.pi * np.outer(fields[np.argmax(together, axis=1)], times)
-        misfit[:, 1::2] -= ramp[:, np.newaxis]
+        misfit[:, which] -= ramp[:, np.newaxis]
         rest = wrap(misfit - misfit[:, :1]).astype(np.float64) @ contrast
         away = np.abs(rest - np.median(rest))
         near = away <= 4 * np.median(away)

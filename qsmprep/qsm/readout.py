@@ -118,8 +118,8 @@ class Readout:
         ramp = self.alternation.ramp
         if ramp is not None:
             found.append(
-                f'The readout is bipolar: every second echo had a phase ramp of '
-                f'{ramp.span_rad:.2f} rad across the object along axis {ramp.axis + 1}; '
+                f'The readout is bipolar: echoes {_numbers(ramp.echoes)} had a phase ramp of '
+                f' {ramp.span_rad:.2f} rad across the object along axis {ramp.axis + 1}; '
                 'it was corrected.'
             )
         return found
@@ -131,11 +131,10 @@ class Readout:
         opposite = self.alternation.opposite
         if opposite:
             many = len(opposite) > 1
-            numbers = ' and '.join(str(e + 1) for e in opposite)
             found.append(
-                f'The phase of echo{"es" if many else ""} {numbers} has the sign opposite to that '
-                f'of the others and was left as it is: the field is wrong. Change the sign of '
-                f'{"these files" if many else "this file"}, or leave the '
+                f'The phase of echo{"es" if many else ""} {_numbers(opposite)} has the sign '
+                'opposite to that of the others and was left as it is: the field is wrong. Change '
+                f'the sign of {"these files" if many else "this file"}, or leave the '
                 f'echo{"es" if many else ""} out.'
             )
         flipped = self.alternation.flipped
@@ -143,8 +142,8 @@ class Readout:
             found.append(
                 'Every second echo is stored from the other side of array axis '
                 f'{flipped + 1}, as a bipolar readout takes it, and was left so: the field is '
-                'wrong. Flip magnitude and phase of echoes 2, 4, ... along that axis, keep their '
-                'headers, and run again.'
+                f'wrong. Flip magnitude and phase of echoes {_numbers(self.alternation.turned)} '
+                'along that axis, keep their headers, and run again.'
             )
         return found
 
@@ -199,6 +198,19 @@ def correct_readout(
     if found.ramp is not None:
         phase = found.ramp.remove(phase)
     return phase, Readout(phase.shape[3], alternating, stepping, shared, found)
+
+
+def _numbers(echoes: tuple[int, ...]) -> str:
+    """Numbers of echoes, from 1.
+
+    Examples
+    --------
+    >>> _numbers((1, 2, 4))
+    '2, 3 and 5'
+
+    """
+    *others, last = (str(echo + 1) for echo in echoes)
+    return f'{", ".join(others)} and {last}' if others else last
 
 
 def _signal(phase: np.ndarray, magnitude: np.ndarray, echo: int) -> np.ndarray:

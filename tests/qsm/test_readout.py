@@ -60,6 +60,35 @@ def test_the_ramp_of_a_bipolar_readout_is_found(times, axis, span, constant):
     assert np.abs(planes).max() < 0.03
 
 
+@pytest.mark.parametrize('kept', [(0, 1, 3, 4), (1, 2, 4, 5), (0, 1, 3)])
+def test_echoes_that_were_left_out_count(kept):
+    """Every second echo of the scanner has the ramp, not every second one of the files."""
+    every = np.array([0.004, 0.009, 0.014, 0.019, 0.024, 0.029])
+    times = tuple(every[list(kept)])
+    extra = ramp_of_even_echoes(every, 0, 5.0)[..., list(kept)]
+    phase, magnitude = scan(times, extra)
+    corrected, readout = correct_readout(phase, magnitude, times)
+    odd = [n for n, echo in enumerate(kept) if echo % 2 != kept[0] % 2]
+    assert readout.alternation.ramp.echoes == tuple(odd)
+    sign = 1 if kept[0] % 2 == 0 else -1
+    span = readout.alternation.ramp.slopes_rad[0] * (GRID.shape[0] - 1)
+    assert span == pytest.approx(sign * 5.0, abs=0.03)
+    assert f'echoes {" and ".join(str(n + 1) for n in odd)} had a' in readout.warnings[0]
+    clean, _ = scan(times, 0 if kept[0] % 2 == 0 else extra[..., :1])
+    error = wrap(corrected - clean)[HEAD]
+    assert np.abs(np.median(error, axis=0)).max() < 0.03
+    assert np.median(np.abs(error)) < 0.05
+
+
+@pytest.mark.parametrize('times', [EVEN, UNEVEN])
+def test_a_flip_of_echoes_is_told_with_their_numbers(times):
+    stored = [volumes.copy() for volumes in scan(times, snr=30.0)]
+    for volumes in stored:
+        volumes[..., 1::2] = np.flip(volumes[..., 1::2], 0)
+    _, readout = correct_readout(*stored, times)
+    assert 'magnitude and phase of echoes 2 and 4 along that axis' in readout.doubts[0]
+
+
 def test_a_ramp_along_the_slices_too_is_found():
     extra = ramp_of_even_echoes(UNEVEN, 0, 4.0) + ramp_of_even_echoes(UNEVEN, 2, -1.0)
     ramp = find_alternation(*scan(UNEVEN, extra), UNEVEN).ramp

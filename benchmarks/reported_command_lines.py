@@ -1,0 +1,206 @@
+"""Command lines of ``reported_commands.py``: what is refused, or passes, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DRY = 'BIDS OUT participant --dry-run --skip-bids-validation -w WORK'
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line.
+
+    Parameters
+    ----------
+    name
+        Of the table.
+    words
+        Arguments; ``BIDS``, ``OUT``, ``WORK``, ``MASKS`` and ``FILE`` stand for paths.
+    said
+        Pattern that it must say.
+    file
+        Content of ``FILE``.
+    passes
+        Whether it can work; else it must end with 1 or 2.
+
+    """
+
+    name: str
+    words: str
+    said: str = ''
+    file: str = ''
+    passes: bool = False
+
+
+def refused(name: str, words: str, said: str = '', file: str = '') -> Command:
+    """A rehearsal on the usual folders that cannot work."""
+    return Command(name, f'{DRY} {words}', said, file)
+
+
+def passes(name: str, words: str, said: str = '', file: str = '') -> Command:
+    """A rehearsal on the usual folders that can work."""
+    return Command(name, f'{DRY} {words}', said, file, passes=True)
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command('level first', 'participant BIDS OUT', 'participant|order|BIDS_DIR'),
+    Command('no level', 'BIDS OUT', 'participant'),
+    Command('folders exchanged', 'OUT BIDS participant', 'does not exist|BIDS'),
+    Command('level run', 'BIDS OUT run', 'participant'),
+    Command('group before participant', 'BIDS OUT group', 'participant level first'),
+    Command('group on the dataset', 'BIDS BIDS group', 'output|derivatives'),
+    Command('output in the dataset', 'BIDS BIDS/qsm participant --dry-run', 'derivatives'),
+    Command(
+        'output in derivatives', 'BIDS BIDS/derivatives/qsmprep participant --dry-run', passes=True
+    ),
+    Command(
+        'output is derivatives itself', 'BIDS BIDS/derivatives participant --dry-run', 'qsmprep'
+    ),
+    Command('work in the dataset', 'BIDS OUT participant -w BIDS/work --dry-run', 'work'),
+    Command(
+        'work is output', 'BIDS OUT participant -w OUT --dry-run --skip-bids-validation', 'work'
+    ),
+    Command(
+        'output in the folder of participants', 'BIDS BIDS/sub-01 participant --dry-run', 'inside'
+    ),
+    refused('label with sub_', '--participant-label sub_01', 'label'),
+    refused('label 1', '--participant-label 1', 'sub-01'),
+    refused('two labels, one unknown', '--participant-label 01 99', 'sub-99'),
+    refused('capital inversion', '--inversion TV', 'Did you mean tv'),
+    refused('TKD by another name', '--inversion MEDI', 'choose from'),
+    refused('capital mask', '--brain-extraction BET', 'choose from'),
+    refused('nprocs 0', '--nprocs 0', 'above zero'),
+    refused('memory of 8', '--mem 8', '8G'),
+    refused('negative radius', '--background-parameter max_radius_mm=-5', 'max_radius_mm'),
+    refused(
+        'V-SHARP, negative radius',
+        '--background vsharp --background-parameter max_radius_mm=-5',
+        'max_radius_mm',
+    ),
+    refused(
+        'V-SHARP, radius of 5 m',
+        '--background vsharp --background-parameter max_radius_mm=5000',
+        'max_radius_mm',
+    ),
+    refused('iterations of 0', '--background-parameter iterations=0', 'iterations'),
+    refused('iterations of 2.5', '--background-parameter iterations=2.5', 'iterations'),
+    refused('iterations true', '--background-parameter iterations=true', 'iterations'),
+    refused(
+        'TKD, negative threshold',
+        '--inversion tkd --inversion-parameter threshold=-0.2',
+        'threshold',
+    ),
+    refused(
+        'TKD, threshold not a number',
+        '--inversion tkd --inversion-parameter threshold=nan',
+        'threshold',
+    ),
+    refused(
+        'TKD, threshold infinite',
+        '--inversion tkd --inversion-parameter threshold=inf',
+        'threshold',
+    ),
+    refused(
+        'Tikhonov, weight of 0',
+        '--inversion tikhonov --inversion-parameter weight=-1',
+        'weight|parameter',
+    ),
+    refused('samples of tv', '--posterior-samples 8', 'posterior-samples'),
+    refused('samples -4', '--inversion diffusion --posterior-samples -4', 'zero'),
+    refused('range of zero', '--phase-range 0 0', 'LOW'),
+    refused('range not a number', '--phase-range nan nan', 'phase-range'),
+    refused('range infinite', '--phase-range -inf inf', 'phase-range'),
+    refused('sign minus', '--phase-sign -', 'phase-sign'),
+    refused('seed of 2 to the 80', '--random-seed 1208925819614629174706176', 'random-seed'),
+    refused('seed negative', '--random-seed -1', 'random-seed'),
+    passes('derivatives without a mask', '-d masks=BIDS/sub-01', 'There is no'),
+    passes('derivatives is the dataset', '-d masks=BIDS', 'derivative'),
+    passes('derivatives is the folder of a participant', '-d MASKS/sub-01', 'There is no'),
+    refused('filter is no object', '--bids-filter-file FILE', 'map queries', '[1]'),
+    refused(
+        'filter with an unknown key',
+        '--bids-filter-file FILE',
+        'megre',
+        '{"MEGRE": {"acquisition": "hi"}}',
+    ),
+    passes('filter by suffix', '--bids-filter-file FILE', '', '{"megre": {"suffix": "MEGRE"}}'),
+    passes('filter by a null run', '--bids-filter-file FILE', '', '{"megre": {"run": null}}'),
+    passes(
+        'filter by echoes as text', '--bids-filter-file FILE', '', '{"megre": {"echo": ["1", "2"]}}'
+    ),
+    refused('settings in JSON', '--config-file FILE', 'TOML', '{"processing": {}}'),
+    refused(
+        'settings of a flag',
+        '--config-file FILE',
+        'known',
+        '[processing]\nbackground-parameter = 3\n',
+    ),
+    refused(
+        'settings, inversion unknown',
+        '--config-file FILE',
+        'choose',
+        '[processing]\ninversion = "medi"\n',
+    ),
+    refused(
+        'settings, parameter as text',
+        '--config-file FILE',
+        'weight',
+        '[processing]\ninversion = "tikhonov"\ninversion_parameters = {weight = "big"}\n',
+    ),
+    refused('settings, negative memory', '--config-file FILE', 'mem', '[execution]\nmem_gb = -3\n'),
+    refused('settings, no processors', '--config-file FILE', '', '[execution]\nnprocs = 0\n'),
+    refused(
+        'settings, negative hang',
+        '--config-file FILE',
+        'hang',
+        '[execution]\nhang_after_min = -1\n',
+    ),
+    refused(
+        'settings, resolution of 100',
+        '--config-file FILE',
+        'resolution',
+        '[processing]\nsr_resolution = "100"\n',
+    ),
+    refused(
+        'settings, label with a blank',
+        '--config-file FILE',
+        'label',
+        '[inputs]\nparticipants = ["01 02"]\n',
+    ),
+    refused(
+        'settings, device of a friend',
+        '--config-file FILE',
+        'device',
+        '[processing]\ndevice = "gpu"\n',
+    ),
+    refused(
+        'settings, samples of zero',
+        '--config-file FILE',
+        'samples',
+        '[processing]\ninversion = "diffusion"\nposterior_samples = 0\n',
+    ),
+    refused(
+        'settings for another inversion, overridden',
+        '--config-file FILE --inversion tv',
+        'tv has no parameter',
+        '[processing]\ninversion = "tkd"\ninversion_parameters = {threshold = 0.2}\n',
+    ),
+    refused('cosmos of one run', '--cosmos', 'cosmos|COSMOS|orientation'),
+    refused('mean of one run', '--average-runs', 'run|mean'),
+    refused('R2 prime without an R2 map', '--contrasts r2prime', 'R2map'),
+    refused('T1w space without an image', '--output-spaces T1w', 'T1'),
+    passes('MNI without an image', '--output-spaces MNI152NLin2009cAsym', 'T1|MNI'),
+    refused('reference without a mask', '--reference CSF', 'CSF'),
+    refused(
+        'start from a field that is not there', '--start-from local-field -d masks=MASKS', 'local'
+    ),
+    refused('start from unwrapped without derivatives', '--start-from unwrapped', 'unwrapped'),
+    passes('plugin without a name', '--use-plugin FILE', 'plugin', 'plugin_args: {}\n'),
+    refused(
+        'prior that is no prior',
+        '--inversion diffusion --prior FILE',
+        'FILE|prior|safetensors',
+        'hello',
+    ),
+)
