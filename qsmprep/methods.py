@@ -214,7 +214,8 @@ BACKGROUNDS = _table(
         'the mask. What it leaves at the rim counts as noise, four times the SD of the local '
         'field, falling by e every millimetre',
         'projection onto dipole fields [@pdf], the residual weighted by the inverse power '
-        'spectrum of local fields, and the noise raised towards the rim of the mask',
+        'spectrum of local fields, strong sources in tissue fitted along and kept, and the noise '
+        'raised towards the rim of the mask',
         citation='pdf',
         needs=('noise',),
         gives=('rim noise',),
