@@ -124,7 +124,8 @@ def map_field(bench: Bench, table: Table) -> dict[str, str]:
     echoes, cost = bench.run('prepare', PrepareEchoes, **inputs)
     table.add('scaling of the phase', *row(cost))
     both = {'magnitude': echoes['magnitude'], 'phase': echoes['phase']}
-    difference, cost = bench.run('difference', PhaseDifference, **both)
+    brain = bench.write(scan.brain.astype(np.uint8), 'brain.nii')
+    difference, cost = bench.run('difference', PhaseDifference, **both, mask=brain)
     table.add('phase difference', *row(cost))
     unwrapped, cost = bench.run(
         'unwrap_difference',
@@ -134,7 +135,6 @@ def map_field(bench: Bench, table: Table) -> dict[str, str]:
         quality_map=False,
     )
     table.add('unwrapping of the difference (ROMEO)', *row(cost))
-    brain = bench.write(scan.brain.astype(np.uint8), 'brain.nii')
     offset, cost = bench.run(
         'offset',
         RemovePhaseOffset,

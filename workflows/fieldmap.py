@@ -136,7 +136,7 @@ def _add_offset_removal(
         mem_gb=LIBRARIES_GB + 5 * mem_gb,
     )
     workflow.connect([
-        (inputnode, phase_difference, same('magnitude', 'phase')),
+        (inputnode, phase_difference, [*same('magnitude', 'phase'), ('brain_mask', 'mask')]),
         (phase_difference, unwrap_difference, [
             ('difference', 'phase'),
             ('weight', 'magnitude'),

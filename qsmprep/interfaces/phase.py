@@ -137,24 +137,37 @@ class _EchoesInputSpec(BaseInterfaceInputSpec):
     phase = File(exists=True, mandatory=True, desc='wrapped phase [rad], echoes along axis four')
 
 
+class _PhaseDifferenceInputSpec(_EchoesInputSpec):
+    mask = File(exists=True, desc='voxels whose difference is needed: around them nothing weighs')
+
+
 class PhaseDifferenceOutputSpec(TraitedSpec):
     difference = File(exists=True, desc='wrapped phase difference of echoes 2 and 1 [rad]')
     weight = File(exists=True, desc='magnitude of the Hermitian inner product')
 
 
 class PhaseDifference(SimpleInterface):
-    """Hermitian inner product of the first two echoes."""
+    """Hermitian inner product of the first two echoes.
 
-    input_spec = _EchoesInputSpec
+    What weighs nothing costs no time to unwrap; the box around a mask keeps its parts connected.
+    """
+
+    input_spec = _PhaseDifferenceInputSpec
     output_spec = PhaseDifferenceOutputSpec
 
     def _run_interface(self, runtime):
+        from qsmprep.qsm.background.box import paste
+        from qsmprep.qsm.grid import bounding_box
         from qsmprep.qsm.phase import phase_difference
 
         path = self.inputs.phase
         difference, weight = phase_difference(
             images.read_echoes(path), images.read_echoes(self.inputs.magnitude)
         )
+        mask = images.read_given(self.inputs.mask, bool)
+        if mask is not None and mask.any():
+            box = bounding_box(mask)
+            weight = paste(weight[box], box, weight.shape)
         outputs = {'difference': difference, 'weight': weight}
         self._results |= images.write_each(outputs, path, runtime.cwd)
         return runtime
@@ -296,17 +309,19 @@ class CombineEchoes(SimpleInterface):
         from qsmprep.qsm.fieldmap import align_echoes, combine_echoes
 
         inputs = self.inputs
-        unwrapped = images.read_echoes(inputs.unwrapped)
+        unwrapped = aligned = images.read_echoes(inputs.unwrapped)
         magnitude = images.read_echoes(inputs.magnitude)
         if inputs.align:
-            unwrapped = align_echoes(unwrapped, magnitude, inputs.echo_times_s)
-        fieldmap = combine_echoes(unwrapped, magnitude, inputs.echo_times_s)
+            aligned = align_echoes(unwrapped, magnitude, inputs.echo_times_s)
+        fieldmap = combine_echoes(aligned, magnitude, inputs.echo_times_s)
         outputs = {
-            'unwrapped': unwrapped,
             'field': fieldmap.field_hz,
             'noise': fieldmap.noise_hz,
             'misfit': fieldmap.misfit,
         }
+        self._results['unwrapped'] = inputs.unwrapped
+        if aligned is not unwrapped:
+            outputs['unwrapped'] = aligned
         self._results |= images.write_each(outputs, inputs.unwrapped, runtime.cwd)
         self._results['noise_sd'] = fieldmap.noise_sd
         return runtime

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from qsmprep.qsm.phase import TWO_PI, check_echo_times, strong_voxels
+from qsmprep.qsm.phase import TWO_PI, check_echo_times, strong_voxels, turn
 
 RANDOM_PHASE_SD = np.pi / np.sqrt(3)
 """Standard deviation of a phase that is uniform over the circle [rad]: no phase is worth less."""
@@ -87,7 +87,7 @@ def align_echoes(
     Returns
     -------
     aligned
-        The input plus one multiple of 2 pi for each echo.
+        The input plus one multiple of 2 pi for each echo; itself where all of them are zero.
 
     """
     times = check_echo_times(echo_times_s, unwrapped)
@@ -107,6 +107,8 @@ def align_echoes(
     misfit = (excess + shift - candidates[:, np.newaxis] * ratio) / ratio
     cost = np.sqrt(np.mean(misfit**2, axis=1)) + 1e-2 * np.abs(first + candidates)
     turns = shift[np.argmin(cost)].astype(np.float32)
+    if not turns.any():
+        return unwrapped
     aligned = volumes.astype(np.float32) + np.float32(TWO_PI) * turns
     return aligned.reshape(unwrapped.shape)
 
@@ -142,7 +144,7 @@ def combine_echoes(
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     magnitudes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
     if noise_sd is None:
-        steps = measured_steps(magnitudes[..., 0] * np.exp(1j * volumes[..., 0]))
+        steps = measured_steps(magnitudes[..., 0] * turn(volumes[..., 0]))
         noise_sd = magnitude_noise(magnitudes[..., 0], steps)
         if len(times) > 1:
             noise_sd = min(noise_sd, phase_noise(volumes, magnitudes, times, steps))

@@ -5,7 +5,7 @@ import pytest
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
-from qsmprep.interfaces.phase import PrepareEchoes, Romeo, SplitEchoes
+from qsmprep.interfaces.phase import PhaseDifference, PrepareEchoes, Romeo, SplitEchoes
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 
 ECHO_TIMES_S = (0.004, 0.009, 0.014)
@@ -52,8 +52,8 @@ def test_romeo_adds_multiples_of_two_pi_only(save, echoes):
     assert quality[echoes['ball']].mean() > quality[~echoes['ball']].mean()
 
 
-@pytest.mark.parametrize('echo_count', [1, 2, 3])
-def test_the_graph_recovers_the_field(save, echoes, tmp_path, echo_count):
+@pytest.mark.parametrize(('echo_count', 'masked'), [(1, False), (2, False), (3, False), (3, True)])
+def test_the_graph_recovers_the_field(save, echoes, tmp_path, echo_count, masked):
     offset_known = echo_count == 1
     phase = echoes['phase'][..., :echo_count]
     if offset_known:
@@ -63,6 +63,8 @@ def test_the_graph_recovers_the_field(save, echoes, tmp_path, echo_count):
     workflow.base_dir = str(tmp_path)
     workflow.inputs.inputnode.magnitude = save(echoes['magnitude'][..., :echo_count], 'magnitude')
     workflow.inputs.inputnode.phase = save(phase, 'phase')
+    if masked:
+        workflow.inputs.inputnode.brain_mask = save(echoes['ball'], 'ball')
     graph = workflow.run()
     outputs = next(n for n in graph.nodes() if n.name == 'combine_echoes').result.outputs
     ball = echoes['ball']
@@ -73,6 +75,18 @@ def test_the_graph_recovers_the_field(save, echoes, tmp_path, echo_count):
         assert 0.9 < np.std(error) / np.median(noise) < 1.1
     # what smoothing leaves of the offset's slope at the rim is below half a hertz
     assert np.std(error) < (0.5 if echo_count > 1 else 1.0)
+
+
+def test_the_difference_weighs_nothing_outside_the_box_of_a_mask(save, echoes):
+    files = {key: save(echoes[key], key) for key in ('magnitude', 'phase')}
+    whole = PhaseDifference(**files).run().outputs
+    part = PhaseDifference(**files, mask=save(echoes['ball'], 'ball')).run().outputs
+    ball = echoes['ball']
+    x, y, z = (np.any(ball, axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
+    box = x[:, None, None] & y[:, None] & z
+    assert not box.all()
+    np.testing.assert_array_equal(images.read(part.weight), images.read(whole.weight) * box)
+    np.testing.assert_array_equal(images.read(part.difference), images.read(whole.difference))
 
 
 def test_echoes_are_split_in_order(save, echoes):

@@ -120,6 +120,7 @@ def test_field_and_its_noise_are_those_of_the_simulation(scan):
     shifted = unwrapped + 2 * np.pi * np.array([1, 0, -2, 3])
     aligned = align_echoes(shifted, magnitude, TIMES, head)
     np.testing.assert_allclose(aligned, unwrapped, atol=1e-4)
+    assert align_echoes(unwrapped, magnitude, TIMES, head) is unwrapped
 
     result = combine_echoes(aligned, magnitude, TIMES)
     z = ((result.field_hz - field) / result.noise_hz)[head]
