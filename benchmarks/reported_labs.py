@@ -352,13 +352,13 @@ SCANS: tuple[Scan, ...] = (
         'lab',
         'Bruker, 0 to 2 pi in 16 bits, intercept lost',
         of_maker('Bruker', lambda p: (p + PI) * 10000, dtype=np.uint16, slope=1e-4),
+        'refused',
+        '--phase-range',
     ),
     Scan(
         'lab',
         'Philips, slope lost',
         of_maker('Philips', lambda p: (p + PI) / (2 * PI) * 4095, dtype=np.int16),
-        'refused',
-        '--phase-range',
     ),
     Scan(
         'lab',

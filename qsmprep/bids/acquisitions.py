@@ -27,6 +27,7 @@ from qsmprep.bids.phase_scale import (
 from qsmprep.bids.plausibility import (
     check_balance,
     check_copies,
+    check_differences,
     check_filter,
     check_place,
     check_slices,
@@ -306,6 +307,7 @@ def _build(
         warnings += [*check_slices(second[0], stored), *check_balance(signals)]
         warnings += check_copies(np.asarray(read_image(first[0].path).dataobj), stored)
         warnings += check_filter(signals, times, strength)
+        warnings += check_differences(signals, times, strength)
         if not is_complex:
             warnings += check_place(first[0], second[0], stored, scale.high - scale.low)
     sentences = dict.fromkeys(warnings)

@@ -23,6 +23,11 @@ NARROW = 0.42
 """Length of the mean of all unit phasors; that of 30 unfiltered heads is at most 0.36 then."""
 AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 """Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
+UNMOVED_PPM, LEAST_TURNS = 0.025, 0.5
+"""Spread of the field between two echoes below which no field has changed their phase, and turns a
+ppm between them from which that can be told: fields of heads spread by 0.05 ppm and more."""
+WHITE = 0.7
+"""Part of the variance between two echoes that neighbours must not share for it to be noise."""
 UNBALANCED = 0.05
 """Change of the logarithm of the magnitude with the cosine of twice the phase, from voxel to voxel,
 from which real and imaginary parts differ in scale: by a factor of about 0.88. It was 0.3 for one
@@ -158,6 +163,53 @@ def check_filter(
         return [Doubt(f'{what}; {advice}')]
     if late and len(angles) > 2 and max(angles) < EXACTLY_ZERO:
         return [f'{what} with a wide window; {advice}']
+    return []
+
+
+def check_differences(
+    signals: Sequence[np.ndarray], echo_times_s: Sequence[float], field_strength_t: float
+) -> list[str]:
+    """
+    Warn of echoes between which nothing but noise changes the phase, whatever time lies between.
+
+    The field of a head turns it further from echo to echo. Where each phase was taken against that
+    of the echo before, evenly spaced echoes hold the same phase.
+
+    Parameters
+    ----------
+    signals
+        Complex values of neighbours (n, 2) in each echo.
+    echo_times_s
+        Echo times [s].
+    field_strength_t
+        Field strength [T].
+
+    Returns
+    -------
+    list of str
+        A :class:`~qsmprep.bids.notes.Doubt`, or nothing.
+
+    """
+    pairs = zip(itertools.pairwise(signals), itertools.pairwise(echo_times_s), strict=True)
+    for number, ((first, second), (earlier, later)) in enumerate(pairs, start=1):
+        turns = PROTON_GYROMAGNETIC_RATIO * field_strength_t * (later - earlier)
+        between = second * first.conj()
+        strength = np.abs(between)
+        between = between[(strength > STRONG**2 * np.percentile(strength, 99)).all(axis=1)]
+        if turns < LEAST_TURNS or len(between) < FEWEST:
+            continue
+        unit = between / np.abs(between)
+        angle = np.angle(unit * np.conj(unit.mean()))
+        apart = np.var(np.diff(angle, axis=1)) / 2
+        if angle.std() < 2 * np.pi * turns * UNMOVED_PPM and apart > WHITE * angle.var():
+            return [
+                Doubt(
+                    f'Between the echoes {number} and {number + 1} nothing but noise changes the '
+                    f'phase, though they are {1000 * (later - earlier):.3g} ms apart: they hold '
+                    'one phase, as where each was taken against the echo before; export the phase '
+                    'of each echo as it was measured.'
+                )
+            ]
     return []
 
 

@@ -15,6 +15,9 @@ OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 """Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
 this [1/s/ppm/T]. Clean scans have 0.12 to 0.39 and 28 to 115; a large calcification alone leaves
 the latter as it is."""
+FOREIGN_RISE = 12.0
+"""Rise of R2* with susceptibility below which magnitude and phase show different tissue, though R2*
+itself is as expected: true maps of one head against R2* of others have 2 to 15."""
 NO_TISSUE = 0.08
 """Sign of susceptibility below which neither veins nor nuclei show. Clean scans, 62 of them, have
 0.12 to 0.39, but for one whose map was poor (0.00); motion, ghosts and noise leave 0.06 or less."""
@@ -86,12 +89,20 @@ def _contradictions(quality: Mapping[str, float]) -> list[str]:
             f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign '
             '-1, or turn the sign of the field or map that was given.'
         )
-    if OTHER_SIGN < tails < NO_TISSUE and (rise < LEAST_RISE or misfit > MOST_MISFIT):
+    elif OTHER_SIGN < tails < NO_TISSUE and (rise < LEAST_RISE or misfit > MOST_MISFIT):
         found.append(
             f'The map shows neither veins nor nuclei (long tail: {tails:.2f}; R2* with '
             f'susceptibility: {rise:.3g} 1/s/ppm/T; misfit of the echoes: {misfit:.3g}): the scan '
             'is damaged, as by motion, ghosts or phases that are differences of echoes; look at '
             'magnitude and phase.'
+        )
+    elif rise < FOREIGN_RISE and _measure('r2star_relative').accepts(
+        quality.get('r2star_relative', math.nan)
+    ):
+        found.append(
+            'Susceptibility, from the phase, does not fit R2*, from the magnitude (rise: '
+            f'{rise:.3g} 1/s/ppm/T): they may be of two participants or of two positions of the '
+            'head, or the scan is damaged; look at magnitude and phase.'
         )
     if misfit > LARGEST_MISFIT and _side('local_field_sd_ppb', spread):
         found.append(
@@ -105,8 +116,11 @@ def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
     """Sentences on a scale that several measures say is wrong, each in the same direction."""
     sides = {
         key: _side(key, quality.get(key, math.nan))
-        for key in ('local_field_sd_ppb', 'chi_sd_ppb', 'r2star_per_chi', 'r2star_relative')
-    }
+        for key in (
+            'local_field_sd_ppb', 'local_field_middle_ppb', 'chi_sd_ppb', 'r2star_per_chi',
+            'r2star_relative',
+        )
+    }  # fmt: skip
     words = {1: 'too large', -1: 'too small'}
     side = sides['local_field_sd_ppb']
     rises = quality.get('r2star_per_chi', math.nan) > 0  # no scale makes it fall
@@ -116,13 +130,14 @@ def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
             f'susceptibility: {quality["r2star_per_chi"]:.3g} 1/s/ppm/T): the scale of the phase '
             'is wrong (--phase-range), or the Units of a field or map that was given.'
         ]
-    side = sides['chi_sd_ppb']
-    if side and side == sides['r2star_relative']:
-        return [
-            f'Susceptibility and R2* are both {words[side]} (spread of susceptibility: '
-            f'{quality["chi_sd_ppb"]:.3g} ppb; R2* over that of brains: '
-            f'{quality["r2star_relative"]:.3g}): echo times or the field strength are wrong.'
-        ]
+    for key in ('local_field_middle_ppb', 'chi_sd_ppb'):
+        side = sides[key]
+        if side and side == sides['r2star_relative']:
+            return [
+                f'Susceptibility and R2* are both {words[side]} ({_measure(key).label}: '
+                f'{quality[key]:.3g} ppb, expected {_measure(key).band}; R2* over that of brains: '
+                f'{quality["r2star_relative"]:.3g}): echo times or the field strength are wrong.'
+            ]
     return []
 
 

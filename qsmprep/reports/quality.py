@@ -162,6 +162,11 @@ def _measure_fields(
     if local_hz is not None:
         spread_hz = np.std(local_hz[measured], dtype=np.float64)
         found['local_field_sd_ppb'] = 1000 * hz_to_ppm(spread_hz, field_strength_t)
+        deep = local_hz[measured & (depth_mm(measured, grid.voxel_size) > RIM_MM)]
+        if deep.size:
+            middle_hz = np.ptp(np.percentile(deep, [16, 84])) / 2
+            tissue_hz = math.sqrt(max(middle_hz**2 - found.get('field_noise_median_hz', 0) ** 2, 0))
+            found['local_field_middle_ppb'] = 1000 * hz_to_ppm(tissue_hz, field_strength_t)
         found['b0_angle_deg'], _ = consistency.b0_angle_deg(local_hz, measured, grid)
         found['field_rim_to_core_sd'] = rim_to_core_sd(local_hz, measured, grid)
         if total_hz is not None and spread_hz > 0:

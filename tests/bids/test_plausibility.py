@@ -13,6 +13,7 @@ from qsmprep.bids.notes import Doubt
 from qsmprep.bids.plausibility import (
     check_balance,
     check_copies,
+    check_differences,
     check_filter,
     check_place,
     check_slices,
@@ -61,17 +62,40 @@ def test_short_echoes_lie_around_zero_by_themselves():
     assert check_filter(signals, [0.1 * time for time in TIMES_S], 3.0) == []
 
 
-def neighbours(factor):
+def neighbours(factor, share=1.0):
     """Pairs of neighbours of a head with noise, the imaginary part in another scale."""
     rng = np.random.default_rng(1)
     x, _, z = np.meshgrid(*[np.linspace(0.5, 1, 40)] * 3, indexing='ij')
     found = []
-    for signal in head():
+    for signal in head(spread_ppm=0.1 * share):
         noise = rng.normal(scale=0.02, size=(2, *signal.shape))
         signal = x * z * signal + noise[0] + 1j * noise[1]
         signal = signal.real + 1j * factor * signal.imag
         found.append(np.stack([signal[:-1].ravel(), signal[1:].ravel()], axis=1))
     return found
+
+
+def test_phases_against_the_echo_before_are_doubted():
+    signals = neighbours(1.0)
+    earlier = [np.ones_like(signals[0]), *signals[:-1]]
+    differences = [z * w.conj() / abs(w) for z, w in zip(signals, earlier, strict=True)]
+    (warning,) = check_differences(differences, TIMES_S, 3.0)
+    assert isinstance(warning, Doubt)
+    assert 'Between the echoes 2 and 3 nothing but noise' in warning
+
+
+@pytest.mark.parametrize('share', [1.0, 0.5])
+def test_a_field_that_changes_the_phase_is_not_doubted(share):
+    """Half of the spread of a head is what the quietest specimens have, between echoes of 8 ms."""
+    signals = neighbours(1.0, share)
+    assert check_differences(signals, TIMES_S, 3.0) == []
+    assert check_differences(signals[:1], TIMES_S[:1], 3.0) == []
+
+
+def test_short_times_between_echoes_tell_nothing():
+    signals = neighbours(1.0, 1.0)
+    same = [signals[0], signals[0] * np.exp(0.01j)]
+    assert check_differences(same, (0.004, 0.006), 1.5) == []
 
 
 @pytest.mark.parametrize('factor', [0.5, 0.75, 1.5])

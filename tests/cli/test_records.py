@@ -169,7 +169,8 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ({'echo_misfit': 18.0, 'local_field_sd_ppb': 20.0}, ''),
         ({'local_field_sd_ppb': 95.0}, '95 ppb, beyond 75 ppb, which no map can have'),
         ({'local_field_sd_ppb': 0.8}, '0.8 ppb, below 1 ppb, which no map can have'),
-        ({'b0_angle_deg': 88.0}, 'beyond 50 degrees, which'),
+        ({'b0_angle_deg': 30.0}, 'beyond 20 degrees, which'),
+        ({'b0_angle_deg': 15.0}, ''),
         (
             {'local_field_sd_ppb': 47.0, 'chi_sd_ppb': 116.0, 'r2star_per_chi': 8.9},
             'Susceptibility is too large (spread: 116 ppb',
@@ -184,7 +185,14 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ({'chi_sd_ppb': 8.7, 'r2star_relative': 0.61}, 'field strength are wrong'),
         ({'chi_sd_ppb': 8.7, 'r2star_relative': 1.0}, ''),
         ({'chi_sd_ppb': 60.0, 'r2star_relative': 0.61}, ''),
-        ({'b0_angle_deg': 30.0, 'echo_misfit': 6.0, 'chi_sd_ppb': 5.0}, ''),
+        ({'local_field_middle_ppb': 15.8, 'r2star_relative': 2.15}, 'field strength are wrong'),
+        ({'local_field_middle_ppb': 3.2, 'r2star_relative': 0.55}, 'field strength are wrong'),
+        ({'local_field_middle_ppb': 15.8, 'r2star_relative': 1.3}, ''),
+        ({'local_field_middle_ppb': 8.4, 'r2star_relative': 2.15}, ''),
+        ({'r2star_per_chi': 9.3, 'r2star_relative': 1.2}, 'they may be of two participants'),
+        ({'r2star_per_chi': 9.3, 'r2star_relative': 0.1}, ''),  # a magnitude that was normalised
+        ({'r2star_per_chi': 28.0, 'r2star_relative': 1.2}, ''),
+        ({'b0_angle_deg': 15.0, 'echo_misfit': 6.0, 'chi_sd_ppb': 5.0}, ''),
     ],
 )
 def test_what_no_map_can_have_is_reported(quality, words):
