@@ -174,7 +174,7 @@ def agreement(output: Path, data: Path) -> tuple[float, float]:
     files = (maps[0], mask, truth, brain)
     chi, kept, true, inside = (np.asarray(nb.load(x).dataobj, dtype=np.float64) for x in files)
     if chi.shape != true.shape:
-        return 0.0, 0.0
+        return float('nan'), float('nan')
     both = (kept > 0) & (inside > 0)
     if both.sum() < 3:
         return 0.0, 0.0

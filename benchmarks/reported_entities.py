@@ -150,7 +150,7 @@ SCANS: tuple[Scan, ...] = (
         flags=('--bids-filter-file', 'FILTER'),
     ),
     Scan('entity', 'ce-gadolinium beside', again('sub-01_ce-gadolinium_')),
-    Scan('entity', 'two chunks', chunks, 'told', 'slab|chunk|volume'),
+    Scan('entity', 'two chunks', chunks, 'told', 'part of a volume'),
     Scan('entity', 'inv-2', label_all('inv-2')),
     Scan(
         'entity',
@@ -187,15 +187,11 @@ SCANS: tuple[Scan, ...] = (
         'entity',
         'desc-denoised on all',
         rename(lambda n: n.replace('_MEGRE', '_desc-denoised_MEGRE')),
-        'refused',
-        'desc-denoised',
     ),
     Scan(
         'entity',
         'space-orig on all',
         rename(lambda n: n.replace('_echo', '_space-orig_echo')),
-        'told',
-        'space-',
     ),
     Scan('entity', 'two echoes with rec-2', half_later('rec-2', '34'), 'told', 'rec-2'),
     Scan(

@@ -201,7 +201,7 @@ SCANS: tuple[Scan, ...] = (
     Scan('scanner', 'one half turned by pi', signal(half_turned)),
     Scan('scanner', 'one half turned by pi in one echo', signal(echo_half_turned), 'told', '.'),
     Scan('scanner', 'each phase against the first', against(0), 'refused', '.'),
-    Scan('scanner', 'each phase against the one before', against(None), 'failed', 'veins'),
+    Scan('scanner', 'each phase against the one before', against(None), 'failed', 'one phase'),
     Scan('scanner', 'metal in the teeth', signal(metal), 'told', '.'),
     Scan('scanner', 'distortion corrected in the magnitude alone', distorted),
     Scan('scanner', 'slices of the magnitude interleaved', interleaved, 'told', '.'),

@@ -32,6 +32,7 @@ from qsmprep.bids.plausibility import (
     check_place,
     check_slices,
 )
+from qsmprep.bids.scattered import scattered
 from qsmprep.bids.sidecars import (
     EchoPair,
     field_strength,
@@ -193,7 +194,10 @@ def find_acquisitions(
         except InputError as error:
             advice = _other_part(stem, members, groups)
             rejected.append(RejectedAcquisition(stem, f'{error}{advice}', sources))
-    return _name_scattered_echoes(found), rejected
+    parts = scattered(found)
+    return [
+        replace(x, warnings=(*x.warnings, parts[x.stem])) if x.stem in parts else x for x in found
+    ], rejected
 
 
 def _candidates(
@@ -230,33 +234,6 @@ def _other_part(stem: str, members: list[ImageFile], groups: dict[str, list[Imag
                 'labels, part- excepted; rename one of them.'
             )
     return ''
-
-
-def _name_scattered_echoes(found: list[Acquisition]) -> list[Acquisition]:
-    """Warn of acquisitions of one echo each that differ in a label and their echo time alone."""
-    kin: dict[tuple, list[Acquisition]] = {}
-    for acquisition in found:
-        if len(acquisition.echo_times_s) == 1:
-            grid = (acquisition.session, acquisition.shape, acquisition.affine)
-            kin.setdefault((*grid, tuple(sorted(acquisition.entities))), []).append(acquisition)
-    warned: dict[str, str] = {}
-    for members in kin.values():
-        entities: list[set] = [set(member.entities.items()) for member in members]
-        differing = {key for key, _ in set.union(*entities) - set.intersection(*entities)}
-        times = sorted({member.echo_times_s[0] for member in members})
-        if len(differing) == 1 and len(times) == len(members) > 1:
-            short = STEM_ENTITIES.get(key := differing.pop(), key)
-            listing = ', '.join(f'{1000 * time:.4g}' for time in times)
-            warning = (
-                f'{len(members)} acquisitions of one echo each differ in {short}- and in EchoTime '
-                f'alone ({listing} ms): they look like the echoes of one acquisition, exported '
-                f'one by one. If so, name them echo-1 to echo-{len(members)} without {short}-; '
-                'here each is processed by itself.'
-            )
-            warned |= {member.stem: warning for member in members}
-    return [
-        replace(x, warnings=(*x.warnings, warned[x.stem])) if x.stem in warned else x for x in found
-    ]
 
 
 def _build(

@@ -150,6 +150,34 @@ def test_echoes_exported_one_by_one_are_reported(tiny_dataset, label):
         )
 
 
+@pytest.mark.parametrize('first', ['sub-01', 'sub-01_rec-1'])
+def test_an_acquisition_in_two_halves_is_reported(tiny_dataset, first):
+    """Echoes 3 and 4 were exported later, under another label."""
+    times = (0.005, 0.010, 0.015, 0.020)
+    tiny_dataset.add(first, echo_times_s=times).add('sub-01_rec-2', echo_times_s=times)
+    for name, numbers in ((first, '34'), ('sub-01_rec-2', '12')):
+        for number in numbers:
+            for path in tiny_dataset.folder('sub-01').glob(f'{name}_echo-{number}_*'):
+                path.unlink()
+    found, rejected = find(tiny_dataset)
+    assert rejected == []
+    assert [len(scan.echo_times_s) for scan in found] == [2, 2]
+    for scan in found:
+        (said,) = [text for text in scan.warnings if 'look like one acquisition' in text]
+        assert 'have the echoes 1, 2 and 3, 4 and differ in rec- alone' in said
+
+
+def test_repeats_of_all_echoes_are_no_halves(tiny_dataset):
+    tiny_dataset.add('sub-01').add('sub-01_rec-2')
+    assert not any('look like' in text for scan in find(tiny_dataset)[0] for text in scan.warnings)
+
+
+def test_chunks_are_told_to_be_parts(tiny_dataset):
+    tiny_dataset.add('sub-01_chunk-1').add('sub-01_chunk-2')
+    for scan in find(tiny_dataset)[0]:
+        assert any('is a part of a volume, and is processed by' in text for text in scan.warnings)
+
+
 def test_repeated_single_echoes_are_no_echoes_of_one_scan(tiny_dataset):
     for number in (1, 2):
         tiny_dataset.add(f'sub-01_run-{number}', echo_times_s=(0.02,), echo_entity=False)
