@@ -13,6 +13,11 @@ from qsmprep.bids.geometry import by
 from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.names import LONG_NAMES
 
+OTHER_MASK = re.compile(
+    r'(brain.?mask|(?<![a-z])bet_|synthstrip|hd-?bet).*\.(nii|nii\.gz|mgz)$', re.IGNORECASE
+)
+"""Names that BET, HD-BET, SynthStrip and FreeSurfer, or their users, give to masks of the brain."""
+
 
 def find_given(
     datasets: Mapping[str, Path],
@@ -85,6 +90,27 @@ def find_given(
     )
 
 
+def masks_by_other_names(datasets: Mapping[str, Path], acquisition: Acquisition) -> list[str]:
+    """
+    Names of files of an acquisition's folders that a tool may have meant as a mask of the brain.
+
+    Parameters
+    ----------
+    datasets
+        Name and root folder of each dataset.
+    acquisition
+        The acquisition.
+
+    """
+    return [
+        path.name
+        for root in datasets.values()
+        for folder in _folders(root, acquisition, 'anat')
+        for path in sorted(folder.iterdir())
+        if OTHER_MASK.search(path.name)
+    ]
+
+
 def _of_no_session(path: Path, acquisition: Acquisition) -> list[str]:
     if acquisition.session is None or '_ses-' in path.name:
         return []
@@ -119,18 +145,23 @@ def check_truth(path: Path, acquisition: Acquisition) -> None:
 
 
 def _candidates(root: Path, acquisition: Acquisition, ending: str, datatype: str) -> list[Path]:
-    subject = f'sub-{acquisition.subject}'
-    folders = [root / subject / datatype]
-    if acquisition.session is not None:
-        folders.insert(0, root / subject / f'ses-{acquisition.session}' / datatype)
-    names = re.compile(rf'{re.escape(subject)}_(?:.*_)?{re.escape(ending)}\.nii(?:\.gz)?')
+    subject = re.escape(f'sub-{acquisition.subject}')
+    names = re.compile(rf'{subject}_(?:.*_)?{re.escape(ending)}\.nii(?:\.gz)?')
     return [
         path
-        for folder in folders
-        if folder.is_dir()
+        for folder in _folders(root, acquisition, datatype)
         for path in sorted(folder.iterdir())
         if names.fullmatch(path.name)
     ]
+
+
+def _folders(root: Path, acquisition: Acquisition, datatype: str) -> list[Path]:
+    """Folders of an acquisition that exist: of its session, then of none."""
+    own = root / f'sub-{acquisition.subject}'
+    folders = [own / datatype]
+    if acquisition.session is not None:
+        folders.insert(0, own / f'ses-{acquisition.session}' / datatype)
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _contradictions(labels: dict[str, str], entities: Mapping[str, str], ending: str) -> list[str]:

@@ -16,7 +16,7 @@ from qsmprep.bids.derivatives import (
     software_versions,
 )
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.given import check_truth, find_given
+from qsmprep.bids.given import check_truth, find_given, masks_by_other_names
 from qsmprep.bids.layout import Dataset
 from qsmprep.bids.maps import MAPS, GivenMap, find_map
 from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, GivenMask, inspect_mask
@@ -191,9 +191,11 @@ def _find_brain_mask(
             return inspect_mask(path, uri, acquisition, PLAUSIBLE_BRAIN_ML), warnings
         why += warnings
     if datasets and not why and processing.reference in ('brain', 'none'):
+        others = masks_by_other_names(datasets, acquisition)
         why = [
             f'There is no sub-{acquisition.subject}..._desc-brain_mask.nii.gz in anat/ of the '
             '--derivatives; the brain is extracted.'
+            f'{f" If {others[0]} is its mask, give it that name, as NIfTI." if others else ""}'
         ]
     return None, why
 

@@ -113,6 +113,24 @@ def test_derivatives_without_a_mask_are_mentioned(tiny_dataset, collect):
 
 
 @pytest.mark.parametrize(
+    'name',
+    [
+        'echo-1_part-mag_MEGRE_bet_mask',
+        'echo-1_part-mag_MEGRE_brain_mask',
+        'desc-synthstrip_mask',
+        'brainmask',
+    ],
+)
+def test_a_mask_by_the_name_of_a_tool_is_named(tiny_dataset, collect, name):
+    tiny_dataset.add()
+    inputs = give(tiny_dataset, name, np.ones((12, 10, 8), np.uint8))
+    (job,), _ = collect(inputs)
+    assert job.brain_mask is None
+    (said,) = [text for text in job.acquisition.warnings if 'the brain is extracted' in text]
+    assert f'If sub-01_{name}.nii.gz is its mask, give it that name' in said
+
+
+@pytest.mark.parametrize(
     ('settings', 'message'),
     [
         ({'reference': 'CSF'}, "no mask of the reference region 'CSF' (sub-01..._label-CSF_mask"),
