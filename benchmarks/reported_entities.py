@@ -274,7 +274,7 @@ SCANS: tuple[Scan, ...] = (
         'mask with echo and part',
         mask=beside_the_magnitude('sub-01_echo-1_part-mag_desc-brain_mask.nii.gz'),
     ),
-    Scan('entity', 'two masks', mask=two_masks, expect='told', words='acq-hdbet'),
+    Scan('entity', 'two masks', mask=two_masks),
     Scan(
         'entity',
         'mask of whole numbers below 128',

@@ -13,6 +13,8 @@ from qsmprep.bids.geometry import by
 from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.names import LONG_NAMES
 
+WITHIN = {'echo', 'part'}
+"""Labels by which the images of one acquisition differ: what was made of one of them is of all."""
 OTHER_MASK = re.compile(
     r'(brain.?mask|(?<![a-z])bet_|synthstrip|hd-?bet).*\.(nii|nii\.gz|mgz)$', re.IGNORECASE
 )
@@ -57,6 +59,7 @@ def find_given(
 
     """
     entities = acquisition.entities
+    asked = {part.split('-', 1)[0] for part in ending.split('_') if '-' in part}
     own = own_name and Path(output_path(own_name, dict(entities))).name
     unfit: dict[str, str] = {}
     for name, root in datasets.items():
@@ -64,7 +67,8 @@ def find_given(
         equal: list[str] = []
         for path in _candidates(root, acquisition, ending, datatype):
             labels = dict(part.split('-', 1) for part in path.name.split('_') if '-' in part)
-            contrary = [] if path.name == own else _contradictions(labels, entities, ending)
+            labels = {key: label for key, label in labels.items() if key not in WITHIN - asked}
+            contrary = [] if path.name == own else _contradictions(labels, entities, asked)
             if contrary:
                 unfit[str(path)] = ' and '.join(contrary)
                 continue
@@ -164,8 +168,9 @@ def _folders(root: Path, acquisition: Acquisition, datatype: str) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _contradictions(labels: dict[str, str], entities: Mapping[str, str], ending: str) -> list[str]:
-    asked = {part.split('-', 1)[0] for part in ending.split('_') if '-' in part}
+def _contradictions(
+    labels: dict[str, str], entities: Mapping[str, str], asked: set[str]
+) -> list[str]:
     contrary = []
     for key, label in labels.items():
         mine = entities.get(LONG_NAMES.get(key, key))

@@ -277,6 +277,15 @@ def test_an_entity_that_the_acquisition_lacks_is_a_contradiction_and_reported(he
     assert 'name it without that label' in warned
 
 
+def test_a_mask_that_was_made_of_one_echo_is_that_of_the_acquisition(head):
+    head.give_mask(brain_of(head), name='sub-01_echo-1_part-mag_desc-brain_mask')
+    assert find(head)[0] == 'sub-01/anat/sub-01_echo-1_part-mag_desc-brain_mask.nii.gz'
+    head.give_mask(brain_of(head))
+    path, _, warned = find(head)
+    assert path == 'sub-01/anat/sub-01_desc-brain_mask.nii.gz'
+    assert 'though sub-01_echo-1_part-mag_desc-brain_mask.nii.gz fits as well' in warned
+
+
 def test_of_two_masks_that_fit_the_one_that_is_used_is_reported(head):
     path = head.give_mask(brain_of(head))
     nb.save(nb.load(path), str(path).removesuffix('.gz'))
