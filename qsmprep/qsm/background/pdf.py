@@ -18,6 +18,7 @@ AROUND_NOISE = 10.0
 OUTLIER = 5.0
 STRONG = 8.0
 STEEP = 0.02
+SHALLOW_MM = 10.0
 RIM_ERROR = 4.0
 RIM_MM = 1.0
 DEEP_MM = 6.0
@@ -49,8 +50,9 @@ def pdf(
     by more than five times the local field count less (Cauchy's weight).
 
     Strong sources in the tissue near its surface, such as a venous sinus or a haemorrhage, would
-    be explained by sources beside them outside. Voxels of the coarsest level that hold one, as the
-    residual of a first fit shows, are fitted along; what is found there is not subtracted.
+    be explained by sources beside them outside. Voxels of the coarsest level less than 10 mm deep
+    that hold one, as the residual of a first fit shows, are fitted along; what is found there is
+    not subtracted.
 
     The fit starts on coarse voxels, their short edges doubled as often as they stay below 4.5 mm;
     every finer level starts from the sources of the one before.
@@ -169,12 +171,13 @@ def _fit_sources(
 def _first_sources(
     field: np.ndarray, weight: np.ndarray, outside: np.ndarray, grid: Grid, iterations: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sources outside the tissue, and once more with those that are strong in it.
+    """Sources outside the tissue, and once more with strong ones in it, up to 10 mm deep.
 
-    These are found where the residual of the first fit, seen through a matched filter for whitened
-    local sources, is above eight of its robust standard deviations in the tissue. Where a source
-    outside is near, the fit errs on coarse voxels: by 2 % of the change of the background from a
-    voxel to the next, which then counts as noise.
+    Deeper ones cannot be mistaken for sources outside. The strong ones are found where the residual
+    of the first fit, seen through a matched filter for whitened local sources, is above eight of
+    its robust standard deviations in the tissue. Where a source outside is near, the fit errs on
+    coarse voxels: by 2 % of the change of the background from a voxel to the next, which then
+    counts as noise.
     """
     sources = _conjugate_gradients(np.zeros_like(field), field, weight, outside, grid, iterations)
     measured = ~outside & (weight > 0)
@@ -188,6 +191,7 @@ def _first_sources(
     sd = robust_sd(residual[measured]) or 1.0
     certain = weight / (1 + (STEEP * steep / sd) ** 2)
     strong = ~outside & (np.abs(_filtered(certain * residual, matched)) > usual)
+    strong &= squared_distance(~outside, grid.voxel_size) <= SHALLOW_MM**2
     if strong.any():
         sources = _conjugate_gradients(
             np.zeros_like(field), field, weight, outside | strong, grid, iterations
