@@ -26,6 +26,7 @@ import numpy as np
 import reported_datasets
 import reported_echoes
 import reported_entities
+import reported_few
 import reported_files
 import reported_formats
 import reported_given
@@ -55,6 +56,7 @@ TABLES = (
     reported_given,
     reported_labs,
     reported_entities,
+    reported_few,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

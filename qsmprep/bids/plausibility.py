@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -193,15 +194,8 @@ def check_differences(
     pairs = zip(itertools.pairwise(signals), itertools.pairwise(echo_times_s), strict=True)
     for number, ((first, second), (earlier, later)) in enumerate(pairs, start=1):
         turns = PROTON_GYROMAGNETIC_RATIO * field_strength_t * (later - earlier)
-        between = second * first.conj()
-        strength = np.abs(between)
-        between = between[(strength > STRONG**2 * np.percentile(strength, 99)).all(axis=1)]
-        if turns < LEAST_TURNS or len(between) < FEWEST:
-            continue
-        unit = between / np.abs(between)
-        angle = np.angle(unit * np.conj(unit.mean()))
-        apart = np.var(np.diff(angle, axis=1)) / 2
-        if angle.std() < 2 * np.pi * turns * UNMOVED_PPM and apart > WHITE * angle.var():
+        spread_rad, share = between_echoes(first, second)
+        if turns >= LEAST_TURNS and spread_rad < 2 * np.pi * turns * UNMOVED_PPM and share > WHITE:
             return [
                 Doubt(
                     f'Between the echoes {number} and {number + 1} nothing but noise changes the '
@@ -211,6 +205,33 @@ def check_differences(
                 )
             ]
     return []
+
+
+def between_echoes(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """
+    Spread of the phase between two echoes, and how much of it is noise.
+
+    Parameters
+    ----------
+    first, second
+        Complex values of neighbours (n, 2).
+
+    Returns
+    -------
+    spread_rad
+        Standard deviation [rad]; NaN where there is too little signal.
+    share
+        Part of the variance that neighbours do not have in common: 1 for white noise.
+
+    """
+    between = second * first.conj()
+    strength = np.abs(between)
+    between = between[(strength > STRONG**2 * np.percentile(strength, 99)).all(axis=1)]
+    if len(between) < FEWEST:
+        return math.nan, math.nan
+    unit = between / np.abs(between)
+    angle = np.angle(unit * np.conj(unit.mean()))
+    return float(angle.std()), float(np.var(np.diff(angle, axis=1)) / 2 / max(angle.var(), 1e-30))
 
 
 def check_balance(signals: Sequence[np.ndarray]) -> list[str]:

@@ -309,13 +309,20 @@ def coarse_to_fine(field: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
     return float(spreads[0] / spreads[1]) if spreads[1] > 0 else math.nan
 
 
-def tail_asymmetry(chi_ppm: np.ndarray, mask: np.ndarray) -> float:
+def tail_asymmetry(chi_ppm: np.ndarray, mask: np.ndarray, percent: float = 0.5) -> float:
     """
     Length of the paramagnetic tail of a map against the diamagnetic one, from -1 to 1.
 
     Veins and deep grey nuclei are paramagnetic, and nothing as large is as diamagnetic in a brain
     without calcification: the upper tail is the longer one. Tails are taken from the median to
-    the percentiles 0.5 and 99.5 (Bowley's quantile skewness).
+    two percentiles (Bowley's quantile skewness).
+
+    Parameters
+    ----------
+    chi_ppm, mask
+        The map and where it is given.
+    percent
+        Part of the map beyond each percentile [%].
 
     Examples
     --------
@@ -324,7 +331,7 @@ def tail_asymmetry(chi_ppm: np.ndarray, mask: np.ndarray) -> float:
     0.5
 
     """
-    low, middle, high = np.percentile(chi_ppm[mask], [0.5, 50, 99.5])
+    low, middle, high = np.percentile(chi_ppm[mask], [percent, 50, 100 - percent])
     return float((high + low - 2 * middle) / (high - low)) if high > low else math.nan
 
 

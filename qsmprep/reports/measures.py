@@ -15,6 +15,14 @@ OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 """Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
 this [1/s/ppm/T]. Clean scans have 0.12 to 0.39 and 28 to 115; a large calcification alone leaves
 the latter as it is."""
+OTHER_INNER = -0.04
+"""Sign without small lesions below which it is wrong, where nothing else tells."""
+TURN = (
+    'correct the sign of the phase, run again with --phase-sign -1, or turn the sign of the field '
+    'or map that was given.'
+)
+ONE_ECHO = ('b0_angle_deg', 'local_field_middle_ppb')
+"""Measures whose bounds hold for heads of one echo too, which keeps the phase of the coils."""
 FOREIGN_RISE = 12.0
 """Rise of R2* with susceptibility below which magnitude and phase show different tissue, though R2*
 itself is as expected: true maps of one head against R2* of others have 2 to 15."""
@@ -46,12 +54,13 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
     ['Largest susceptibility: 480 ppm, beyond 100 ppm, which no map can have.']
 
     """
-    # one echo keeps the phase of the coils
-    head = quality.get('map_volume_ml', 0.0) > HEAD_ML and 'r2star_median_hz' in quality
+    large = quality.get('map_volume_ml', 0.0) > HEAD_ML
+    head = large and 'r2star_median_hz' in quality
     found = []
     for measure in MEASURES:
         value = quality.get(measure.key)
-        low, high = measure.head if head else (-math.inf, math.inf)
+        bounded = head or (large and measure.key in ONE_ECHO)
+        low, high = measure.head if bounded else (-math.inf, math.inf)
         high = min(high, measure.bound)
         if not isinstance(value, int | float) or low <= value <= high:
             continue
@@ -60,7 +69,9 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
         found.append(f'{measure.label}: {value:.3g}{unit}, {limit}{unit}, which no map can have.')
     if 'r2star_median_hz' in quality:
         found += _wide_mask(quality)
-    return [*found, *_contradictions(quality)] if head else found
+    if head:
+        return [*found, *_contradictions(quality)]
+    return [*found, *_turned_sign(quality)] if large else found
 
 
 def _wide_mask(quality: Mapping[str, float]) -> list[str]:
@@ -75,6 +86,14 @@ def _wide_mask(quality: Mapping[str, float]) -> list[str]:
     ]
 
 
+def _turned_sign(quality: Mapping[str, float]) -> list[str]:
+    """A sentence on a map of one echo whose tails are diamagnetic, beyond any calcification."""
+    tails, inner = (quality.get(f'chi_{key}_asymmetry', math.nan) for key in ('tail', 'inner'))
+    if not (tails < OTHER_SIGN and inner < OTHER_INNER):
+        return []
+    return [f'Susceptibility has the other sign (long tails: {tails:.2f} and {inner:.2f}): {TURN}']
+
+
 def _contradictions(quality: Mapping[str, float]) -> list[str]:
     """Sentences on measures of a head with several echoes that contradict it together."""
     found = []
@@ -86,8 +105,7 @@ def _contradictions(quality: Mapping[str, float]) -> list[str]:
     if tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
-            f'{rise:.3g} 1/s/ppm/T): correct the sign of the phase, run again with --phase-sign '
-            '-1, or turn the sign of the field or map that was given.'
+            f'{rise:.3g} 1/s/ppm/T): {TURN}'
         )
     elif OTHER_SIGN < tails < NO_TISSUE and (rise < LEAST_RISE or misfit > MOST_MISFIT):
         found.append(

@@ -136,6 +136,7 @@ def _measure_map(chi_ppm: np.ndarray, inside: np.ndarray, grid: Grid) -> dict[st
         'chi_rim_to_core_sd': rim_to_core_sd(chi_ppm, inside, grid),
         'chi_cone_power_ratio': cone_power_ratio(chi_ppm, inside, grid),
         'chi_tail_asymmetry': consistency.tail_asymmetry(chi_ppm, inside),
+        'chi_inner_asymmetry': consistency.tail_asymmetry(chi_ppm, inside, 1.0),
     }
 
 

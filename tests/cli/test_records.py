@@ -201,7 +201,27 @@ def test_what_no_map_can_have_is_reported(quality, words):
     assert len(sentences) == bool(words)
     assert words in ''.join(sentences)
     assert implausible(head | quality | {'map_volume_ml': 3.0}) == []  # a specimen
-    assert implausible(quality | {'map_volume_ml': 1300.0}) == []  # one echo
+    if not {'b0_angle_deg', 'local_field_middle_ppb'} & quality.keys():
+        assert implausible(quality | {'map_volume_ml': 1300.0}) == []  # one echo
+
+
+@pytest.mark.parametrize(
+    ('quality', 'words'),
+    [
+        ({'chi_tail_asymmetry': -0.3, 'chi_inner_asymmetry': -0.2}, 'long tails: -0.30 and -0.20'),
+        ({'chi_tail_asymmetry': -0.3, 'chi_inner_asymmetry': 0.1}, ''),  # a large calcification
+        ({'chi_tail_asymmetry': 0.1, 'chi_inner_asymmetry': -0.1}, ''),
+        ({'local_field_middle_ppb': 19.5}, 'beyond 16 ppb, which no map can have'),
+        ({'local_field_middle_ppb': 13.0}, ''),
+        ({'b0_angle_deg': 30.0}, 'beyond 20 degrees'),
+        ({'local_field_sd_ppb': 90.0}, ''),  # coils
+    ],
+)
+def test_what_no_map_of_one_echo_can_have_is_reported(quality, words):
+    sentences = implausible(quality | {'map_volume_ml': 1300.0})
+    assert len(sentences) == bool(words)
+    assert words in ''.join(sentences)
+    assert implausible(quality | {'map_volume_ml': 3.0}) == []
 
 
 @pytest.mark.parametrize('volume_ml', [2.0, 1300.0])

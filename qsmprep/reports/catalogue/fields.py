@@ -153,6 +153,7 @@ FIELDS = (
         4.5,
         11.0,
         'Check echo times, field strength and the scale of the phase.',
+        head=(-math.inf, 16.0),
         why='Tissue of all brains makes fields of nearly one size.',
         source='simulated heads of 1.5 to 7 T and two measured slabs, 6.2 to 8.4',
     ),

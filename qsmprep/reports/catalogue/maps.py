@@ -39,6 +39,18 @@ MAPS = (
         tried=True,
     ),
     Measure(
+        'chi_inner_asymmetry',
+        'Sign without small lesions',
+        '',
+        'The same from percentiles 99 and 1, between which a calcification of less than 10 ml does '
+        'not count.',
+        0.0,
+        None,
+        'As for the sign of susceptibility.',
+        why='A calcification can turn the long tail, but not this one.',
+        source='six measured maps (0.07 to 0.12) and two of COSMOS (0.30, 0.36)',
+    ),
+    Measure(
         'chi_beyond_1ppm_percent',
         'Voxels beyond \u00b11 ppm',
         '%',
