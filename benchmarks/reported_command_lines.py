@@ -121,7 +121,7 @@ COMMANDS: tuple[Command, ...] = (
     refused(
         'filter with an unknown key',
         '--bids-filter-file FILE',
-        'megre',
+        'bids-filter-file',
         '{"MEGRE": {"acquisition": "hi"}}',
     ),
     passes('filter by suffix', '--bids-filter-file FILE', '', '{"megre": {"suffix": "MEGRE"}}'),
@@ -145,7 +145,7 @@ COMMANDS: tuple[Command, ...] = (
     refused(
         'settings, parameter as text',
         '--config-file FILE',
-        'weight',
+        'big',
         '[processing]\ninversion = "tikhonov"\ninversion_parameters = {weight = "big"}\n',
     ),
     refused('settings, negative memory', '--config-file FILE', 'mem', '[execution]\nmem_gb = -3\n'),
@@ -190,13 +190,13 @@ COMMANDS: tuple[Command, ...] = (
     refused('mean of one run', '--average-runs', 'run|mean'),
     refused('R2 prime without an R2 map', '--contrasts r2prime', 'R2map'),
     refused('T1w space without an image', '--output-spaces T1w', 'T1'),
-    passes('MNI without an image', '--output-spaces MNI152NLin2009cAsym', 'T1|MNI'),
+    passes('MNI without an image', '--output-spaces MNI152NLin2009cAsym'),
     refused('reference without a mask', '--reference CSF', 'CSF'),
     refused(
         'start from a field that is not there', '--start-from local-field -d masks=MASKS', 'local'
     ),
     refused('start from unwrapped without derivatives', '--start-from unwrapped', 'unwrapped'),
-    passes('plugin without a name', '--use-plugin FILE', 'plugin', 'plugin_args: {}\n'),
+    passes('plugin without a name', '--use-plugin FILE', '', 'plugin_args: {}\n'),
     refused(
         'prior that is no prior',
         '--inversion diffusion --prior FILE',

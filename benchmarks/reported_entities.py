@@ -247,7 +247,13 @@ SCANS: tuple[Scan, ...] = (
     Scan('entity', 'mask conformed to 256 voxels of 1 mm', mask=conformed),
     Scan('entity', 'mask is the stripped magnitude', mask=stripped, expect='told', words='[Mm]ask'),
     Scan('entity', 'mask is a distance', mask=distances, expect='refused', words='[Mm]ask'),
-    Scan('entity', 'mask in .mgz', mask=as_freesurfer, expect='told', words='mgz'),
+    Scan(
+        'entity',
+        'mask in .mgz',
+        mask=as_freesurfer,
+        expect='told',
+        words='desc-brain_mask.mgz is its mask',
+    ),
     Scan(
         'entity',
         'mask named by BET',
@@ -267,7 +273,7 @@ SCANS: tuple[Scan, ...] = (
         'mask named by SynthStrip',
         mask=renamed('desc-brain', 'desc-synthstrip'),
         expect='told',
-        words='desc-synthstrip',
+        words='desc-synthstrip_mask.nii.gz is its mask',
     ),
     Scan(
         'entity',
@@ -293,8 +299,6 @@ SCANS: tuple[Scan, ...] = (
                 )
             ).astype(np.uint8)
         ),
-        expect='told',
-        words='[Hh]ole|encl',
     ),
     Scan(
         'entity',
