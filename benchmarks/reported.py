@@ -175,8 +175,9 @@ def agreement(output: Path, data: Path) -> tuple[float, float]:
     brain = truth.with_name(truth.name.replace('_Chimap', '_desc-brain_mask'))
     files = (maps[0], mask, truth, brain)
     chi, kept, true, inside = (np.asarray(nb.load(x).dataobj, dtype=np.float64) for x in files)
-    if chi.shape != true.shape:
-        return float('nan'), float('nan')
+    # a part of the volume begins where the whole does
+    part = tuple(slice(min(sizes)) for sizes in zip(chi.shape, true.shape, strict=True))
+    chi, kept, true, inside = (image[part] for image in (chi, kept, true, inside))
     both = (kept > 0) & (inside > 0)
     if both.sum() < 3:
         return 0.0, 0.0
