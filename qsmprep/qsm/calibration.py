@@ -22,7 +22,7 @@ from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import error_probability
 
-OFF_CONE = 0.2
+OFF_CONE = 0.3
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
@@ -160,11 +160,11 @@ def calibrate(
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
     (:func:`~qsmprep.qsm.streaks.error_probability`). After background removal it is one: low
     frequencies of the local field are gone with the background, and no streaks show that. The error
-    that acts off the cone is 0.2 times that on it, as measured in vivo.
+    that acts off the cone is 0.3 times that on it, as measured in vivo.
 
-    Remnants are part of the model where Schwarz's criterion admits them, each cell's power being
-    known to 15 % at best, with gains in likelihood divided by the dispersion of the cells about
-    the fit, and that probability is at least one half; p = 6, which cannot be distinguished from
+    No cell counts for more than its shape is known, to 15 %. Remnants are part of the model where
+    Schwarz's criterion admits them, with gains in likelihood divided by the dispersion of the
+    cells about the fit, and that probability is at least one half; p = 6, which cannot be distinguished from
     them, is then left out. The field of sources around the mask is then estimated
     (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
     again, up to four times or until a round takes off less than 2 % of the field.
@@ -255,8 +255,7 @@ def _calibrate(
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative)
-    remnants = periodogram.shows_remnants()
-    free = periodogram.fit(None, remnants=remnants)
+    free, remnants = periodogram.likeliest()
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
     if error_share is None or remnants:

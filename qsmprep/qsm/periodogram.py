@@ -219,12 +219,19 @@ class Periodogram:
         covariance = torch.fft.irfftn(spectrum + 0j, s=self.dipole.padded_shape)
         return self._mean(torch.fft.rfftn(covariance.mul_(self._spread)).real.clamp(min=0))
 
-    def fit(self, ratio: float | None, *, remnants: bool, samples: np.ndarray | None = None) -> Fit:
-        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue.
+    @property
+    def certain(self) -> np.ndarray:
+        """Samples that each cell counts as.
 
-        ``samples`` stands for the number of independent ones in each cell.
+        No shape meets the power of real tissue to better than 15 %, however many samples a cell
+        has: n count as n / (1 + 0.15^2 n). In full, the many cells of high frequencies would
+        drown the few in which remnants lie and the size of S is seen.
         """
-        n, measured = self.samples if samples is None else samples, self.measured
+        return self.samples / (1 + self.samples * SHAPE_ERROR**2)
+
+    def fit(self, ratio: float | None, *, remnants: bool) -> Fit:
+        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue."""
+        n, measured = self.certain, self.measured
         typical = np.average(measured, weights=n)
         tissue = len(POWERS) - remnants
         signal, error = self.signal[:tissue], self.error[:tissue]
@@ -272,25 +279,20 @@ class Periodogram:
             prod(self.dipole.grid.voxel_size),
         )
 
-    def shows_remnants(self) -> bool:
-        """Whether a fit with remnants is the more plausible one.
+    def likeliest(self) -> tuple[Fit, bool]:
+        """The more plausible of the fits without and with remnants, and whether it has them.
 
-        By Schwarz's criterion, with three corrections. No shape meets the power of real tissue to
-        better than 15 %, however many samples a cell has: each counts as that error leaves of
-        it, or the many cells of high frequencies would drown the few in which remnants lie. What
-        scatter is left of the cells about the richer fit, their dispersion, divides the gain in
-        likelihood. And powers that cannot fall below zero gain nothing half of the time: each
-        counts as half a parameter.
+        By Schwarz's criterion, with two corrections. What scatter is left of the cells about the
+        richer fit, their dispersion, divides the gain in likelihood. And powers that cannot fall
+        below zero gain nothing half of the time: each counts as half a parameter.
         """
-        samples = self.samples / (1 + self.samples * SHAPE_ERROR**2)
-        plain, free = (
-            self.fit(None, remnants=remnants, samples=samples) for remnants in (False, True)
-        )
+        plain, free = (self.fit(None, remnants=remnants) for remnants in (False, True))
         degrees = max(len(self.measured) - len(POWERS) - len(self.rest), 1)
-        divergence = self.cells(free)._replace(samples=samples).misfit()
-        dispersion = 2 * samples.sum() * divergence / degrees
+        divergence = self.cells(free)._replace(samples=self.certain).misfit()
+        dispersion = 2 * self.certain.sum() * divergence / degrees
         more = (len(self.rest) - 2) / 2
-        return plain.cost - free.cost > dispersion * 0.5 * more * log(samples.sum())
+        shown = plain.cost - free.cost > dispersion * 0.5 * more * log(self.certain.sum())
+        return (free if shown else plain), shown
 
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""
