@@ -11,6 +11,7 @@ SHARED = {
         'help': 'label volume of a head, or a folder of them; without it, the analytic head',
     },
     'slabs': {'type': Path, 'help': 'folder of scans in vivo with a reference map'},
+    'maps': {'type': Path, 'help': 'folder of susceptibility maps of others [ppm, NIfTI]'},
     'threads': {'type': int, 'default': 1, 'help': 'threads of PyTorch (default: 1)'},
     'device': {'default': 'cpu', 'help': 'torch device (default: cpu)'},
 }

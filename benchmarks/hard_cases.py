@@ -2,9 +2,10 @@
 
 The name of a case says all that makes it, so that each can be made again alone:
 ``tr-1-1+noise=4+crop=56+draw=3`` is a scan in vivo with white noise of 4 ppb, of which a cube of
-56 mm is left; ``head05+coarse=2x2x2+error=0.035+draw=3`` the fifth label volume, simulated at 1 mm
-with the third draw of tissues, averaged to 2 mm, with a planted model error. Departures apply in
-the order of :data:`DEPARTURES`, each with numbers of its own from the draw.
+56 mm is left; ``map02`` the field of the second map of a folder;
+``head05+coarse=2x2x2+error=0.035+draw=3`` the fifth label volume, simulated at 1 mm with the third
+draw of tissues, averaged to 2 mm, with a planted model error. Departures apply in the order of
+:data:`DEPARTURES`, each with numbers of its own from the draw.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 from inversion import Case, in_vivo
 from robustness import distance_mm
 from scipy.fft import next_fast_len
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
 from qsmprep.qsm.grid import Grid, bounding_box
 from qsmprep.qsm.operators import Dipole
@@ -37,16 +39,21 @@ HEAD_TILT = (None, '20', None, None, '40', None)
 HOLE_RADIUS_MM = 4.0
 PATCH_PPB = 20.0
 BARE_NOISE_PPB = 1.0
-"""What a noise map says of a scan in vivo to which none was added."""
+"""What a noise map says of a scan in vivo to which none was added, and of the field of a map."""
 REACH_MM = (2.0, 20.0)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders that hold what cases are made of; without label volumes heads are analytic."""
+    """Folders that hold what cases are made of; without label volumes heads are analytic.
+
+    ``maps`` are susceptibility maps of others [ppm, NIfTI, zero outside the brain]; where they are
+    given they take the place of heads.
+    """
 
     slabs: Path | None
     labels: Path | None
+    maps: Path | None = None
 
 
 def make_case(name: str, sources: Sources) -> Case:
@@ -97,7 +104,10 @@ def draw_names(seed: int, count: int, sources: Sources) -> list[str]:
     if sources.slabs:
         paths = sorted(sources.slabs.glob('*_phs.nii.gz'))
         scans += [(path.name.removesuffix('_phs.nii.gz'), {}) for path in paths]
-    for i in range(HEADS_A_SEED):
+    maps = _find_maps(sources)
+    for i in range(len(maps)):
+        scans += [(f'map{i + 1:02d}', {}), (f'map{i + 1:02d}', {'error': '0.035'})]
+    for i in range(0 if maps else HEADS_A_SEED):
         base = {'coarse': HEAD_COARSE[i], 'error': HEAD_ERROR[i], 'tilt': HEAD_TILT[i]}
         base = {kind: value for kind, value in base.items() if value}
         scans.append((f'head{(HEADS_A_SEED * seed + i) % heads + 1:02d}', base))
@@ -125,7 +135,7 @@ def _mixed(kinds: list[tuple], scans: list[tuple], rng: np.random.Generator) -> 
 
 
 def _fits(scan: str, kinds: tuple[str, ...]) -> bool:
-    return scan.startswith('head') or not {'tilt', 'error'} & set(kinds)
+    return scan.startswith(('head', 'map')) or not {'tilt', 'error'} & set(kinds)
 
 
 def _name(scan: str, departures: dict[str, str], seed: int) -> str:
@@ -134,19 +144,38 @@ def _name(scan: str, departures: dict[str, str], seed: int) -> str:
 
 @lru_cache(maxsize=2)
 def _scan(name: str, draw: int, tilt_deg: float, sources: Sources) -> Case:
-    """Scan in vivo, or head at 1 mm; the last ones are kept."""
-    if not name.startswith('head'):
+    """Scan in vivo, field of a map, or head at 1 mm; the last ones are kept."""
+    if not name.startswith(('head', 'map')):
         return in_vivo(sources.slabs, name)
-    number = int(name.removeprefix('head'))
-    heads = find_heads(sources.labels)
-    head = read_head(heads[number - 1]) if heads else None
+    number = int(name.removeprefix('head').removeprefix('map'))
     tilt, turn = np.deg2rad(tilt_deg), np.random.default_rng([draw, number]).uniform(0, 2 * np.pi)
     b0 = (np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt))
-    seed = 100 * draw + number
-    scan = simulate_local_field(head, seed=seed, snr=SNR, b0_direction=b0 if tilt else (0, 0, 1))
+    direction, seed = b0 if tilt else (0, 0, 1), 100 * draw + number
+    if name.startswith('map'):
+        return _field_of_map(_find_maps(sources)[number - 1], direction, seed)
+    heads = find_heads(sources.labels)
+    head = read_head(heads[number - 1]) if heads else None
+    scan = simulate_local_field(head, seed=seed, snr=SNR, b0_direction=direction)
     return Case(
         scan.measured_ppm.astype(np.float32), scan.chi, scan.mask, scan.grid, scan.noise_ppm
     )
+
+
+def _find_maps(sources: Sources) -> list[Path]:
+    return sorted(sources.maps.glob('*.nii*')) if sources.maps else []
+
+
+def _field_of_map(path: Path, b0_direction: tuple[float, ...], seed: int) -> Case:
+    """Dipole field of a map, with white noise that the noise map states."""
+    image = nib.load(path)
+    chi = np.asarray(image.dataobj, dtype=np.float32)
+    size = tuple(float(v) for v in image.header.get_zooms())
+    mask = binary_fill_holes(chi != 0)
+    grid = Grid(chi.shape, size, b0_direction)
+    field = Dipole(grid, padding=1.5).forward(torch.from_numpy(chi)).numpy() * mask
+    noise = (1e-3 * BARE_NOISE_PPB * mask).astype(np.float32)
+    white = np.random.default_rng(seed).standard_normal(mask.shape).astype(np.float32)
+    return Case(field + noise * white, chi, mask, grid, noise)
 
 
 def _on_bounding_box(case: Case) -> Case:

@@ -1,11 +1,12 @@
 """How far an inversion falls behind the best Tikhonov solution that the truth may choose.
 
 The worst case counts here, not the mean. Cases are drawn by seed from scans in vivo with a
-reference map and from six simulated heads a seed, as they are and under all that ``hard_cases.py``
-lists. The regret of a method is its NRMSE minus that of the Tikhonov filter D / (D^2 + weight) on
-the same padded kernel, in closed form, whose one weight is chosen to give the least NRMSE against
-the truth: points of percent, above zero where the method is worse. A map that is refused counts
-as an empty one, 100 %. Methods run with their defaults.
+reference map and from six simulated heads a seed, or in their place from the maps of others
+(``--maps``), as they are and under all that ``hard_cases.py`` lists. The regret of a method is its
+NRMSE minus that of the Tikhonov filter D / (D^2 + weight) on the same padded kernel, in closed
+form, whose one weight is chosen to give the least NRMSE against the truth: points of percent,
+above zero where the method is worse. A map that is refused counts as an empty one, 100 %. Methods
+run with their defaults.
 
 Even seeds are there for tuning, odd ones for what is reported. Rows go to ``regret.csv`` as they
 are made; those that it holds are not made again. With 40 cases, ``tv`` and ``wiener`` take about
@@ -52,11 +53,12 @@ SUMMARY = ('method', 'cases', 'median', '90 %', 'worst', 'XSIM, median', 'XSIM, 
 WORST = ('method', 'regret', 'NRMSE [%]', 'best [%]', 'XSIM', 'best', 'case')
 WEIGHTS = np.geomspace(1e-5, 30, 11)
 WORST_SHOWN = 10
+KINDS = ('in vivo', 'heads', 'heads, error', 'maps', 'maps, error')
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = benchmark_parser(__doc__, 'labels', 'slabs')
+    parser = benchmark_parser(__doc__, 'labels', 'slabs', 'maps')
     add = parser.add_argument
     add('--seed', type=int, nargs='+', default=[0], help='of the cases; each makes a list')
     add('--cases', type=int, default=150, help='number of a seed')
@@ -144,11 +146,12 @@ def _scan_key(name: str) -> tuple:
 
 
 def kind_of(name: str) -> str:
-    """Group of a case: in vivo, heads without and with planted error."""
+    """Group of a case: in vivo, heads or maps of others without and with planted error."""
     scan, departures, _ = parse_name(name)
-    if not scan.startswith('head'):
+    kind = scan.rstrip('0123456789')
+    if kind not in ('head', 'map'):
         return 'in vivo'
-    return 'heads, error' if 'error' in departures else 'heads'
+    return f'{kind}s, error' if 'error' in departures else f'{kind}s'
 
 
 def summarise(rows: list[list]) -> list[object]:
@@ -166,7 +169,7 @@ def report(rows: list[list], methods: list[str], title: str, out: Path) -> None:
     worst = Table(f'Worst cases, {title}', WORST, [])
     for method in methods:
         mine = [row for row in rows if row[1] == method]
-        for group in ('all', 'in vivo', 'heads', 'heads, error', *VALUES):
+        for group in ('all', *KINDS, *VALUES):
             some = [
                 row for row in mine if group in ('all', kind_of(row[0])) or _departs(row, group)
             ]
@@ -188,7 +191,7 @@ def main() -> None:
     args = build_parser().parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'
     args.out.mkdir(parents=True, exist_ok=True)
-    sources = Sources(args.slabs, args.labels)
+    sources = Sources(args.slabs, args.labels, args.maps)
     names = args.only or [n for s in args.seed for n in draw_names(s, args.cases, sources)]
     path = args.out / 'regret.csv'
     fill(path, names, args.methods, sources, args.jobs)
