@@ -164,10 +164,10 @@ def calibrate(
 
     No cell counts for more than its shape is known, to 15 %. Remnants are part of the model where
     Schwarz's criterion admits them, with gains in likelihood divided by the dispersion of the
-    cells about the fit, and that probability is at least one half; p = 6, which cannot be distinguished from
-    them, is then left out. The field of sources around the mask is then estimated
-    (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is calibrated
-    again, up to four times or until a round takes off less than 2 % of the field.
+    cells about the fit, and that probability is at least one half; p = 6, which cannot be
+    distinguished from them, is then left out. The field of sources around the mask is then
+    estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is
+    calibrated again, up to four times or until a round takes off less than 2 % of the field.
 
     Parameters
     ----------
