@@ -48,7 +48,7 @@ def folded(z: np.ndarray, echo: int) -> np.ndarray:
 SCANS: tuple[Scan, ...] = (
     Scan('few', 'one echo, other sign', phase(lambda p: -p), 'failed', '[Ss]ign', source=ONE),
     Scan('few', 'one echo, EchoTime of half', times(lambda t: t / 2), 'told', '.', source=ONE),
-    Scan('few', 'one echo, EchoTime of a third', times(lambda t: t / 3), 'failed', '.', source=ONE),
+    Scan('few', 'one echo, EchoTime of a third', times(lambda t: t / 3), 'told', '.', source=ONE),
     Scan('few', 'one echo, turned by 30 degrees', in_t1w(30), 'failed', 'B0', source=ONE),
     Scan(
         'few',

@@ -187,7 +187,7 @@ def test_what_no_map_can_have_is_remembered(tmp_path):
         ({'chi_sd_ppb': 60.0, 'r2star_relative': 0.61}, ''),
         ({'local_field_middle_ppb': 15.8, 'r2star_relative': 2.15}, 'field strength are wrong'),
         ({'local_field_middle_ppb': 3.2, 'r2star_relative': 0.55}, 'field strength are wrong'),
-        ({'local_field_middle_ppb': 15.8, 'r2star_relative': 1.3}, ''),
+        ({'local_field_middle_ppb': 14.2, 'r2star_relative': 1.44}, ''),  # a measured scan
         ({'local_field_middle_ppb': 8.4, 'r2star_relative': 2.15}, ''),
         ({'r2star_per_chi': 9.3, 'r2star_relative': 1.2}, 'they may be of two participants'),
         ({'r2star_per_chi': 9.3, 'r2star_relative': 0.1}, ''),  # a magnitude that was normalised
@@ -211,8 +211,8 @@ def test_what_no_map_can_have_is_reported(quality, words):
         ({'chi_tail_asymmetry': -0.3, 'chi_inner_asymmetry': -0.2}, 'long tails: -0.30 and -0.20'),
         ({'chi_tail_asymmetry': -0.3, 'chi_inner_asymmetry': 0.1}, ''),  # a large calcification
         ({'chi_tail_asymmetry': 0.1, 'chi_inner_asymmetry': -0.1}, ''),
-        ({'local_field_middle_ppb': 19.5}, 'beyond 16 ppb, which no map can have'),
-        ({'local_field_middle_ppb': 13.0}, ''),
+        ({'local_field_middle_ppb': 32.0}, 'beyond 30 ppb, which no map can have'),
+        ({'local_field_middle_ppb': 14.2}, ''),
         ({'b0_angle_deg': 30.0}, 'beyond 20 degrees'),
         ({'local_field_sd_ppb': 90.0}, ''),  # coils
     ],

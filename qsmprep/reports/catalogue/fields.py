@@ -151,11 +151,12 @@ FIELDS = (
         'the map, the median noise of the field taken off in quadrature. Veins, lesions and the '
         'edge do not count in it.',
         4.5,
-        12.0,
+        18.0,
         'Check echo times, field strength and the scale of the phase.',
-        head=(-math.inf, 16.0),
+        head=(-math.inf, 30.0),
         why='Tissue of all brains makes fields of nearly one size.',
-        source='true fields of 18 simulated heads, 7.6 to 9.3 (benchmarks/report_bounds.py)',
+        source='true fields of 18 simulated heads, 7.6 to 9.3 (benchmarks/report_bounds.py); 14 '
+        'in a measured scan whose echoes end at 4.6 ms',
     ),
     Measure(
         'field_rim_to_core_sd',
