@@ -158,13 +158,13 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
-    (:func:`~qsmprep.qsm.streaks.error_probability`). After background removal it is one: low
-    frequencies of the local field are gone with the background, and no streaks show that. The error
-    that acts off the cone is 0.3 times that on it, as measured in vivo.
+    (:func:`~qsmprep.qsm.streaks.error_probability`). After background removal it is one, and there
+    are remnants: low frequencies of the local field are gone with the background, and no streaks
+    show that. The error that acts off the cone is 0.3 times that on it, as measured in vivo.
 
-    No cell counts for more than its shape is known, to 15 %. Remnants are part of the model where
-    Schwarz's criterion admits them, with gains in likelihood divided by the dispersion of the
-    cells about the fit, and that probability is at least one half; p = 6, which cannot be
+    No cell counts for more than its shape is known, to 15 %. Elsewhere remnants are part of the
+    model where Schwarz's criterion admits them, with gains in likelihood divided by the dispersion
+    of the cells about the fit, and that probability is at least one half; p = 6, which cannot be
     distinguished from them, is then left out. The field of sources around the mask is then
     estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is
     calibrated again, up to four times or until a round takes off less than 2 % of the field.
@@ -208,14 +208,16 @@ def calibrate(
     relative = _noise_shape(mask, noise, magnitude)
     if error_share is None and after_background:
         error_share = 1.0
-    calibration, periodogram, fit = _calibrate(field, mask, dipole, noise, relative, error_share)
+
+    def fitted_to(field: Tensor) -> tuple[Calibration, Periodogram, Fit]:
+        return _calibrate(field, mask, dipole, noise, relative, error_share, after_background)
+
+    calibration, periodogram, fit = fitted_to(field)
     for _ in range(REMOVALS):
         background = _background(calibration, mask, periodogram, fit, relative)
         if background.norm() <= LEAST_REMOVED * calibration.field.norm():
             break
-        calibration, periodogram, fit = _calibrate(
-            calibration.field - background, mask, dipole, noise, relative, error_share
-        )
+        calibration, periodogram, fit = fitted_to(calibration.field - background)
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
 
@@ -251,14 +253,19 @@ def _calibrate(
     noise: Tensor | None,
     relative: Tensor | None,
     error_share: float | None,
+    after_background: bool,
 ) -> tuple[Calibration, Periodogram, Fit]:
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative)
-    free, remnants = periodogram.likeliest()
+    free, remnants = (
+        (periodogram.fit(None, remnants=True), True)
+        if after_background
+        else periodogram.likeliest()
+    )
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
-    if error_share is None or remnants:
+    if error_share is None or (remnants and not after_background):
         probability = error_probability(
             field, mask, weight, dipole.grid, partial(tissue_power, free), white
         )
