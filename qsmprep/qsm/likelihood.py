@@ -11,6 +11,7 @@ from qsmprep.qsm.calibration import Calibration
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 LEAST_RELATIVE_NOISE = 1e-7
+FULL = 2.0
 
 
 class Likelihood:
@@ -88,9 +89,8 @@ class Likelihood:
         """Wiener solution: the posterior mean under the prior S(k), in closed form [ppm].
 
         The closed form takes the field outside the mask as measured and zero. Each further
-        iteration completes it there with the field of the solution, by the share
-        :meth:`explained`, and solves again (expectation-maximisation). Voxel weights
-        play no part.
+        iteration completes what was not :meth:`measured` with the field of the solution, and
+        solves again (expectation-maximisation).
 
         Parameters
         ----------
@@ -102,23 +102,38 @@ class Likelihood:
         """
         kernel = self.dipole.kernel
         response = kernel * self.prior / (kernel.square() * self.prior + self.error)
-        measured = self.dipole.transform(self.field)
-        spectrum = response * measured
-        if iterations:
-            if mask is None:
-                raise ValueError('Completions need the mask of what was measured.')
-            outside = self._outside(mask)
+        if not iterations:
+            return self.dipole.inverse(response * self.dipole.transform(self.field))
+        if mask is None:
+            raise ValueError('Completions need the mask of what was measured.')
+        measured, field = self.measured(mask)
+        spectrum = response * torch.fft.rfftn(field)
         for _ in range(iterations):
-            missing = outside * self._to_padded(kernel * spectrum)
-            spectrum = response * (measured + torch.fft.rfftn(missing))
+            missing = (1 - measured) * self._to_padded(kernel * spectrum)
+            spectrum = response * torch.fft.rfftn(missing.add_(field))
         return self.dipole.inverse(spectrum)
 
-    def _outside(self, mask: Tensor) -> Tensor:
-        """Share by which the field is completed: zero in the mask, :meth:`explained` elsewhere."""
-        outside = self.field.new_full(self.dipole.padded_shape, self.explained())
+    def measured(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Share to which each voxel of the padded grid was measured, and the field [ppm] so scaled.
+
+        In the mask one, or, where the noise is above twice the typical variance, twice that over
+        it. Outside, the field is unknown as far as the dipole model explains it, and zero for the
+        rest.
+
+        Parameters
+        ----------
+        mask
+            Voxels that were measured.
+
+        """
+        share = self.field.new_full(self.dipole.padded_shape, 1 - self.explained())
+        field = torch.zeros_like(share)
         n0, n1, n2 = mask.shape
-        outside[:n0, :n1, :n2] *= ~mask
-        return outside
+        inside = share[:n0, :n1, :n2]
+        weight = 1.0 if self.weight is None else (FULL * self.weight.square()).clamp(max=1)
+        inside += mask * (weight - inside)
+        field[:n0, :n1, :n2] = inside * self.field
+        return share, field
 
     def explained(self) -> float:
         """Share of the field's power that the dipole model explains, without the lowest |k|."""

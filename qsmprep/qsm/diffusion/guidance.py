@@ -115,16 +115,7 @@ class CompletedPosterior:
     ) -> None:
         self.likelihood, self.mask, self.tolerance = likelihood, mask, tolerance
         self.completions, self.generator = completions, generator
-        dipole = likelihood.dipole
-        unknown = likelihood.explained()
-        n0, n1, n2 = mask.shape
-        self.measured = likelihood.field.new_full(dipole.padded_shape, 1 - unknown)
-        weight = mask.to(dipole.dtype) if likelihood.weight is None else likelihood.weight
-        weight = weight.square().clamp(max=1)
-        self.measured[:n0, :n1, :n2] = torch.where(mask, weight, 1 - unknown)
-        self.field = self.measured.clone()
-        self.field[:n0, :n1, :n2] *= likelihood.field
-        self.field[n0:], self.field[:, n1:], self.field[:, :, n2:] = 0, 0, 0
+        self.measured, self.field = likelihood.measured(mask)
 
     def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
         """See :class:`Guide`; the field is first filled in from ``start``."""

@@ -35,8 +35,8 @@ def wiener(
     field, leave nothing to be tuned. Where the scan shows no model error, the mean is exact: the
     map is zero outside the mask, the field there is unknown, and noisy voxels count less; it is
     found by conjugate gradients. Where the error is that of scans in vivo, for which the exact mean
-    is poor, it is the filter D S / (D^2 S + N), and the field outside the mask is
-    completed from its map. Between the two, both maps are mixed by the share of the model error.
+    is poor, it is the filter D S / (D^2 S + N), and the field outside the mask and in noisy voxels
+    is completed from its map. Between the two, both maps are mixed by the share of the model error.
 
     Parameters
     ----------
@@ -68,7 +68,9 @@ def wiener(
     likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
     chi = torch.zeros_like(field)
     if share > 0:
-        closed = Likelihood(field, calibration.seen_through(mask), least_noise=least)
+        closed = Likelihood(
+            field, calibration.seen_through(mask), calibration.weight, least_noise=least
+        )
         chi += share * closed.posterior_mean(mask, iterations=COMPLETIONS) * mask
     if share < 1:
         posterior = likelihood.posterior(mask, 1 / likelihood.prior)
