@@ -159,8 +159,9 @@ def calibrate(
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
     (:func:`~qsmprep.qsm.streaks.error_probability`). After background removal it is one, and there
-    are remnants: low frequencies of the local field are gone with the background, and no streaks
-    show that. The error that acts off the cone is 0.3 times that on it, as measured in vivo.
+    are smooth remnants but none of sources around the mask: low frequencies of the local field are
+    gone with the background, and no streaks show that. The error that acts off the cone is 0.3
+    times that on it, as measured in vivo.
 
     No cell counts for more than its shape is known, to 15 %. Elsewhere remnants are part of the
     model where Schwarz's criterion admits them, with gains in likelihood divided by the dispersion
@@ -257,7 +258,7 @@ def _calibrate(
 ) -> tuple[Calibration, Periodogram, Fit]:
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
-    periodogram = Periodogram(field, mask, dipole, relative)
+    periodogram = Periodogram(field, mask, dipole, relative, after_background=after_background)
     free, remnants = (
         (periodogram.fit(None, remnants=True), True)
         if after_background

@@ -124,9 +124,20 @@ def _remnants(dipole: Dipole) -> list[Tensor]:
 
 
 class Periodogram:
-    """Cell means of a field's periodogram and of the components that make its expectation."""
+    """Cell means of a field's periodogram and of the components that make its expectation.
 
-    def __init__(self, field: Tensor, mask: Tensor, dipole: Dipole, noise: Tensor | None) -> None:
+    Sources around the mask are left out after background removal, which took what they can make.
+    """
+
+    def __init__(
+        self,
+        field: Tensor,
+        mask: Tensor,
+        dipole: Dipole,
+        noise: Tensor | None,
+        *,
+        after_background: bool = False,
+    ) -> None:
         self.dipole = dipole
         self.taper = _taper(mask, dipole.grid.voxel_size)
         if noise is not None:
@@ -146,7 +157,7 @@ class Periodogram:
         white = np.ones_like(self.measured)
         smooth = _remnants(dipole)
         rest = [self._leaked(h) for h in smooth]
-        self.around = self._around(mask)
+        self.around = torch.zeros_like(mask) if after_background else self._around(mask)
         if self.around.any():
             power = self._harmonic(mask)
             self._outside_gain = float(power.mean())
