@@ -91,6 +91,15 @@ def test_background_removal_leaves_an_error_that_no_streaks_show(world):
     assert given.error_share == 0.2
 
 
+@pytest.mark.parametrize('sd', [0.002, 0.03])
+def test_background_removal_leaves_a_smooth_remnant_and_no_sources_around(world, sd):
+    mask, _, field, dipole = world
+    remnant = sd * smooth_remnant(12, 5)
+    found = calibrated(field + remnant, mask, dipole, after_background=True)
+    assert 0.4 < float(found.remnant.mean()) ** 0.5 / remnant[mask].std() < 2.5
+    assert found.background_ppm == 0
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_a_field_without_a_remnant_has_none(world, noisy, coloured, brain_spectrum, seed):
     mask, _, field, dipole = world
