@@ -114,11 +114,11 @@ class Likelihood:
         return self.dipole.inverse(spectrum)
 
     def measured(self, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Share to which each voxel of the padded grid was measured, and the field [ppm] so scaled.
+        """Share of each voxel of the padded grid that needs no completion, and the field [ppm].
 
-        In the mask one, or, where the noise is above twice the typical variance, twice that over
-        it. Outside, the field is unknown as far as the dipole model explains it, and zero for the
-        rest.
+        In the mask a voxel was measured, or, where its noise is above twice the typical variance,
+        to twice that over it; the field is scaled likewise. What was not measured is unknown as
+        far as the dipole model explains the field, and counts as zero for the rest.
 
         Parameters
         ----------
@@ -126,14 +126,13 @@ class Likelihood:
             Voxels that were measured.
 
         """
-        share = self.field.new_full(self.dipole.padded_shape, 1 - self.explained())
+        share = self.field.new_zeros(self.dipole.padded_shape)
         field = torch.zeros_like(share)
         n0, n1, n2 = mask.shape
-        inside = share[:n0, :n1, :n2]
         weight = 1.0 if self.weight is None else (FULL * self.weight.square()).clamp(max=1)
-        inside += mask * (weight - inside)
-        field[:n0, :n1, :n2] = inside * self.field
-        return share, field
+        share[:n0, :n1, :n2] = mask * weight
+        field[:n0, :n1, :n2] = share[:n0, :n1, :n2] * self.field
+        return 1 - self.explained() * (1 - share), field
 
     def explained(self) -> float:
         """Share of the field's power that the dipole model explains, without the lowest |k|."""
