@@ -20,13 +20,14 @@ from scipy.ndimage import map_coordinates
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
+from qsmprep.qsm.inversion.inr_qsm import fit
 from qsmprep.qsm.resolution import evaluate_on
 from qsmprep.qsm.simulate import simulate_local_field
 from qsmprep.training.heads import find_heads, read_head
 
 COLUMNS = ('part', 'setting', 'NRMSE [%]', 'detrended [%]', 'HFEN [%]', 'XSIM', 'slope')
 COST = ('CPU [s]', 'peak [GB]')
-PARTS = ('loss', 'published', 'finer')
+PARTS = ('loss', 'networks', 'published', 'finer')
 HEAD, SEED = 10, 301
 
 
@@ -83,6 +84,36 @@ def compare_losses(table: Table, case: Case) -> None:
             parameters |= {'lower_percentile': low, 'upper_percentile': high}
         (chi, _), cost = measure(reconstruct, case, 'inr', parameters)
         table.add(part, name, *scores(chi, case), cost.cpu_s, cost.peak_gb)
+
+
+NETWORKS = {
+    'as it is': {},
+    'map of least loss, no network': {'imitated': True},
+    'one network': {'MOST_VOXELS': 10**9},
+    'one network, 512 wide': {'MOST_VOXELS': 10**9, 'width': 512},
+    'blocks of half the size': {'MOST_VOXELS': fit.MOST_VOXELS // 2},
+    '20 epochs': {'epochs': 20},
+    'twice the rate, 20 epochs': {'learning_rate': 2 * fit.HIDDEN_RATE, 'epochs': 20},
+}
+"""Departures of inr-qsm from its default: names in its module, or its parameters."""
+
+
+def reconstruct_under(case: Case, condition: dict) -> np.ndarray:
+    """Map of inr-qsm under a condition; without its network where this is asked for."""
+    parameters = dict(condition)
+    if parameters.pop('imitated', False):
+        fit.network_map = lambda network, mask: network * mask
+        fit._imitate = lambda wanted, *given: (wanted, {})
+    for name in condition.keys() & vars(fit).keys():
+        setattr(fit, name, parameters.pop(name))
+    return reconstruct(case, 'inr-qsm', parameters)[0]
+
+
+def compare_networks(table: Table, case: Case) -> None:
+    """Add rows for the size, number and training of the networks of inr-qsm."""
+    for name, condition in NETWORKS.items():
+        chi, cost = measure(reconstruct_under, case, condition)
+        table.add('networks', name, *scores(chi, case), cost.cpu_s, cost.peak_gb)
 
 
 def compare_published(table: Table, case: Case, args: argparse.Namespace) -> None:
@@ -164,10 +195,12 @@ def main() -> None:
         (*COLUMNS, *COST),
         [],
     )
-    if {'loss', 'published'} & set(args.parts):
+    if {'loss', 'networks', 'published'} & set(args.parts):
         case = simulated(heads, args.voxel_mm)
     if 'loss' in args.parts:
         compare_losses(table, case)
+    if 'networks' in args.parts:
+        compare_networks(table, case)
     if 'published' in args.parts:
         compare_published(table, case, args)
     if 'finer' in args.parts:

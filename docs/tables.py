@@ -133,6 +133,18 @@ def choice() -> str:
     return '\n'.join(rows)
 
 
+def published() -> str:
+    """Table of the three published methods beside closed-form ones and the default."""
+    scans = ('3T', '2mm', 'tr-1-1', 'val-1-1')
+    methods = ('tkd', 'tikhonov', 'tv', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
+    head = _read_csv('inversion', head=True)
+    found = {tuple(row[:2]): row for row in _read_csv('inversion')}
+    rows = [f'| {" | ".join(head)} |', f'| --- | --- |{" ---: |" * (len(head) - 2)}']
+    for row in (found[scan, method] for scan in scans for method in methods):
+        rows.append(f'| {" | ".join(row[:2] + [f"{float(cell):.3g}" for cell in row[2:]])} |')
+    return '\n'.join(rows)
+
+
 def fields(known: dict[str, Field]) -> str:
     """Table of the fields of a node of the embeddable graph."""
     rows = ['| field | type | unit | what it is |', '|---|---|---|---|']
@@ -149,6 +161,7 @@ TABLES = {
     'varied alarms': lambda: alarms('report_alarms_varied'),
     'bounds': bounds,
     'choice': choice,
+    'published': published,
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
 }

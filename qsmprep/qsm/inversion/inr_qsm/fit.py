@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import cos, pi, sqrt
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.inr_qsm.blocks import in_blocks
 from qsmprep.qsm.inversion.inr_qsm.published import UNIT_PPM, evaluate, fit_siren, network_map
 from qsmprep.qsm.inversion.inr_qsm.siren import Siren
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
@@ -27,8 +28,8 @@ PERCENTILES = (60.0, 95.0)
 DIFFERENCE_PPM = 0.02
 SOLUTIONS, ITERATIONS, TOLERANCE = 2, 30, 1e-4
 LAYERS, FREQUENCY, FIRST_FREQUENCY = 5, 30.0, 100.0
-WIDEST, WEIGHTS_PER_VOXEL = 512, 2.5
-ADAM_RATE = 1e-3
+PUBLISHED_WIDTH, MOST_VOXELS, WEIGHTS_PER_VOXEL = 512, 100_000, 2.5
+HIDDEN_RATE, ADAM_RATE = 0.02 / FREQUENCY, 1e-3
 LEAST_STEPS = 600
 
 
@@ -44,7 +45,7 @@ def inr_qsm(
     seed: int = 0,
     published: bool = False,
     regularisation: float | None = None,
-    epochs: int = 20,
+    epochs: int | None = None,
     learning_rate: float | None = None,
     width: int | None = None,
     error_share: float | None = None,
@@ -58,8 +59,11 @@ def inr_qsm(
     Its gradient with respect to the network's weights goes through that with respect to the map,
     which is quadratic: instead of following it in small steps, the map of the least loss is found
     by conjugate gradients (a Gauss-Newton step in function space), and the network is
-    fitted to it in batches of voxels, hidden layers by Muon and the others by Adam. Under the
-    paper's settings the network does not converge in an hour on a CPU; so it does in minutes.
+    fitted to it in batches of voxels, hidden layers by Muon and the others by Adam. Where a mask
+    has more than 100 000 voxels networks stand side by side, each for a block of fewer
+    (:mod:`~qsmprep.qsm.inversion.inr_qsm.blocks`): one for all would be too small or too slow.
+    Under the paper's settings the network does not converge in an hour on a CPU; so it does in
+    minutes.
 
     What differs from the paper's settings, which ``published=True`` restores
     (:func:`~qsmprep.qsm.inversion.inr_qsm.published.fit_siren`): voxel weights and regularisation
@@ -77,7 +81,7 @@ def inr_qsm(
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
     progress
-        Called with the epoch, their number, and the mean loss of the epoch.
+        Called with the epoch and their number, over all blocks, and the mean loss of the epoch.
     calibration
         That of the scan, if it is at hand.
     seed
@@ -88,13 +92,13 @@ def inr_qsm(
         Weight of the squared differences; by default the variance of the noise over that of
         differences of 0.02 ppm (0.15 as published).
     epochs
-        Passes over the voxels of the mask.
+        Passes over the voxels of the mask, by default 40 (20 with the paper's settings).
     learning_rate
-        First rate of the hidden layers, by default 0.0013 (1e-5 as published). When the fit
+        First rate of the hidden layers, by default 0.00067 (1e-5 as published). When the fit
         diverges it is tried again with a quarter.
     width
-        Units of a hidden layer, by default as many as give the network 2.5 weights a voxel,
-        64 to 512 (512 as published).
+        Units of a hidden layer, by default as many as give a network 2.5 weights for each voxel
+        of its block, 64 at least (512 as published).
     error_share
         See :func:`~qsmprep.qsm.inversion.tv.tv`.
     warm_up, gradient_weight, compensate
@@ -109,19 +113,20 @@ def inr_qsm(
     """
     chosen: dict[str, Any] = {
         'regularisation': regularisation,
-        'learning_rate': learning_rate or (1e-5 if published else 0.04 / FREQUENCY),
-        'width': width or (WIDEST if published else _width(mask)),
+        'learning_rate': learning_rate or (1e-5 if published else HIDDEN_RATE),
+        'epochs': epochs or (20 if published else 40),
         'error_share': 0.0,
     }
     if published:
         chosen['regularisation'] = 0.15 if regularisation is None else regularisation
-        network = fit_siren(
+        chosen['width'] = width or PUBLISHED_WIDTH
+        network: nn.Module = fit_siren(
             field,
             mask,
             grid,
             regularisation=chosen['regularisation'],
             gradient_weight=gradient_weight,
-            epochs=epochs,
+            epochs=chosen['epochs'],
             warm_up=warm_up,
             learning_rate=chosen['learning_rate'],
             width=chosen['width'],
@@ -136,10 +141,11 @@ def inr_qsm(
             )
         chosen |= found
 
-        def fit(rate: float) -> Siren:
-            return _imitate(wanted, mask, grid, chosen['width'], epochs, rate, seed, progress)
+        def fit(rate: float) -> tuple[nn.Module, dict[str, int]]:
+            return _imitate(wanted, mask, grid, width, chosen['epochs'], rate, seed, progress)
 
-        network = with_retries(fit, chosen['learning_rate'])
+        network, size = with_retries(fit, chosen['learning_rate'])
+        chosen |= size
 
     @torch.no_grad()
     def function(positions: list[Tensor]) -> Tensor:
@@ -149,10 +155,9 @@ def inr_qsm(
     return Estimate(network_map(network, mask), chosen, function=function)
 
 
-def _width(mask: Tensor) -> int:
+def _width(voxels: int) -> int:
     """Multiple of 64 that gives the hidden layers about WEIGHTS_PER_VOXEL weights a voxel."""
-    units = sqrt(WEIGHTS_PER_VOXEL * float(mask.sum()) / (LAYERS - 2))
-    return min(max(64 * round(units / 64), 64), WIDEST)
+    return max(64 * round(sqrt(WEIGHTS_PER_VOXEL * voxels / (LAYERS - 2)) / 64), 64)
 
 
 def _least_loss(
@@ -207,22 +212,50 @@ def _imitate(
     wanted: Tensor,
     mask: Tensor,
     grid: Grid,
-    width: int,
+    width: int | None,
     epochs: int,
     rate: float,
     seed: int,
     progress: Progress | None,
-) -> Siren:
-    """Fit a network to a map [ppm], a random batch of voxels a step."""
+) -> tuple[nn.Module, dict[str, int]]:
+    """Fit a map [ppm]; return the function, the number of its networks and the greatest width."""
     generator = torch.Generator(wanted.device).manual_seed(seed)
-    network = Siren(
-        grid,
-        layers=LAYERS,
-        width=width,
-        frequency=FREQUENCY,
-        first_frequency=FIRST_FREQUENCY,
-        generator=generator,
-    )
+
+    def build(places: Tensor) -> Siren:
+        corner = places.amin(0)
+        return Siren(
+            Grid(tuple((places.amax(0) - corner + 1).tolist()), grid.voxel_size),
+            corner=corner.tolist(),
+            layers=LAYERS,
+            width=width or _width(len(places)),
+            frequency=FREQUENCY,
+            first_frequency=FIRST_FREQUENCY,
+            generator=generator,
+        )
+
+    function, parts = in_blocks(mask.nonzero(), MOST_VOXELS, build)
+    power = wanted[mask].square().mean() / UNIT_PPM**2
+    for number, (network, places) in enumerate(parts):
+        values = wanted[tuple(places.T)] / UNIT_PPM
+        losses: list[float] = []
+        for error in _descend(network, places, values, epochs, rate, generator):
+            losses.append(float(error / power))
+            check_loss(losses, rate)
+            if progress is not None:
+                progress(number * epochs + len(losses), len(parts) * epochs, losses[-1])
+    widest = max(len(network.weights[0]) for network, _ in parts)
+    return function, {'networks': len(parts), 'width': widest}
+
+
+def _descend(
+    network: Siren,
+    places: Tensor,
+    values: Tensor,
+    epochs: int,
+    rate: float,
+    generator: torch.Generator,
+) -> Iterator[Tensor]:
+    """Fit a network to values at voxels, a random batch a step; the mean error of each epoch."""
     hidden = list(network.weights)[1:-1]
     rest = [p for p in network.parameters() if all(p is not h for h in hidden)]
     optimisers = [
@@ -230,9 +263,7 @@ def _imitate(
         torch.optim.Adam(rest, lr=ADAM_RATE, betas=(0.9, 0.99)),
     ]
     first_rates = (rate, ADAM_RATE)
-    places, values = mask.nonzero(), wanted[mask] / UNIT_PPM
-    batch = min(16 * width, 1 + len(places) * epochs // LEAST_STEPS)
-    power, losses = values.square().mean(), []
+    batch = min(16 * len(hidden[0]), 1 + len(places) * epochs // LEAST_STEPS)
     for epoch in range(epochs):
         order = torch.randperm(len(places), generator=generator, device=places.device)
         errors = []
@@ -246,8 +277,4 @@ def _imitate(
             for optimiser in optimisers:
                 optimiser.step()
             errors.append(error.detach())
-        losses.append(float(torch.stack(errors).mean() / power))
-        check_loss(losses, rate)
-        if progress is not None:
-            progress(epoch + 1, epochs, losses[-1])
-    return network
+        yield torch.stack(errors).mean()

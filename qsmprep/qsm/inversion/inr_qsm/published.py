@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
@@ -198,13 +198,13 @@ class _Run:
             self.progress(self.done, self.total, losses[-1])
 
 
-def evaluate(network: Siren, places: Tensor) -> Tensor:
+def evaluate(network: nn.Module, places: Tensor) -> Tensor:
     """Susceptibility [ppm] at positions (N, 3), chunk by chunk."""
     return UNIT_PPM * torch.cat([network(chunk) for chunk in places.split(CHUNK)])
 
 
 @torch.no_grad()
-def network_map(network: Siren, mask: Tensor) -> Tensor:
+def network_map(network: nn.Module, mask: Tensor) -> Tensor:
     """Map [ppm] of a network (X, Y, Z), zero outside the mask."""
     chi = torch.zeros(mask.shape, device=mask.device)
     chi[mask] = evaluate(network, mask.nonzero().float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt
 
@@ -23,6 +24,8 @@ class Siren(nn.Module):
     ----------
     grid
         Grid whose voxels are the unit of the positions.
+    corner
+        Its first voxel, where positions are counted from elsewhere.
     layers
         Number of linear layers.
     width
@@ -46,6 +49,7 @@ class Siren(nn.Module):
         self,
         grid: Grid,
         *,
+        corner: Sequence[int] = (0, 0, 0),
         layers: int = 10,
         width: int = 512,
         frequency: float = 40.0,
@@ -60,7 +64,8 @@ class Siren(nn.Module):
         voxel_size = torch.tensor(grid.voxel_size, device=device)
         shape = torch.tensor(grid.shape, dtype=torch.float32, device=device)
         half = (shape * voxel_size).max() / 2
-        self._scale, self._centre = voxel_size / half, (shape - 1) / 2
+        self._scale = voxel_size / half
+        self._centre = torch.tensor(corner, device=device) + (shape - 1) / 2
         sizes = [3, *[width] * (layers - 1), 1]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):

@@ -37,6 +37,15 @@ def test_network_beats_linear_inversions_and_keeps_contrast(head, found):
     assert slope(found.chi_ppm, head.chi, head.mask) > 0.85
 
 
+def test_networks_side_by_side_are_as_good_as_one(head, found, monkeypatch):
+    monkeypatch.setattr(fit, 'MOST_VOXELS', int(0.6 * head.mask.sum()))
+    divided = run(head)
+    assert found.parameters['networks'] == 1
+    assert divided.parameters['networks'] == 2
+    errors = [nrmse(i.chi_ppm, head.chi, head.mask) for i in (found, divided)]
+    assert errors[1] < 1.1 * errors[0]
+
+
 def test_regularisation_follows_the_noise(head, found, monkeypatch):
     monkeypatch.setattr(fit, 'LEAST_STEPS', 60)
     noisier = invert(
