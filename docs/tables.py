@@ -137,8 +137,8 @@ def published() -> str:
     """Table of the three published methods beside closed-form ones and the default."""
     scans = ('3T', '2mm', 'tr-1-1', 'val-1-1')
     methods = ('tkd', 'tikhonov', 'tv', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
-    head = _read_csv('inversion', head=True)
-    found = {tuple(row[:2]): row for row in _read_csv('inversion')}
+    head, *measured = _read_csv('inversion', head=True)
+    found = {tuple(row[:2]): row for row in measured}
     rows = [f'| {" | ".join(head)} |', f'| --- | --- |{" ---: |" * (len(head) - 2)}']
     for row in (found[scan, method] for scan in scans for method in methods):
         rows.append(f'| {" | ".join(row[:2] + [f"{float(cell):.3g}" for cell in row[2:]])} |')

@@ -313,9 +313,9 @@ INVERSIONS = _table(
     Method(
         'inr-qsm',
         'qsmprep.qsm.inversion.inr_qsm.fit:inr_qsm',
-        'INR-QSM: a sine network of coordinates, fitted to the scan in minutes '
+        'INR-QSM: sine networks of coordinates, fitted to the scan in minutes '
         '([inr.md](inr.md)); `published=true` fits it window by window, in an hour',
-        'INR-QSM, a sine network of coordinates that is fitted to the field of the subject '
+        'INR-QSM, sine networks of coordinates that are fitted to the field of the subject '
         'with edge-weighted squared differences [@inrqsm]',
         citation='inrqsm',
         needs=('noise', 'magnitude'),

@@ -1,1 +1,1 @@
-"""INR-QSM: a sine network of coordinates, fitted to the field of one subject."""
+"""INR-QSM: sine networks of coordinates, fitted to the field of one subject."""

@@ -1,4 +1,4 @@
-"""INR-QSM: a sine network of coordinates that explains the field of one subject."""
+"""INR-QSM: sine networks of coordinates that explain the field of one subject."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def inr_qsm(
     gradient_weight: float = 1.0,
     compensate: bool = True,
 ) -> Estimate:
-    r"""INR-QSM: a sine network fitted to the field, with edge-weighted squared differences.
+    r"""INR-QSM: sine networks fitted to the field, with edge-weighted squared differences.
 
     The loss is :math:`\|W (D x - f)\|^2 + \lambda \sum \omega |\nabla x|^2` of the whole volume.
     Its gradient with respect to the network's weights goes through that with respect to the map,
