@@ -120,3 +120,28 @@ def test_a_field_of_view_without_a_rim_has_no_bare_one():
     magnitude = np.ones((8, 8, 8, 1), dtype=np.float32)
     magnitude[0] = 0
     assert not bare_rim(np.ones((8, 8, 8), bool), magnitude, (0.01,), (1.0, 1.0, 1.0)).any()
+
+
+def test_two_specimens_are_both_kept_and_crumbs_are_not():
+    signal = np.zeros((40, 24, 24))
+    signal[2:18, 4:20, 4:20] = 1
+    signal[22:36, 6:18, 6:18] = 1
+    signal[38, 2, 2] = 1
+    two = signal_mask(signal)
+    assert two[10, 10, 10]
+    assert two[30, 10, 10]
+    assert not two[38, 2, 2]
+    quality = np.full(signal.shape, 0.9)
+    quality[:, 12, 12] = 0.01
+    kept = reliable_mask(two, quality, (1, 1, 1), max_hole_ml=0)
+    assert np.count_nonzero(kept) == np.count_nonzero(two & (quality > 0.5))
+
+
+def test_what_random_phase_cuts_off_a_part_is_not_kept():
+    brain = np.zeros((30, 12, 12), dtype=bool)
+    brain[2:28, 2:10, 2:10] = True
+    quality = np.full(brain.shape, 0.9)
+    quality[18:21] = 0.01
+    kept = reliable_mask(brain, quality, (1, 1, 1))
+    assert kept[:18].any()
+    assert not kept[21:].any()
