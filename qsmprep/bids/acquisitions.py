@@ -35,6 +35,7 @@ from qsmprep.bids.plausibility import (
 from qsmprep.bids.scattered import scattered
 from qsmprep.bids.sidecars import (
     EchoPair,
+    check_one_scan,
     field_strength,
     handed_on,
     scan_warnings,
@@ -244,6 +245,7 @@ def _build(
     pairs, times, coils = order_echoes(stem, pairs)
     warnings += check_echo_times(times, pairs[: len(times)])
     metadata = shared_metadata(pairs)
+    warnings += check_one_scan(pairs)
     path = pairs[0].second.path
     strength, strength_rule, notes = field_strength(metadata, path)
     warnings += notes

@@ -38,6 +38,13 @@ CONSTANT_METADATA = (
     'NonlinearGradientCorrection',
 )
 """Sidecar keys that are handed on: what a map's reader needs, nothing about a person."""
+OF_ONE_SCAN = ('FlipAngle', 'RepetitionTime')
+"""Sidecar keys on which the images of one multi-echo scan agree."""
+ONE_SCAN_S = 60.0
+"""Seconds by which their times of acquisition may differ: scanners state when an echo began."""
+DAY_S = 86400.0
+SEPARATED = ('WATER', 'FAT', 'W', 'F')
+"""Words of DICOM's image type for images that a Dixon reconstruction made of several echoes."""
 FILTERED_PHASE = ('SWI', 'SWAN', 'HOMODYNE', 'FILTER', 'MNIP')
 
 
@@ -240,6 +247,49 @@ def shared_metadata(pairs: list[EchoPair]) -> dict:
     return shared
 
 
+def check_one_scan(pairs: list[EchoPair]) -> list[str]:
+    """
+    Warn of echoes that are of several scans, by what their sidecars say of each.
+
+    Parameters
+    ----------
+    pairs
+        Both parts of each echo.
+
+    """
+    sidecars = [sidecar for pair in pairs for sidecar in pair.sidecars]
+    found = []
+    for key in OF_ONE_SCAN:
+        values = [x[key] for x in sidecars if isinstance(x.get(key), int | float)]
+        if values and max(values) - min(values) > 0.01 * max(values):
+            found.append(f'{key} {min(values):g} and {max(values):g}')
+    times = [_seconds(sidecar.get('AcquisitionTime')) for sidecar in sidecars]
+    known = sorted(time for time in times if time is not None)
+    if known and ONE_SCAN_S < known[-1] - known[0] < DAY_S - ONE_SCAN_S:
+        minutes = (known[-1] - known[0]) / 60
+        found.append(f'AcquisitionTime (by {minutes:.0f} minutes)')
+    if not found:
+        return []
+    return [
+        f'The echoes differ in {" and in ".join(found)}: they are of several scans, between which '
+        'head and scanner may have changed; keep the images of one.'
+    ]
+
+
+def _seconds(time: object) -> float | None:
+    """
+    Seconds of the day of DICOM's or BIDS's time; None for anything else.
+
+    Examples
+    --------
+    >>> _seconds('11:34:58.5'), _seconds('113458'), _seconds('noon')
+    (41698.5, 41698.0, None)
+
+    """
+    match = re.fullmatch(r'(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)', str(time))
+    return match and 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
+
+
 def _check_parts(pairs: list[EchoPair]) -> None:
     """Complain if the two parts of an echo name different scanners."""
     for pair in pairs:
@@ -304,6 +354,11 @@ def scan_warnings(metadata: dict, n_echoes: int) -> list[str]:
         warnings.append(
             f'ImageType ({", ".join(words)}) means a filtered phase, as made for SWI; a filter '
             'removes susceptibility.'
+        )
+    if set(words) & set(SEPARATED):
+        warnings.append(
+            f'ImageType ({", ".join(words)}) means an image of water or fat alone, made of several '
+            'echoes; its phase is none of an echo.'
         )
     if str(metadata.get('CoilCombinationMethod')).lower() == 'sum of squares':
         warnings.append(

@@ -152,3 +152,31 @@ def test_a_field_strength_that_the_scanner_does_not_have_is_doubted(model, stren
     found = check_model({'ManufacturersModelName': model}, strength_t)
     assert len(found) == int(doubted)
     assert all(isinstance(text, Doubt) for text in found)
+
+
+@pytest.mark.parametrize(
+    ('key', 'values', 'told'),
+    [
+        ('FlipAngle', (15, 15.05, 15), None),
+        ('FlipAngle', (6, 6, 21), 'FlipAngle 6 and 21'),
+        ('RepetitionTime', (0.03, 0.05, 0.05), 'RepetitionTime 0.03 and 0.05'),
+        ('AcquisitionTime', ('10:00:00.0', '10:00:20.5', '100040'), None),
+        ('AcquisitionTime', ('23:59:50', '00:00:10', '00:00:10'), None),
+        ('AcquisitionTime', ('10:00:00', '10:00:00', '10:30:00'), 'AcquisitionTime (by 30 min'),
+    ],
+)
+def test_echoes_of_several_scans_are_told(tiny_dataset, key, values, told):
+    tiny_dataset.add()
+    for echo, value in enumerate(values, start=1):
+        for part in ('mag', 'phase'):
+            tiny_dataset.edit_sidecar(f'echo-{echo}_part-{part}_MEGRE', **{key: value})
+    warnings = the_one(tiny_dataset).warnings
+    if told is None:
+        assert warnings == ()
+    else:
+        assert f'The echoes differ in {told}' in warnings[0]
+
+
+def test_images_of_water_are_told(tiny_dataset):
+    tiny_dataset.add(ImageType=['DERIVED', 'PRIMARY', 'DIXON', 'WATER'])
+    assert any('of water or fat alone' in text for text in the_one(tiny_dataset).warnings)
