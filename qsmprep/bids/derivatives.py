@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import qsmprep
+from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import read_json_object, write_whole
 
 BIDS_VERSION = '1.10.0'
@@ -155,6 +156,37 @@ def file_path(entities: dict[str, str]) -> str:
 def figure_entities(panel: str, entities: dict[str, str]) -> dict[str, str]:
     """Entities of one panel of the report on an acquisition."""
     return _fit(entities, {'datatype': 'figures', 'desc': panel})
+
+
+def check_own_dataset(output_dir: Path) -> None:
+    """
+    Complain of an output folder that is the dataset of somebody else: its description is kept.
+
+    Raises
+    ------
+    InputError
+        If it is.
+
+    """
+    path = output_dir / 'dataset_description.json'
+    if not path.exists():
+        return
+    try:
+        description = read_json_object(path)
+    except InputError:
+        return  # a damaged one is written anew
+    makers = description.get('GeneratedBy')
+    names = [x.get('Name') for x in makers if isinstance(x, dict)] if makers else []
+    if 'qsmprep' in names:
+        return
+    if description.get('DatasetType') == 'derivative':
+        kind = f'the derivatives of {", ".join(map(str, names)) or "another program"}'
+    else:
+        kind = 'a raw dataset'
+    raise InputError(
+        f'The folder {output_dir} holds {kind} (dataset_description.json); choose a folder of its '
+        'own as OUTPUT_DIR.'
+    )
 
 
 def write_dataset_description(

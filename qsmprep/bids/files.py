@@ -42,6 +42,8 @@ def check_path(path: str | Path) -> Path:
         raise InputError(f'{path} is no longer there; run again when the dataset is complete.')
     if not regular:
         raise InputError(f'{path} is no regular file; remove it or replace it by one.')
+    if not os.access(path, os.R_OK):
+        raise InputError(f'{path} cannot be read: permission denied; check its rights.')
     return path
 
 
@@ -105,6 +107,7 @@ def read_json(path: str | Path):
             'JSON must be; where it is Latin-1, convert it with iconv -f ISO-8859-1 -t UTF-8.'
         ) from error
     except (ValueError, RecursionError) as error:
+        check_fetched(path)
         raise InputError(f'{path} is no readable JSON: {error}; correct or remove it.') from error
     if _is_deeper(content, MAX_DEPTH):
         raise InputError(

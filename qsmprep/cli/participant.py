@@ -12,9 +12,7 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from qsmprep.bids.derivatives import (
-    write_dataset_description,
-)
+from qsmprep.bids.derivatives import check_own_dataset, write_dataset_description
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import load_filters
 from qsmprep.bids.layout import open_dataset
@@ -107,6 +105,9 @@ def run_participants(settings: Settings, command: str) -> int:
             jobs += collect_jobs(dataset, record, settings, sessions, filters)
         except InputError as error:
             note_error(record, f'sub-{participant}: {error}')
+        except OSError as error:
+            what = f'{error.filename} cannot be read: {error.strerror}'
+            note_error(record, f'sub-{participant}: {what}; check the disk and its rights.')
         except Exception as error:
             LOGGER.exception('sub-%s cannot be read', participant)
             trace = ''.join(traceback.format_exception(error))
@@ -263,6 +264,7 @@ def _assemble_reports(settings: Settings, participants: list[str]) -> int:
 def _prepare_folders(settings: Settings) -> None:
     work_dir = settings.execution.work_dir
     make_folder(settings.outputs.output_dir, 'OUTPUT_DIR')
+    check_own_dataset(settings.outputs.output_dir)
     make_folder(work_dir, '--work-dir')
 
 

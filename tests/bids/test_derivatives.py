@@ -5,10 +5,12 @@ import json
 import pytest
 
 from qsmprep.bids.derivatives import (
+    check_own_dataset,
     io_spec,
     output_path,
     write_dataset_description,
 )
+from qsmprep.bids.errors import InputError
 
 FULL = {
     'subject': '01',
@@ -54,3 +56,24 @@ def test_description_tells_no_path_of_the_host(tmp_path):
     assert str(tmp_path) not in text
     assert content['DatasetLinks'] == {'raw': '../raw'}
     assert content['GeneratedBy'][0]['Name'] == 'qsmprep'
+
+
+@pytest.mark.parametrize(
+    ('description', 'said'),
+    [
+        ({'DatasetType': 'derivative', 'GeneratedBy': [{'Name': 'fMRIPrep'}]}, 'of fMRIPrep'),
+        ({'Name': 'Set', 'BIDSVersion': '1.9.0'}, 'a raw dataset'),
+    ],
+)
+def test_the_dataset_of_somebody_else_is_no_place_for_output(tmp_path, description, said):
+    (tmp_path / 'dataset_description.json').write_text(json.dumps(description))
+    with pytest.raises(InputError, match=f'holds .*{said}'):
+        check_own_dataset(tmp_path)
+
+
+def test_own_output_is_written_again(tmp_path):
+    (tmp_path / 'dataset_description.json').write_text('{"Name": "Set", "BIDSVersion": "1.9.0"}')
+    out = tmp_path / 'out'
+    check_own_dataset(out)
+    write_dataset_description(out, tmp_path)
+    check_own_dataset(out)

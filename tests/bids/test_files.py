@@ -1,11 +1,12 @@
 """Files are read with care: encodings, sizes, links, devices."""
 
 import math
+import os
 
 import pytest
 
 from qsmprep.bids.errors import InputError
-from qsmprep.bids.files import read_json_object
+from qsmprep.bids.files import check_path, read_json_object
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,19 @@ def test_a_key_that_occurs_twice_keeps_both_values(tmp_path):
     assert read_json_object(path) == {'EchoTime': [0.01, 0.02], 'a': {'b': 1}}
     path.write_text('{"EchoTime": NaN}')
     assert math.isnan(read_json_object(path)['EchoTime'])
+
+
+@pytest.mark.parametrize('raw', ['/annex/objects/MD5E-s212--a', 'version https://git-lfs.github'])
+def test_a_json_file_that_was_not_fetched_is_named(tmp_path, raw):
+    path = tmp_path / 'dataset_description.json'
+    path.write_text(raw)
+    with pytest.raises(InputError, match='has not been fetched'):
+        read_json_object(path)
+
+
+def test_a_file_without_rights_is_named(tmp_path, monkeypatch):
+    path = tmp_path / 'sub-01_T1w.nii.gz'
+    path.touch()
+    monkeypatch.setattr(os, 'access', lambda file, mode: False)  # root may read all
+    with pytest.raises(InputError, match=f'{path} cannot be read: permission denied'):
+        check_path(path)
