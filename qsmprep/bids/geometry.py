@@ -60,6 +60,11 @@ def header_transforms(header) -> list[np.ndarray]:
     return [np.asarray(transform, dtype=np.float64) for transform, code in pairs if code]
 
 
+def is_bare(affine: np.ndarray) -> bool:
+    """Whether an affine holds voxel sizes alone, as where an array was saved without header."""
+    return bool(np.array_equal(affine, np.diag(np.diag(affine))) and (np.diag(affine) > 0).all())
+
+
 def placement(
     affine: np.ndarray, shape: tuple[int, ...], target: np.ndarray, target_shape: tuple[int, ...]
 ) -> float:

@@ -16,6 +16,7 @@ from qsmprep.bids.geometry import (
     by,
     check_geometry,
     header_transforms,
+    is_bare,
     placement,
 )
 from qsmprep.bids.headers import MAX_VOXELS, read_header, read_image
@@ -237,7 +238,7 @@ def _place(
     shift = distance_to_echoes([affine, *transforms], mask.shape, acquisition)
     if shift <= SAME_PLACE_VOXELS:
         return True, _judge(by_voxels, path)
-    if not transforms or _is_bare(affine):
+    if not transforms or is_bare(affine):
         if by_voxels < BADLY_PLACED:
             raise InputError(
                 f'{path} has an affine that does not state where it lies, and its '
@@ -269,11 +270,6 @@ def _place(
         f'away). If its voxels are those of the echoes, copy the header (fslcpgeom {reference} '
         f'{path}); if its affine is right, resample it to the grid of the echoes.'
     )
-
-
-def _is_bare(affine: np.ndarray) -> bool:
-    """Whether an affine holds voxel sizes alone, as where an array was saved without header."""
-    return bool(np.array_equal(affine, np.diag(np.diag(affine))) and (np.diag(affine) > 0).all())
 
 
 def magnitude_signal(acquisition: Acquisition) -> np.ndarray:

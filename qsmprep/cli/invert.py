@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qsmprep.cli.arguments import Parser, parameter, path_of_file, positive, torch_device
+from qsmprep.bids.sidecars import FIELD_STRENGTH_RANGE_T
+from qsmprep.cli.arguments import Parser, parameter, path_of_file, positive, seed, torch_device
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.settings import Settings
 
@@ -72,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         default='ppm',
         help='unit of the field and its noise (default: %(default)s)',
     )
-    parser.add_argument('--b0', type=float, metavar='T', help='field strength [T], for Hz')
+    parser.add_argument('--b0', type=_tesla, metavar='T', help='field strength [T], for Hz')
     parser.add_argument(
         '--b0-direction',
         nargs=3,
@@ -82,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--magnitude', type=path_of_file, help='magnitude, for voxel weights')
     parser.add_argument('--noise', type=path_of_file, help='noise SD of the field')
-    parser.add_argument('--seed', type=int, default=0, help='seed of random draws')
+    parser.add_argument('--seed', type=seed, default=0, help='seed of random draws')
     parser.add_argument(
         '--device', type=torch_device, default='auto', help='auto, cpu or cuda[:INDEX]'
     )
@@ -108,9 +110,12 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if (given.field_units == 'Hz') != (given.b0 is not None):
         parser.error('--field-units Hz and --b0 belong together: give both or neither.')
+    inputs = [x.resolve() for x in (given.field, given.mask, given.magnitude, given.noise) if x]
     for flag, path in (('--output', given.output), ('--uncertainty', given.uncertainty)):
         if path is not None and not path.name.endswith(('.nii', '.nii.gz')):
             parser.error(f'{flag} {path}: the name must end with .nii or .nii.gz.')
+        if path is not None and path.resolve() in inputs:
+            parser.error(f'{flag} {path} is an input, which would be lost; name another file.')
 
     from nibabel.filebasedimages import ImageFileError
 
@@ -152,10 +157,35 @@ def main(argv: list[str] | None = None) -> int:
             _write_finer(inversion, given, record)
         if given.uncertainty:
             _write(inversion.sd_ppm, given.uncertainty, given.field, record)
+        return _judge(inversion.chi_ppm, given)
     except (ValueError, OSError, ImageFileError) as error:
         print(f'qsmprep-invert: {error}', file=sys.stderr)
         return 1
-    return 0
+
+
+def _tesla(text: str) -> float:
+    """Field strength [T], for argparse."""
+    low, high = FIELD_STRENGTH_RANGE_T
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = math.nan
+    if not low <= strength <= high:
+        raise argparse.ArgumentTypeError(f'{text!r} is no field strength of {low:g} to {high:g} T')
+    return strength
+
+
+def _judge(chi_ppm: np.ndarray, given: argparse.Namespace) -> int:
+    """Say what no map can have, as where the unit of the field is another; the exit code."""
+    from qsmprep.interfaces import images
+    from qsmprep.reports.measures import implausible
+    from qsmprep.reports.quality import measure_quality
+
+    mask, grid = images.read(given.mask, bool), images.read_grid(given.field)
+    wrong = implausible(measure_quality(grid, given.b0 or 1.0, chi_ppm, mask))
+    for sentence in wrong:
+        print(f'qsmprep-invert: {sentence} Check --field-units.', file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def _giving(what: str) -> list[str]:

@@ -10,7 +10,15 @@ import nibabel as nb
 import numpy as np
 from nipype.interfaces.base import isdefined
 
-from qsmprep.bids.geometry import SCANNER, scanner_affine, scanner_transform
+from qsmprep.bids.geometry import (
+    SAME_PLACE_VOXELS,
+    SCANNER,
+    header_transforms,
+    is_bare,
+    placement,
+    scanner_affine,
+    scanner_transform,
+)
 from qsmprep.qsm.grid import Grid
 
 
@@ -19,8 +27,16 @@ def read(path: str | Path, dtype: type = np.float32) -> np.ndarray:
 
     Axes of length one beyond the third are dropped. Floats that are stored as such are mapped, not
     copied: a change of them stays in memory.
+
+    Raises
+    ------
+    ValueError
+        If they are complex numbers.
+
     """
     stored = nb.load(path).dataobj
+    if np.issubdtype(stored.dtype, np.complexfloating):
+        raise ValueError(f'{path} holds complex numbers; an image of real ones is expected.')
     shape = stored.shape[:3] if math.prod(stored.shape[3:]) == 1 else stored.shape
     if dtype is np.float32 and stored.dtype.itemsize <= 2:
         # nibabel scales in double precision, which 16 bits have no use for
@@ -55,6 +71,34 @@ def read_grid(path: str | Path) -> Grid:
 def affine_of(path: str | Path) -> np.ndarray:
     """Affine of an image to scanner mm: of its two transforms the one that leads to the scanner."""
     return scanner_affine(nb.load(path).header)
+
+
+def check_same_place(path: str | Path, reference: str | Path) -> None:
+    """
+    Complain of an image that does not lie on the grid of another, voxel by voxel.
+
+    An affine that states nothing (no code, or voxel sizes alone) is passed over.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+
+    """
+    shape, expected = read_grid(path).shape, read_grid(reference).shape
+    if shape != expected:
+        raise ValueError(
+            f'{path} has the shape {shape}, but {reference} has {expected}; resample it to that '
+            'grid.'
+        )
+    mine, theirs = (header_transforms(nb.load(x).header) for x in (path, reference))
+    mine = [affine for affine in mine if not is_bare(affine)]
+    shifts = [placement(a, shape, b, shape) for a in mine for b in theirs]
+    if shifts and min(shifts) > SAME_PLACE_VOXELS:
+        raise ValueError(
+            f'{path} has another affine than {reference} (corners {min(shifts):.3g} voxels away). '
+            'If their voxels are the same, copy the header (fslcpgeom); else resample it.'
+        )
 
 
 def save(

@@ -127,7 +127,8 @@ def invert_image(
     Raises
     ------
     ValueError
-        If the images do not share one grid, or the method refuses its input.
+        If the images do not share one grid, or hold complex numbers, or the method refuses its
+        input.
 
     """
     from qsmprep.qsm.inversion import invert
@@ -140,11 +141,8 @@ def invert_image(
     if b0_direction is not None:
         grid = replace(grid, b0_direction=b0_direction)
     for path in (mask, tissue, magnitude, noise):
-        if path is not None and images.read_grid(path).shape != grid.shape:
-            raise ValueError(
-                f'{path} has the shape {images.read_grid(path).shape}, but the field {field} has '
-                f'{grid.shape}; resample it to the grid of the field.'
-            )
+        if path is not None:
+            images.check_same_place(path, field)
     return invert(
         in_ppm(field),
         images.read(mask, bool),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -46,10 +47,16 @@ def sphere(tmp_path_factory):
         'other_shape': np.ones((8, 8, 8)),
         'empty': np.zeros(GRID.shape),
         'not_finite': np.where(r < 2, np.nan, field),
+        'complex': field + 1j,
     }
     for name, volume in volumes.items():
-        image = nb.Nifti1Image(volume.astype(np.float32), oblique_affine(GRID))
+        kind = np.complex64 if np.iscomplexobj(volume) else np.float32
+        image = nb.Nifti1Image(volume.astype(kind), oblique_affine(GRID))
         nb.save(image, folder / f'{name}.nii.gz')
+    moved = oblique_affine(GRID)
+    moved[0, 3] += 5
+    nb.save(nb.Nifti1Image((r < 16.5).astype(np.uint8), moved), folder / 'moved.nii.gz')
+    nb.save(nb.Nifti1Image((r < 16.5).astype(np.uint8), np.eye(4)), folder / 'bare.nii.gz')
     return folder
 
 
@@ -176,6 +183,9 @@ def test_larger_regularisation_gives_a_smaller_map(sphere, tmp_path):
         ({'mask': 'nowhere'}, [], 'nowhere.nii.gz does not exist'),
         ({}, ['--output', 'chi.mat'], 'must end with .nii or .nii.gz'),
         ({}, ['--b0-direction', '0', '1'], 'expected 3 arguments'),
+        ({}, ['--field-units', 'Hz', '--b0', '127.7'], 'no field strength of 0.05 to 21 T'),
+        ({}, ['--field-units', 'Hz', '--b0', '-3'], 'no field strength of 0.05 to 21 T'),
+        ({}, ['--seed', '-1'], 'no whole number'),
     ],
 )
 def test_wrong_arguments_end_with_2(sphere, tmp_path, capsys, changes, options, message):
@@ -191,6 +201,8 @@ def test_wrong_arguments_end_with_2(sphere, tmp_path, capsys, changes, options, 
     [
         ({'mask': 'other_shape'}, [], ['other_shape.nii.gz', '(8, 8, 8)', 'resample']),
         ({'mask': 'empty'}, [], ['mask is empty']),
+        ({'mask': 'moved'}, [], ['moved.nii.gz has another affine', 'fslcpgeom']),
+        ({'field': 'complex'}, [], ['complex.nii.gz holds complex numbers']),
         ({'field': 'not_finite'}, [], ['not finite']),
         ({}, ['--parameter', 'nonsense=1'], ["no parameter 'nonsense'", 'regularisation']),
         ({}, ['--b0-direction', '0', '0', '0'], ['B0 direction']),
@@ -225,3 +237,28 @@ def test_help_takes_little_time_and_loads_nothing_heavy():
         times.append(spent - before.children_user - before.children_system)
     assert done.stdout.splitlines()[-1] == 'LOADED []'
     assert min(times) < 0.5
+
+
+def test_a_mask_whose_header_states_nothing_is_taken_by_voxels(sphere, tmp_path):
+    chi = invert(sphere, tmp_path / 'chi.nii.gz', '--method', 'tkd', mask='bare')
+    assert contrast(chi, sphere) > 0.5 * CHI_PPM
+
+
+def test_an_input_is_not_overwritten(sphere, tmp_path, capsys):
+    field = tmp_path / 'field.nii.gz'
+    shutil.copy(sphere / 'ppm.nii.gz', field)
+    before = field.read_bytes()
+    with pytest.raises(SystemExit, match='2'):
+        main([str(field), '-m', str(sphere / 'mask.nii.gz'), '-o', str(field)])
+    assert 'is an input, which would be lost' in capsys.readouterr().err
+    assert field.read_bytes() == before
+
+
+def test_a_field_in_another_unit_ends_with_1_and_its_map(sphere, tmp_path, capsys):
+    out = tmp_path / 'chi.nii.gz'
+    images = [str(sphere / 'hz.nii.gz'), '-m', str(sphere / 'mask.nii.gz'), '-o', str(out)]
+    assert main([*images, '--method', 'tkd', '--device', 'cpu']) == 1
+    said = capsys.readouterr().err
+    assert 'Spread of susceptibility' in said
+    assert 'Check --field-units' in said
+    assert out.exists()
