@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 TURN_DEG = ((0.0, 0.0, 0.0), (9.0, -3.0, 0.0), (-6.0, 5.0, 0.0))
 """How the head is turned against the first session, by turns [degrees]."""
+COARSEST_MM = 12.0
+"""Largest voxel: a head is 15 of them wide."""
+SHORTEST_MS = 0.05
+"""Last echo time below which the numbers are seconds."""
 LESIONS = ('calcification', 'haemorrhage', 'microbleeds', 'ms')
 
 
@@ -162,8 +166,14 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse numbers and folders that cannot be used."""
     if len(args.voxel) not in (1, 3):
         parser.error(f'--voxel takes one edge length or three, not {len(args.voxel)}')
-    if min(args.voxel) <= 0 or min(args.tes) <= 0 or args.b0 <= 0 or args.snr <= 0:
+    if not all(0 < x < math.inf for x in (*args.voxel, *args.tes, args.b0, args.snr)):
         parser.error('--voxel, --tes, --b0 and --snr are positive numbers')
+    if max(args.voxel) > COARSEST_MM:
+        parser.error(f'--voxel is {COARSEST_MM:g} mm at most, or the head has no shape')
+    if any(late <= early for early, late in pairwise(args.tes)):
+        parser.error('--tes: each echo comes after the one before')
+    if max(args.tes) < SHORTEST_MS:
+        parser.error('--tes are milliseconds, these look like seconds')
     if not all(any(direction) for direction in args.b0_direction):
         parser.error('--b0-direction needs a length above zero')
     if args.subjects < 1:

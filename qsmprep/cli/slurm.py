@@ -15,6 +15,7 @@ from qsmprep.bids.layout import Dataset, open_dataset
 from qsmprep.bids.selection import select_participants
 from qsmprep.cli import exit_codes
 from qsmprep.cli.arguments import Parser, folder, label, positive
+from qsmprep.cli.parser import parse_args
 from qsmprep.settings import SettingsError
 
 FIXED_GB = 4.0
@@ -72,11 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     split = arguments.index('--') if '--' in arguments else len(arguments)
-    given = build_parser().parse_args(arguments[:split])
+    parser, flags = build_parser(), arguments[split + 1 :]
+    given = parser.parse_args(arguments[:split])
+    _check_flags(parser, given, flags)
     try:
         dataset = open_dataset(given.bids_dir)
         participants = select_participants(dataset, given.participants or ())
-        text = render(dataset, participants, given, arguments[split + 1 :])
+        text = render(dataset, participants, given, flags)
         given.script.write_text(text)
         given.script.chmod(0o755)
     except (InputError, SettingsError, OSError) as error:
@@ -84,6 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_codes.FAILURE
     print(f'{len(participants)} participants; submit with: bash {shlex.quote(str(given.script))}')
     return exit_codes.OK
+
+
+def _check_flags(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, flags: Sequence[str]
+) -> None:
+    """Refuse flags that qsmprep would refuse in each job, or that are not for all jobs."""
+    folders = [str(path) for path in (given.bids_dir, given.output_dir)]
+    if not given.bids_dir.is_dir():
+        return  # which is said by the dataset's reader
+    _, settings = parse_args([*folders, 'participant', '-w', str(given.work_dir), *flags])
+    if settings.inputs.participants:
+        parser.error('each job has a participant of its own: give --participant-label before --')
 
 
 def render(

@@ -63,7 +63,8 @@ def test_truth_matches_the_scan(dataset):
 
 
 def test_full_folder_and_wrong_options_are_refused(dataset, tmp_path, capsys):
-    for options in ([str(dataset)], [str(tmp_path / 'x'), '--voxel', '1', '2']):
+    words = ('--voxel 1 2', '--voxel 100', '--voxel nan', '--tes 8 4', '--tes 0.004 0.008')
+    for options in ([str(dataset)], *([str(tmp_path / 'x'), *text.split()] for text in words)):
         with pytest.raises(SystemExit) as stop:
             main(options)
         assert stop.value.code == 2

@@ -44,7 +44,9 @@ def test_each_participant_is_a_job_and_the_group_comes_last(cluster, tiny_datase
     tiny_dataset.add('sub-01').add('sub-02').add('sub-10')
     script, out, work = cluster / 'submit.sh', cluster / 'the results', cluster / 'w'
     folders = [str(tiny_dataset.root), str(out), str(script), '-w', str(work)]
-    assert main([*folders, '--cpus', '2', '--', '--inversion-parameter', 'a=1 2']) == 0
+    masks = cluster / 'my masks'
+    masks.mkdir()
+    assert main([*folders, '--cpus', '2', '--', '--derivatives', f'masks={masks}']) == 0
     done = subprocess.run(['bash', script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     calls = (cluster / 'calls').read_text().splitlines()
@@ -52,7 +54,7 @@ def test_each_participant_is_a_job_and_the_group_comes_last(cluster, tiny_datase
     assert calls == [
         *(
             f'{begin}participant|--participant-label|{label}|--nprocs|2|--mem|5G|--work-dir|{work}|'
-            '--inversion-parameter|a=1 2|'
+            f'--derivatives|masks={masks}|'
             for label in ('01', '02', '10')
         ),
         f'{begin}group|',
@@ -76,3 +78,20 @@ def test_memory_and_time_grow_with_the_images(tiny_dataset):
 def test_a_folder_that_is_no_dataset_is_named(tmp_path, capsys):
     assert main([str(tmp_path / 'none'), str(tmp_path), str(tmp_path / 's.sh')]) == 1
     assert 'none does not exist' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        (['--inversion', 'medi'], "invalid choice: 'medi'"),
+        (['group'], 'unrecognized arguments: group'),
+        (['--participant-label', '01'], 'give --participant-label before --'),
+    ],
+)
+def test_flags_that_no_job_can_use_are_refused(tiny_dataset, tmp_path, capsys, flags, said):
+    tiny_dataset.add()
+    folders = [str(tiny_dataset.root), str(tmp_path / 'out'), str(tmp_path / 'submit.sh')]
+    with pytest.raises(SystemExit, match='2'):
+        main([*folders, '-w', str(tmp_path / 'work'), '--', *flags])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / 'submit.sh').exists()
