@@ -21,6 +21,7 @@ MAY_IMPORT = {
     'workflows': {'workflows', 'interfaces', 'reports', 'qsm', 'bids', 'settings', 'methods'},
 }
 MAY_IMPORT['cli'] = {*MAY_IMPORT, 'cli'}
+MAY_IMPORT['__main__'] = {'cli'}
 NUMERICS = ('qsm', 'training')
 SLOW = (
     'nilearn.plotting',

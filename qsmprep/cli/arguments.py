@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from qsmprep.cli import exit_codes
 LEAST_GB = 1.0
 """Memory below which no node fits: libraries alone take 0.4 to 0.65 GB."""
 LARGEST_SEED = 2**63 - 1
+DASHES = ('--', '\N{EN DASH}', '\N{EM DASH}')
+"""How options begin, and what a word processor makes of that."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,10 +36,14 @@ class Parser(argparse.ArgumentParser):
 
     """
 
+    options_first = False
+    """Whether the command line that is read begins with an option."""
+
     def parse_args(self, args=None, namespace=None):
         """Parse, and refuse unknown options before their values pass for other arguments."""
         words = sys.argv[1:] if args is None else list(args)
         words = words[: words.index('--')] if '--' in words else words
+        self.options_first = words[:1] != [] and words[0].startswith('-')
         names = [word.partition('=')[0] for word in words if word.startswith('--')]
         known = tuple(self._option_string_actions)
         unknown = [x for x in names if not any(option.startswith(x) for option in known)]
@@ -57,8 +64,13 @@ class Parser(argparse.ArgumentParser):
         if choice:
             words, known = [choice[1]], re.findall(r'[\w+.-]+', choice[2])
         elif message.startswith('unrecognized arguments: '):
-            words = [w.partition('=')[0] for w in message.split()[2:] if w.startswith('--')]
+            words = [w.partition('=')[0] for w in message.split()[2:] if w.startswith(DASHES)]
             known = [option for option in self._option_string_actions if option.startswith('--')]
+        elif self.options_first and re.search('are required|is no label', message):
+            return (
+                ' An option that takes several values takes the words after it too: put '
+                f'{", ".join(self.positionals)} before all options.'
+            )
         elif 'are required' not in message:
             return ''
         spelt = {word.lower(): word for word in known}
@@ -67,6 +79,11 @@ class Parser(argparse.ArgumentParser):
         if meant:
             return f' Did you mean {", ".join(meant)}?'
         return f' {self.prog} --help lists all options.'
+
+    @property
+    def positionals(self) -> list[str]:
+        """Names of the arguments that are no options, in their order."""
+        return [action.dest.upper() for action in self._actions if not action.option_strings]
 
 
 class Completion(argparse.Action):
@@ -102,7 +119,20 @@ def folder(text: str) -> Path:
     """Path of a folder, for argparse; an empty name would stand for the present folder."""
     if not text:
         raise argparse.ArgumentTypeError('an empty name: is a variable of the shell not set?')
-    return Path(text)
+    return at_home(text)
+
+
+def at_home(text: str) -> Path:
+    """
+    Path, with a home that the shell left as a tilde (in quotes, after ``=``, in a settings file).
+
+    Examples
+    --------
+    >>> at_home('/data/~x')
+    PosixPath('/data/~x')
+
+    """
+    return Path(os.path.expanduser(text))
 
 
 def label(prefix: str) -> Callable[[str], str]:
@@ -123,13 +153,15 @@ def label(prefix: str) -> Callable[[str], str]:
 
 def path_of_file(text: str) -> Path:
     """Absolute path of a file that exists, for argparse."""
-    path = Path(text).absolute()
+    path = at_home(text).absolute()
     try:
-        found = path.is_file()
+        found, there = path.is_file(), path.exists()
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f'{text[:80]!r} is no path ({error})') from None
-    if not found:
+    if not there:
         raise argparse.ArgumentTypeError(f'the file {text} does not exist')
+    if not found:
+        raise argparse.ArgumentTypeError(f'{text} is a folder or a pipe, and no file')
     return path
 
 
@@ -149,7 +181,7 @@ def named_path(text: str) -> tuple[str, Path]:
     try:
         if not equals or '/' in name or Path(text).is_dir():
             name, path = '', text
-        path = Path(path).absolute()
+        path = at_home(path).absolute()
         path.is_dir()
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f'{text[:80]!r} is no path ({error})') from None

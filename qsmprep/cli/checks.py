@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from qsmprep.bids.names import LABEL
 from qsmprep.methods import choose, sampling_parameters
-from qsmprep.settings import Inputs, Processing, Settings, SettingsError
+from qsmprep.settings import STARTS, Inputs, Processing, Settings, SettingsError
+
+LEFT_OUT = {
+    'unwrapped': ('unwrapping', 'phase_sign', 'fix_ge_slices'),
+    'local-field': ('background', 'background_parameters'),
+    'chi': ('inversion', 'inversion_parameters'),
+}
+"""Start -> settings that have no use from it on, at that start and all later ones."""
 
 
 def check_settings(settings: Settings) -> None:
@@ -25,6 +32,7 @@ def check_settings(settings: Settings) -> None:
     _check_folders(settings)
     _check_inputs(settings.inputs)
     _check_processing(settings.processing)
+    _check_use(settings)
 
 
 def _check_folders(settings: Settings) -> None:
@@ -94,6 +102,23 @@ def _check_processing(processing: Processing) -> None:
         if processing.sr_resolution and processing.sr_source == 'field':
             raise SettingsError('--start-from chi: --sr-source field needs a local field; use map.')
     _check_sampling(processing)
+
+
+def _check_use(settings: Settings) -> None:
+    """Refuse settings of stages that are left out: who gives them expects an effect."""
+    processing = settings.processing
+    values, usual = (vars(x.inputs) | vars(x.processing) for x in (settings, Settings()))
+    starts = STARTS[: STARTS.index(processing.start_from) + 1]
+    start = f'with --start-from {processing.start_from}: drop one of them'
+    unused = {key: start for x in starts for key in LEFT_OUT.get(x, ())}
+    if not processing.sr_resolution:
+        unused['sr_source'] = 'without --sr-resolution: add it, or drop --sr-source'
+    if 'chisep' not in processing.contrasts:
+        unused['separation'] = 'without --contrasts chisep: add it, or drop --separation'
+    for key, reason in unused.items():
+        if values[key] != usual[key]:
+            flag = f'--{key.replace("_", "-").replace("parameters", "parameter")}'
+            raise SettingsError(f'{flag} has no effect {reason}.')
 
 
 def _check_sampling(processing: Processing) -> None:

@@ -94,7 +94,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
     config_file = given.pop('config_file', None)
     if config_file is not None:
         try:
-            settings = Settings.from_toml(config_file.read_text(encoding='utf-8'))
+            settings = Settings.from_toml(config_file.read_text(encoding='utf-8-sig'))
             _check_as_flags(parser, settings)
         except UnicodeDecodeError:
             parser.error(f'{config_file} is no text in UTF-8; save it as such.')

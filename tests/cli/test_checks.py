@@ -111,3 +111,34 @@ def test_folders_that_are_not_there_are_named(settings, tmp_path):
             check_settings(settings(inputs={'bids_dir': path}))
         with pytest.raises(SettingsError, match='--derivatives masks=.*does not exist'):
             check_settings(settings(inputs={'derivatives': {'masks': path}}))
+
+
+@pytest.mark.parametrize(
+    ('start', 'section', 'changes', 'flag'),
+    [
+        ('unwrapped', 'processing', {'unwrapping': 'laplacian'}, '--unwrapping'),
+        ('total-field', 'inputs', {'phase_sign': -1}, '--phase-sign'),
+        ('local-field', 'processing', {'background': 'vsharp'}, '--background'),
+        ('chi', 'processing', {'inversion_parameters': {'iterations': 5}}, '--inversion-parameter'),
+    ],
+)
+def test_settings_without_an_effect_are_refused(settings, start, section, changes, flag):
+    sections = {'processing': {'start_from': start}}
+    sections[section] = sections.get(section, {}) | changes
+    with pytest.raises(SettingsError, match=f'{flag} has no effect with --start-from {start}'):
+        check_settings(settings(**sections))
+
+
+def test_a_stage_that_is_run_has_its_settings(settings):
+    check_settings(
+        settings(processing={'start_from': 'total-field', 'background': 'lbv', 'inversion': 'tkd'})
+    )
+
+
+def test_choices_of_maps_that_are_not_made_are_refused(settings):
+    for changes, missing in (
+        ({'sr_source': 'field'}, '--sr-resolution'),
+        ({'separation': 'closed-form'}, '--contrasts chisep'),
+    ):
+        with pytest.raises(SettingsError, match=f'no effect without {missing}'):
+            check_settings(settings(processing=changes))

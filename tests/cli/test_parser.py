@@ -207,6 +207,7 @@ def test_a_newcomer_reads_what_to_type(capsys):
         (['participant', '--inversion', 'wienner'], 'wiener'),
         (['participant', '--inversion', 'TV'], 'tv'),
         (['participant', '--particpant-label=01'], '--participant-label'),
+        (['participant', '\N{EN DASH}dry-run'], '--dry-run'),
     ],
 )
 def test_a_mistyped_word_is_answered_with_the_nearest(folders, capsys, words, meant):
@@ -255,3 +256,39 @@ def test_an_option_that_is_given_twice_keeps_both_and_overrides_the_settings_fil
     given = ['--participant-label', '01', '--participant-label', '02', '03']
     _, settings = parse_args([*folders, 'participant', '--config-file', str(config), *given])
     assert list(settings.inputs.participants) == ['01', '02', '03']
+
+
+@pytest.mark.parametrize('words', [['--participant-label', '01'], ['-d', 'masks=/tmp']])
+def test_an_option_that_takes_the_folders_is_explained(folders, capsys, words):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*words, *folders, 'participant'])
+    assert 'put BIDS_DIR, OUTPUT_DIR, ANALYSIS_LEVEL before all options' in capsys.readouterr().err
+
+
+def test_a_tilde_that_the_shell_left_is_the_home(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'masks').mkdir()
+    words = ['participant', '-w', '~/work', '-d', 'masks=~/masks']
+    settings = parse_args([folders[0], '~/out', *words])[1]
+    assert settings.outputs.output_dir == tmp_path / 'out'
+    assert settings.execution.work_dir == tmp_path / 'work'
+    assert settings.inputs.derivatives == {'masks': tmp_path / 'masks'}
+
+
+def test_a_folder_in_place_of_a_file_is_named_as_such(folders, tmp_path, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant', '--config-file', str(tmp_path)])
+    assert f'{tmp_path} is a folder or a pipe, and no file' in capsys.readouterr().err
+
+
+def test_settings_may_begin_with_a_byte_order_mark(folders, tmp_path):
+    path = tmp_path / 'settings.toml'
+    path.write_bytes(b'\xef\xbb\xbf[processing]\r\ninversion = "tkd"\r\n')
+    settings = parse_args([*folders, 'participant', '--config-file', str(path)])[1]
+    assert settings.processing.inversion == 'tkd'
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, '-m', 'qsmprep', '--version']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f'qsmprep v{qsmprep.__version__}\n')
