@@ -98,7 +98,7 @@ def init_fieldmap_wf(
     )
     workflow.connect([
         (inputnode, romeo, same('magnitude')),
-        (inputnode, combine_echoes, same('magnitude')),
+        (inputnode, combine_echoes, [*same('magnitude'), ('brain_mask', 'mask')]),
         (romeo, outputnode, same('quality')),
         (combine_echoes, outputnode, same('field', 'noise', 'unwrapped', 'misfit', 'noise_sd')),
     ])  # fmt:skip

@@ -190,17 +190,20 @@ class RemovePhaseOffset(SimpleInterface):
     output_spec = _RemovePhaseOffsetOutputSpec
 
     def _run_interface(self, runtime):
+        from qsmprep.qsm.mask import separate_parts
         from qsmprep.qsm.phase import phase_offset, remove_offset
 
         inputs = self.inputs
         phase = images.read_echoes(inputs.phase)
+        mask = images.read_given(inputs.mask, bool)
         offset = phase_offset(
             images.read(inputs.unwrapped_difference),
             phase,
             images.read_echoes(inputs.magnitude, 2),
             inputs.echo_times_s,
             images.read_grid(inputs.phase),
-            mask=images.read(inputs.mask, bool) if isdefined(inputs.mask) else None,
+            mask=mask,
+            parts=[] if mask is None else separate_parts(mask),
         )
         self._results['phase'] = images.write(
             remove_offset(phase, offset), inputs.phase, runtime.cwd, 'phase'
@@ -289,6 +292,7 @@ class _CombineEchoesInputSpec(BaseInterfaceInputSpec):
     magnitude = File(exists=True, mandatory=True, desc='magnitude of each echo')
     echo_times_s = traits.List(traits.Float, mandatory=True, desc='echo times [s]')
     align = traits.Bool(True, usedefault=True, desc='remove multiples of 2 pi between echoes')
+    mask = File(exists=True, desc='brain mask: its parts that do not touch are aligned one by one')
 
 
 class _CombineEchoesOutputSpec(TraitedSpec):
@@ -307,12 +311,15 @@ class CombineEchoes(SimpleInterface):
 
     def _run_interface(self, runtime):
         from qsmprep.qsm.fieldmap import align_echoes, combine_echoes
+        from qsmprep.qsm.mask import separate_parts
 
         inputs = self.inputs
         unwrapped = aligned = images.read_echoes(inputs.unwrapped)
         magnitude = images.read_echoes(inputs.magnitude)
         if inputs.align:
-            aligned = align_echoes(unwrapped, magnitude, inputs.echo_times_s)
+            mask = images.read_given(inputs.mask, bool)
+            parts = [] if mask is None else separate_parts(mask)
+            aligned = align_echoes(unwrapped, magnitude, inputs.echo_times_s, parts=parts)
         fieldmap = combine_echoes(aligned, magnitude, inputs.echo_times_s)
         outputs = {
             'field': fieldmap.field_hz,

@@ -7,6 +7,7 @@ and ``(X, Y, Z, E)`` for several.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,7 @@ def align_echoes(
     magnitude: np.ndarray,
     echo_times_s: tuple[float, ...],
     mask: np.ndarray | None = None,
+    parts: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Remove the whole-volume multiples of 2 pi by which unwrapped echoes contradict one field.
 
@@ -83,13 +85,23 @@ def align_echoes(
         Echo times [s].
     mask
         Voxels to compare; all with signal when None.
+    parts
+        Objects that do not touch, which have multiples of 2 pi of their own.
 
     Returns
     -------
     aligned
-        The input plus one multiple of 2 pi for each echo; itself where all of them are zero.
+        The input plus one multiple of 2 pi for each echo, and each part; itself where all of them
+        are zero.
 
     """
+    if parts:
+        aligned = align_echoes(unwrapped, magnitude, echo_times_s, mask)
+        for part in parts:
+            own = align_echoes(unwrapped, magnitude, echo_times_s, part)
+            inside = part.reshape(part.shape + (1,) * (own.ndim - 3))
+            aligned = np.where(inside, own, aligned)
+        return aligned
     times = check_echo_times(echo_times_s, unwrapped)
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     weights = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]

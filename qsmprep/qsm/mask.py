@@ -124,6 +124,15 @@ def main_parts(mask: np.ndarray) -> np.ndarray:
     return (size >= SMALLEST_PART * size.max())[labels]
 
 
+def separate_parts(mask: np.ndarray) -> list[np.ndarray]:
+    """Each part of :func:`main_parts` as a mask; none where there is one part alone.
+
+    No phase leads from one to another: each has a free multiple of 2 pi of its own.
+    """
+    labels, count = ndimage.label(main_parts(mask)) if np.any(mask) else (mask, 0)
+    return [labels == number for number in range(1, count + 1)] if count > 1 else []
+
+
 def reliable_mask(
     brain: np.ndarray,
     quality: np.ndarray,
@@ -178,9 +187,9 @@ def reliable_mask(
         steep = reliable & (_steepest_step(phase, reliable) > STEEPEST_RAD)
         rim = brain & ~ndimage.binary_erosion(brain)
         reliable &= ~ndimage.binary_propagation(steep & rim, mask=steep)
-    labels, count = ndimage.label(main_parts(brain))
-    parts = (reliable & (labels == number) for number in range(1, count + 1))
-    kept = np.any([largest_component(part) for part in parts if part.any()], axis=0)
+    parts = [reliable & part for part in separate_parts(brain) or [brain]]
+    largest = [largest_component(part) for part in parts if part.any()]
+    kept = np.any(largest or [largest_component(reliable)], axis=0)
     return fill_holes(kept, max_hole_ml, voxel_volume_ml) & brain
 
 

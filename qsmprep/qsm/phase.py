@@ -7,6 +7,8 @@ module; what comes after it is in :mod:`qsmprep.qsm.fieldmap`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -156,6 +158,7 @@ def phase_offset(
     grid: Grid,
     sigma_mm: float | None = None,
     mask: np.ndarray | None = None,
+    parts: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Phase at echo time zero, that of coils and reconstruction (MCPC-3D-S).
 
@@ -183,6 +186,9 @@ def phase_offset(
     mask
         Voxels to estimate it from, as those of the brain: fat turns against water, and what the
         scalp then seems to have at time zero would be smoothed into the brain. All when None.
+    parts
+        Objects that do not touch: the difference of each has a multiple of 2 pi of its own, and the
+        one is taken for which it is least.
 
     Returns
     -------
@@ -203,6 +209,9 @@ def phase_offset(
     first, second = check_echo_times(echo_times_s, phase)[:2]
     inside = np.float32(1) if mask is None else mask.astype(np.float32)
     m1, m2 = (inside * magnitude[..., echo].astype(np.float32) for echo in (0, 1))
+    for part in parts:
+        turns = np.round(np.median(unwrapped_difference[part]) / TWO_PI)
+        unwrapped_difference = unwrapped_difference - np.float32(TWO_PI * turns) * part
     field = field_phase(unwrapped_difference, m1 * m2, first, second)
     return offset_beyond(field, phase[..., 0], m1, m2, first, second, grid, sigma_mm)
 

@@ -5,7 +5,13 @@ import pytest
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
-from qsmprep.interfaces.phase import PhaseDifference, PrepareEchoes, Romeo, SplitEchoes
+from qsmprep.interfaces.phase import (
+    CombineEchoes,
+    PhaseDifference,
+    PrepareEchoes,
+    Romeo,
+    SplitEchoes,
+)
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 
 ECHO_TIMES_S = (0.004, 0.009, 0.014)
@@ -75,6 +81,23 @@ def test_the_graph_recovers_the_field(save, echoes, tmp_path, echo_count, masked
         assert 0.9 < np.std(error) / np.median(noise) < 1.1
     # what smoothing leaves of the offset's slope at the rim is below half a hertz
     assert np.std(error) < (0.5 if echo_count > 1 else 1.0)
+
+
+def test_parts_of_a_mask_that_do_not_touch_have_one_field(save, echoes, tmp_path):
+    x = np.arange(echoes['ball'].shape[0])[:, None, None]
+    middle = echoes['ball'].shape[0] // 2
+    parts = [echoes['ball'] & (x < middle - 1), echoes['ball'] & (x > middle + 1)]
+    truth = 2 * np.pi * echoes['field_hz'][..., None] * np.array(ECHO_TIMES_S)
+    unwrapped = truth + 2 * np.pi * np.array([1, -1, 2]) * parts[1][..., None]
+    node = CombineEchoes(
+        unwrapped=save(unwrapped, 'unwrapped'),
+        magnitude=save(echoes['magnitude'], 'magnitude'),
+        mask=save(parts[0] | parts[1], 'mask'),
+        echo_times_s=list(ECHO_TIMES_S),
+    )
+    field = images.read(node.run(cwd=str(tmp_path)).outputs.field)
+    for part in parts:
+        np.testing.assert_allclose(field[part], echoes['field_hz'][part], atol=0.1)
 
 
 def test_the_difference_weighs_nothing_outside_the_box_of_a_mask(save, echoes):

@@ -112,6 +112,27 @@ def test_fat_around_the_mask_does_not_bend_the_offset(scan):
     assert np.sqrt(np.mean(whole**2)) > 0.1
 
 
+def test_objects_that_do_not_touch_have_turns_of_their_own(scan):
+    head, field, offset, phase, magnitude = scan
+    x = np.arange(GRID.shape[0])[:, None, None]
+    parts = [head & (x < 30), head & (x > 34)]
+    both = parts[0] | parts[1]
+    field = np.where(parts[1], field - np.median(field[parts[1]]), field)
+    field = np.where(parts[0], field - np.median(field[parts[0]]), field)
+    turned = 2 * np.pi * field[..., None] * np.array(TIMES)
+    phase = wrap(turned + offset[..., None]).astype(np.float32)
+    step = turned[..., 1] - turned[..., 0] + 2 * np.pi * parts[1]
+    alone, found = (
+        wrap(phase_offset(step, phase, magnitude, TIMES, GRID, mask=both, parts=x) - offset)
+        for x in ((), parts)
+    )
+    assert np.sqrt(np.mean(found[both] ** 2)) < 0.03
+    assert np.sqrt(np.mean(alone[both] ** 2)) > 0.5
+    shifted = turned + 2 * np.pi * np.array([2, 5, 8, 11]) * parts[1][..., None]
+    aligned = align_echoes(shifted, magnitude, TIMES, parts=parts)
+    np.testing.assert_allclose(aligned[both], turned[both], atol=1e-4)
+
+
 def test_field_and_its_noise_are_those_of_the_simulation(scan):
     head, field, offset, phase, magnitude = scan
     corrected = remove_offset(phase, offset)
