@@ -200,6 +200,8 @@ class Reference(SimpleInterface):
         inputs = self.inputs
         chi, mask = images.read(inputs.chi), images.read(inputs.mask, bool)
         parameters = {'ReferenceRegion': inputs.kind}
+        if inputs.kind not in ('none', 'brain') and not isdefined(inputs.region):
+            raise ValueError(f'The reference region {inputs.kind!r} needs its mask as region.')
         if inputs.kind == 'none':
             value_ppm = 0.0
         else:

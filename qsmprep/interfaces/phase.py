@@ -58,6 +58,11 @@ def read_echoes(inputs, which: slice = slice(None)) -> tuple[str, np.ndarray, np
     from qsmprep.qsm.phase import scale_phase
 
     if isdefined(inputs.phase_files):
+        if not isdefined(inputs.phase_range):
+            raise ValueError(
+                'phase_files need phase_range, the stored values that stand for -pi and pi: '
+                '(-pi, pi) for radians.'
+            )
         files = inputs.phase_files[which]
         magnitude = _stack(images.read(f) for f in inputs.magnitude_files[which])
         limits = (*inputs.phase_range, inputs.phase_sign)

@@ -11,6 +11,8 @@ LARGE_MM = 20.0
 """Radius of the balls from which on lengths hold that were found on heads."""
 PROTON_GYROMAGNETIC_RATIO = 42.577478518
 """MHz/T (gamma over 2 pi of the free proton, CODATA 2018)."""
+STRONGEST_T = 30.0
+"""Above it a field strength is a frequency [MHz], or in other units."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,19 @@ def block_means(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:
 def hz_to_ppm(field_hz: np.ndarray | float, field_strength_t: float) -> np.ndarray | float:
     """Off-resonance frequency [Hz] as a fraction of the Larmor frequency [ppm].
 
+    Raises
+    ------
+    ValueError
+        If the field strength is none of a scanner.
+
     Examples
     --------
     >>> round(hz_to_ppm(127.732435554, 3.0), 6)
     1.0
 
     """
+    if not 0 < field_strength_t < STRONGEST_T:
+        raise ValueError(f'A field strength in tesla is expected, not {field_strength_t:g}.')
     return field_hz / (PROTON_GYROMAGNETIC_RATIO * field_strength_t)
 
 

@@ -16,6 +16,8 @@ from qsmprep.qsm.grid import Grid
 
 PI = np.float32(np.pi)
 TWO_PI = 2 * np.pi
+LONGEST_ECHO_S = 0.5
+"""Above it echo times are in milliseconds."""
 OFFSET_SIGMA = 0.175
 """Width of the Gaussian that smooths a phase offset, in units of the object's size."""
 
@@ -338,7 +340,8 @@ def check_echo_times(echo_times_s: tuple[float, ...], data: np.ndarray) -> np.nd
     Raises
     ------
     ValueError
-        If their number is not that of the echoes, or they are not positive and increasing.
+        If their number is not that of the echoes, or they are not positive and increasing, or look
+        like milliseconds.
 
     """
     times = np.atleast_1d(np.asarray(echo_times_s, dtype=np.float64))
@@ -347,6 +350,11 @@ def check_echo_times(echo_times_s: tuple[float, ...], data: np.ndarray) -> np.nd
         raise ValueError(f'{count} echoes need as many echo times, not {times.tolist()} s.')
     if not np.all(np.isfinite(times)) or times[0] <= 0 or np.any(np.diff(times) <= 0):
         raise ValueError(f'Echo times must be positive and increasing, not {times.tolist()} s.')
+    if times[-1] > LONGEST_ECHO_S:
+        raise ValueError(
+            f'Echo times are in seconds, and {times.tolist()} look like milliseconds; divide them '
+            'by 1000.'
+        )
     return times
 
 

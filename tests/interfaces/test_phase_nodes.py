@@ -5,6 +5,7 @@ import pytest
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
+from qsmprep.interfaces.inversion import InvertDipole, Reference
 from qsmprep.interfaces.phase import (
     CombineEchoes,
     PhaseDifference,
@@ -163,3 +164,25 @@ def test_coils_along_a_fourth_axis_are_split_coil_by_coil(save, echoes):
     files = SplitCoils(in_files=together).run().outputs.out_files
     assert len(files) == 6
     np.testing.assert_allclose(images.read(files[4]), 2 * echoes['magnitude'][..., 1], rtol=1e-6)
+
+
+def test_nodes_alone_say_what_they_lack(save, echoes, tmp_path):
+    files = {
+        'magnitude_files': _files(save, echoes['magnitude'], 'm'),
+        'phase_files': _files(save, echoes['phase'], 'p'),
+    }
+    with pytest.raises(ValueError, match='phase_files need phase_range'):
+        PrepareEchoes(**files, echo_times_s=list(ECHO_TIMES_S)).run(cwd=str(tmp_path))
+    milliseconds = [1000 * time for time in ECHO_TIMES_S]
+    with pytest.raises(ValueError, match='look like milliseconds'):
+        PrepareEchoes(**files, phase_range=(-np.pi, np.pi), echo_times_s=milliseconds).run()
+    chi = save(echoes['field_hz'] / 1000, 'chi')
+    with pytest.raises(ValueError, match="'CSF' needs its mask as region"):
+        Reference(chi=chi, mask=save(echoes['ball'], 'ball'), kind='CSF').run(cwd=str(tmp_path))
+    with pytest.raises(ValueError, match='field strength in tesla is expected, not 123.2'):
+        InvertDipole(
+            field=save(echoes['field_hz'], 'field'),
+            mask=save(echoes['ball'], 'ball'),
+            field_strength_t=123.2,
+            method='tkd',
+        ).run(cwd=str(tmp_path))
