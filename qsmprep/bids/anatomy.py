@@ -7,15 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from qsmprep.bids.acquisitions import Acquisition
 from qsmprep.bids.derivatives import RAW, bids_uri, dataset_link
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path
-from qsmprep.bids.headers import inspect_image
+from qsmprep.bids.headers import inspect_image, read_image
 from qsmprep.bids.layout import Dataset
 
 TEMPLATE = 'MNI152NLin2009cAsym'
 """The template space that maps are brought to, and that the atlas lies in."""
+FRACTION = 1e-3
+"""By how much labels may differ from whole numbers: a header's scaling is rounded."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,12 @@ def find_anatomy(
     warnings = []
     for anatomy in _candidates(dataset, derivatives, acquisition):
         try:
-            inspect_image(anatomy.t1w)
+            image = inspect_image(anatomy.t1w)
+            if image.minimum == image.maximum:
+                raise InputError(
+                    f'{anatomy.t1w} holds one value alone, {image.minimum:g}, in all voxels; '
+                    'convert it again.'
+                )
             for path in (anatomy.brain_mask, anatomy.to_template, anatomy.from_template):
                 if path is not None:
                     check_path(path)
@@ -112,8 +121,29 @@ def find_anatomy(
         if session and f'_ses-{session}_' not in anatomy.t1w.name and '_ses-' in anatomy.t1w.name:
             note = f'{anatomy.t1w.name} is of another session than {acquisition.stem}.'
             anatomy = replace(anatomy, warnings=(*anatomy.warnings, note))
-        return anatomy, warnings
+        segmentations, unused = _usable(anatomy.segmentations)
+        return replace(anatomy, segmentations=segmentations), [*warnings, *unused]
     return None, warnings
+
+
+def _usable(found: tuple[Segmentation, ...]) -> tuple[tuple[Segmentation, ...], list[str]]:
+    """Segmentations that hold labels, and why others do not count."""
+    usable, reasons = [], []
+    for segmentation in found:
+        try:
+            inspect_image(segmentation.path)
+            labels = np.asanyarray(read_image(segmentation.path).dataobj)
+            if np.abs(labels - np.rint(labels)).max() > FRACTION:
+                raise InputError(
+                    f'{segmentation.path} holds values that are no whole numbers, as labels are: '
+                    'it may hold probabilities, or have been resampled other than by the nearest '
+                    'neighbour.'
+                )
+        except InputError as error:
+            reasons.append(f'The segmentation is not used: {error}')
+        else:
+            usable.append(segmentation)
+    return tuple(usable), reasons
 
 
 def _candidates(

@@ -327,7 +327,7 @@ def _judge(over_signal: float, path: Path) -> list[str]:
     if over_signal < BADLY_PLACED:
         raise InputError(
             f'{path} lies over the signal of the echoes with {100 * over_signal:.0f} % of its '
-            'volume alone, where there is no phase elsewhere; give the mask of the brain of this '
+            'volume alone, where there is no phase elsewhere; give one that was made for this '
             'acquisition.'
         )
     return [

@@ -100,3 +100,29 @@ def test_an_image_that_cannot_be_read_is_passed_over_by_name(place):
 
 def test_a_participant_without_has_none(place):
     assert find(place('raw/sub-02/anat/sub-02_T1w.nii.gz')) == (None, [])
+
+
+def rewrite(path, change):
+    """Replace the values of an image."""
+    image = nb.load(path)
+    data = change(np.asarray(image.dataobj, dtype=np.float32))
+    nb.save(nb.Nifti1Image(data.astype(np.float32), image.affine), path)
+
+
+def test_an_empty_image_is_passed_over(place):
+    root = place('raw/sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz')
+    rewrite(root / 'raw/sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz', np.zeros_like)
+    anatomy, passed_over = find(root)
+    assert anatomy is None
+    assert 'holds one value alone, 0' in passed_over[0]
+
+
+def test_probabilities_are_no_segmentation(place):
+    stem = 'fmriprep/sub-01/anat/sub-01_'
+    root = place(
+        f'{stem}desc-preproc_T1w.nii.gz', f'{stem}desc-aseg_dseg.nii.gz', f'{stem}dseg.nii.gz'
+    )
+    rewrite(root / f'{stem}dseg.nii.gz', lambda labels: 0.37 * labels)
+    anatomy, passed_over = find(root, fmriprep=True)
+    assert [x.name for x in anatomy.segmentations] == ['aseg']
+    assert 'sub-01_dseg.nii.gz holds values that are no whole numbers' in passed_over[0]
