@@ -13,6 +13,7 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import check_path, read_sidecar_of
 from qsmprep.bids.geometry import (
     SAME_PLACE_VOXELS,
+    WIDE_MM,
     by,
     check_geometry,
     header_transforms,
@@ -20,11 +21,18 @@ from qsmprep.bids.geometry import (
     placement,
 )
 from qsmprep.bids.headers import MAX_VOXELS, read_header, read_image
+from qsmprep.bids.notes import Doubt
 
 HALF = 0.5
 PLAUSIBLE_BRAIN_ML = (250.0, 2500.0)
 SIGNAL = 0.08
 """Part of the 99th percentile of the magnitude above which there is signal."""
+HEAD_ML = 1000.0
+"""Volume with signal from which there is a head: the brain of a newborn alone has half of it."""
+PART_OF_HEAD = (
+    'It is a part of a head, and the field of tissue around it would be taken for background: '
+    'give the whole brain, and cut the map.'
+)
 WELL_PLACED, BADLY_PLACED = 0.8, 0.5
 """Part of a mask that lies over signal where it belongs, and where it does not."""
 
@@ -86,11 +94,21 @@ def inspect_mask(
         voxel = np.asarray(acquisition.affine) if by_voxels else affine
         size_ml = np.count_nonzero(mask) * abs(float(np.linalg.det(voxel[:3, :3]))) / 1000
         if not volume_ml[0] <= size_ml <= volume_ml[1]:
-            notes.append(
+            text = (
                 f'{path.name} has a volume of {size_ml:.3g} ml; a human brain has '
                 f'{volume_ml[0]:g} to {volume_ml[1]:g} ml: check that it is the mask of the brain.'
             )
+            small = size_ml < volume_ml[0] and _is_head(acquisition)
+            notes.append(Doubt(f'{text} {PART_OF_HEAD}') if small else text)
     return GivenMask(path, uri, by_voxels, threshold, (*warnings, *origin, *notes))
+
+
+def _is_head(acquisition: Acquisition) -> bool:
+    """Whether the field of view can hold a head, and as much as one gives signal."""
+    sizes_mm = np.linalg.norm(np.asarray(acquisition.affine)[:3, :3], axis=0)
+    signal_ml = np.count_nonzero(magnitude_signal(acquisition)) * float(np.prod(sizes_mm)) / 1000
+    extents_mm = sizes_mm * np.array(acquisition.shape)
+    return bool(extents_mm.min() >= WIDE_MM and signal_ml >= HEAD_ML)
 
 
 def place_mask(

@@ -20,6 +20,7 @@ from qsmprep.bids.given import check_truth, find_given, masks_by_other_names
 from qsmprep.bids.layout import Dataset
 from qsmprep.bids.maps import MAPS, GivenMap, find_map
 from qsmprep.bids.masks import PLAUSIBLE_BRAIN_ML, GivenMask, inspect_mask
+from qsmprep.bids.notes import Doubt
 from qsmprep.bids.phase_scale import InputOverrides
 from qsmprep.bids.runs import group_runs
 from qsmprep.bids.selection import explain_missing
@@ -153,7 +154,11 @@ def _make_job(acquisition: Acquisition, settings: Settings, dataset: Dataset) ->
     maps = _find_start(acquisition, settings)
     for given in (brain, reference, r2, *maps.values()):
         warnings += given.warnings if given else ()
-    acquisition = replace(acquisition, warnings=(*acquisition.warnings, *warnings))
+    acquisition = replace(
+        acquisition,
+        warnings=(*acquisition.warnings, *warnings),
+        doubts=(*acquisition.doubts, *(text for text in warnings if isinstance(text, Doubt))),
+    )
     metadata = {
         'Software': software_versions(),
         'Sources': [

@@ -13,6 +13,7 @@ from qsmprep.bids.errors import InputError
 from qsmprep.bids.given import find_given
 from qsmprep.bids.layout import open_dataset
 from qsmprep.bids.masks import inspect_mask, place_mask
+from qsmprep.bids.notes import Doubt
 
 from .conftest import save
 
@@ -210,6 +211,22 @@ def test_an_absurd_volume_is_reported(head, keep, said):
         brain &= small
     warned = use(head, head.give_mask(brain))[1]
     assert (said in warned) if said else (warned == '')
+
+
+@pytest.mark.parametrize(('scale', 'doubted'), [(1.0, True), (0.3, False)])
+def test_a_part_of_a_head_is_doubted_and_a_small_animal_is_not(head, scale, doubted):
+    brain = brain_of(head)
+    brain[:, :, int(np.nonzero(brain)[2].mean()) :] = False
+    brain[: int(np.nonzero(brain)[0].mean())] = False
+    brain[:, : int(np.nonzero(brain)[1].mean())] = False
+    path = head.give_mask(brain)
+    for file in (path, *head.root.rglob('sub-01*_MEGRE.nii.gz')):
+        image = nb.load(file)
+        save(file, np.asarray(image.dataobj), np.diag([scale] * 3 + [1.0]) @ image.affine)
+    given = inspect_mask(path, 'bids:masks:x', acquisition_of(head), BRAIN_ML)
+    (said,) = [text for text in given.warnings if 'a human brain has' in text]
+    assert isinstance(said, Doubt) is doubted
+    assert ('part of a head' in said) is doubted
 
 
 def test_a_damaged_mask_is_named(head):
