@@ -30,13 +30,16 @@ import reported_few
 import reported_files
 import reported_formats
 import reported_given
+import reported_handed
 import reported_headers
 import reported_labs
 import reported_masks
 import reported_names
+import reported_objects
 import reported_parts
 import reported_phase
 import reported_scanner
+import reported_series
 import reported_sidecars
 from measure import Table
 from reported_data import Scan, derivatives
@@ -57,6 +60,9 @@ TABLES = (
     reported_labs,
     reported_entities,
     reported_few,
+    reported_series,
+    reported_handed,
+    reported_objects,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from reported_data import Raw, set_header, sidecar
+from reported_data import Raw, read, set_header, sidecar, store
 
 
 def phase(change: Callable, **keywords) -> Callable:
@@ -66,6 +66,24 @@ def rename(change: Callable[[str], str], part: str = '*', echo: int | str = '*')
             file.with_name(f'{file.name}.old').rename(file.with_name(change(file.name)))
 
     return alter
+
+
+def exchange(part: str, first: int, second: int, other_part: str = '') -> Callable:
+    """Exchange the images of two echoes (or of two parts); sidecars stay."""
+
+    def alter(root: Path) -> None:
+        raw = Raw(root)
+        one, other = raw.files(part, first)[0], raw.files(other_part or part, second)[0]
+        data = read(one)
+        store(one, read(other))
+        store(other, data)
+
+    return alter
+
+
+def complex_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Noise of both channels, each with an SD of one."""
+    return rng.normal(size=shape) + 1j * rng.normal(size=shape)
 
 
 def remove(part: str, echo: int | str) -> Callable:

@@ -102,6 +102,12 @@ def set_header(path: Path, **fields) -> None:
         stream.write(bytes(raw))
 
 
+def describe(root: Path) -> None:
+    """Say that a folder holds derivatives."""
+    content = {'Name': root.name, 'BIDSVersion': '1.9.0', 'DatasetType': 'derivative'}
+    (root / 'dataset_description.json').write_text(json.dumps(content))
+
+
 def derivatives(data: Path, folder: Path, mask: Callable | None | str) -> list[str | Path]:
     """Flags that give a mask: the true one, one that a function makes of it, or none."""
     if mask is None:
@@ -113,8 +119,7 @@ def derivatives(data: Path, folder: Path, mask: Callable | None | str) -> list[s
     root = folder / 'masks'
     path = root / source.relative_to(truth)
     path.parent.mkdir(parents=True)
-    description = {'Name': 'masks', 'BIDSVersion': '1.9.0', 'DatasetType': 'derivative'}
-    (root / 'dataset_description.json').write_text(json.dumps(description))
+    describe(root)
     shutil.copy(source, path)
     if mask != 'true':
         mask(path, read(path) > 0.5)

@@ -10,24 +10,21 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import both, on_files, phase, remove, rename, sidecars, signal
+from reported_changes import (
+    both,
+    complex_noise,
+    exchange,
+    on_files,
+    phase,
+    remove,
+    rename,
+    sidecars,
+    signal,
+)
 from reported_data import Raw, Scan, read, sidecar, store, write
 from scipy import ndimage
 
 PI = np.pi
-
-
-def exchange(part: str, first: int, second: int) -> Callable:
-    """Exchange the images of two echoes, sidecars stay."""
-
-    def alter(root: Path) -> None:
-        raw = Raw(root)
-        one, other = raw.files(part, first)[0], raw.files(part, second)[0]
-        data = read(one)
-        store(one, read(other))
-        store(other, data)
-
-    return alter
 
 
 def copied(part: str, source: int, *targets: int) -> Callable:
@@ -79,7 +76,7 @@ def noise_only(wanted: int) -> Callable:
 
     def change(z: np.ndarray, echo: int) -> np.ndarray:
         rng = np.random.default_rng(3)
-        noise = 0.01 * np.abs(z).max() * (rng.normal(size=(2, *z.shape)).T @ (1, 1j)).T
+        noise = 0.01 * np.abs(z).max() * complex_noise(z.shape, rng)
         return noise if echo == wanted else z
 
     return change

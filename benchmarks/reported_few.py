@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from reported_changes import phase, signal
-from reported_data import Raw, Scan, read, store
+from reported_changes import complex_noise, exchange, phase, signal
+from reported_data import Scan
 from reported_labs import in_t1w, times
 from reported_scanner import ghost, moved_during_scan
 
@@ -14,25 +12,12 @@ ONE = ('--tes', '20')
 TWO = ('--tes', '5', '15')
 
 
-def second_negated(root: Path) -> None:
-    """The second phase has the other sign."""
-    Raw(root).values('phase', lambda p: -p, echo=2)
-
-
-def phases_exchanged(root: Path) -> None:
-    """The phases of both echoes exchanged."""
-    one, other = (Raw(root).files('phase', n)[0] for n in (1, 2))
-    data = read(one)
-    store(one, read(other))
-    store(other, data)
-
-
 def dead_element(z: np.ndarray, echo: int) -> np.ndarray:
     """One element of the coil is dead: a quarter of the head has the signal of noise."""
     x, y = (np.linspace(0, 1, n) for n in z.shape[:2])
     gain = 1 - 0.95 / (1 + np.exp(30 * (np.hypot.outer(x - 0.15, y - 0.3) - 0.3)))
     rng = np.random.default_rng(echo)
-    noise = 0.01 * np.abs(z).max() * (rng.normal(size=z.shape) + 1j * rng.normal(size=z.shape))
+    noise = 0.01 * np.abs(z).max() * complex_noise(z.shape, rng)
     return gain[..., None] * z + noise
 
 
@@ -59,8 +44,15 @@ SCANS: tuple[Scan, ...] = (
         source=ONE,
     ),
     Scan('few', 'one echo, a ghost of a fifth', signal(ghost), 'told', '.', source=ONE),
-    Scan('few', 'two echoes, the second negated', second_negated, 'failed', '.', source=TWO),
-    Scan('few', 'two echoes, phases exchanged', phases_exchanged, 'failed', '.', source=TWO),
+    Scan(
+        'few',
+        'two echoes, the second negated',
+        phase(lambda p: -p, echo=2),
+        'failed',
+        '.',
+        source=TWO,
+    ),
+    Scan('few', 'two echoes, phases exchanged', exchange('phase', 1, 2), 'failed', '.', source=TWO),
     Scan('few', 'two echoes, other sign', phase(lambda p: -p), 'failed', '[Ss]ign', source=TWO),
     Scan('few', 'two echoes, turned by 30 degrees', in_t1w(30), 'failed', 'B0', source=TWO),
     Scan('few', 'one element of the coil is dead', signal(dead_element), 'told', '.'),

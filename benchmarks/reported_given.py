@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_data import Scan, read, sidecar, write
+from reported_data import Scan, describe, read, sidecar, write
 
 NAMES = {
     'local-field': 'fmap/sub-01_desc-local_fieldmap.nii.gz',
@@ -24,8 +24,7 @@ def given(start: str, change: Callable[[np.ndarray, np.ndarray], np.ndarray], un
         truth, folder = (root / 'derivatives' / name for name in ('simulation', 'given'))
         source, target = (place / 'sub-01' / NAMES[start] for place in (truth, folder))
         target.parent.mkdir(parents=True)
-        description = {'Name': 'given', 'BIDSVersion': '1.9.0', 'DatasetType': 'derivative'}
-        (folder / 'dataset_description.json').write_text(json.dumps(description))
+        describe(folder)
         brain = read(truth / 'sub-01' / 'anat' / 'sub-01_desc-brain_mask.nii.gz') > 0
         write(target, change(read(source), brain).astype(np.float32), nb.load(source).affine)
         sidecar(target).write_text(json.dumps({'Units': units}))

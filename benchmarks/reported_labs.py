@@ -9,7 +9,17 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import both, geometry, magnitude, phase, remove, scaled, sidecars, signal
+from reported_changes import (
+    both,
+    exchange,
+    geometry,
+    magnitude,
+    phase,
+    remove,
+    scaled,
+    sidecars,
+    signal,
+)
 from reported_data import Raw, Scan, read, sidecar, store, write
 from reported_headers import cropped
 from reported_phase import of_maker
@@ -171,22 +181,6 @@ def in_t1w(degrees: float) -> Callable:
     return alter
 
 
-def exchanged_magnitudes(root: Path) -> None:
-    """Magnitudes of the first and the third echo exchanged, the phases are right."""
-    one, other = (Raw(root).files('mag', n)[0] for n in (1, 3))
-    data = read(one)
-    store(one, read(other))
-    store(other, data)
-
-
-def parts_exchanged(root: Path) -> None:
-    """Magnitude and phase of the second echo exchanged."""
-    one, other = Raw(root).files('mag', 2)[0], Raw(root).files('phase', 2)[0]
-    data = read(one)
-    store(one, read(other))
-    store(other, data)
-
-
 def affine_of(part: str, echo: int | str, shift_mm: float) -> Callable:
     """Another place in the header of some images, the values are right."""
 
@@ -205,14 +199,14 @@ def slices_scaled(root: Path) -> None:
     Raw(root).values('mag', lambda m: m * scale[: m.shape[2]])
 
 
-def two_of(change: Callable[[Path, Path], object], subjects: str = '2') -> Callable:
+def two_of(change: Callable[[Path, Path], object]) -> Callable:
     """Give the first participant something of the second, which is then removed."""
 
     def alter(root: Path) -> None:
         raw = Raw(root)
-        for part in ('phase',):
-            for mine, other in zip(raw.files(part), raw.files(part, subject='02'), strict=True):
-                change(mine, other)
+        phases = raw.files('phase'), raw.files('phase', subject='02')
+        for mine, other in zip(*phases, strict=True):
+            change(mine, other)
         for folder in (root / 'sub-02', root / 'derivatives' / 'simulation' / 'sub-02'):
             shutil.rmtree(folder)
 
@@ -260,6 +254,7 @@ def echo_numbers(root: Path) -> None:
     (root / 'MEGRE.json').write_text(json.dumps({'EchoTime': list(TIMES)}))
 
 
+SWAPPED = exchange('mag', 2, 2, 'phase')
 FIVE = ('--tes', '4', '9', '14', '19', '24')
 SCANS: tuple[Scan, ...] = (
     Scan('lab', 'XA30, slices of both parts in turn', in_turn, 'failed', '.'),
@@ -302,8 +297,8 @@ SCANS: tuple[Scan, ...] = (
     Scan('lab', 'turned by 15 degrees, header straight', in_t1w(15), 'told', 'B0|'),
     Scan('lab', 'turned by 30 degrees, header straight', in_t1w(30), 'failed', 'B0'),
     Scan('lab', 'turned by 45 degrees, header straight', in_t1w(45), 'failed', 'B0'),
-    Scan('lab', 'magnitudes of two echoes exchanged', exchanged_magnitudes, 'told', 'rises|R2'),
-    Scan('lab', 'both parts of one echo exchanged', parts_exchanged, 'refused', 'echo-2'),
+    Scan('lab', 'magnitudes of two echoes exchanged', exchange('mag', 1, 3), 'told', 'rises|R2'),
+    Scan('lab', 'both parts of one echo exchanged', SWAPPED, 'refused', 'echo-2'),
     Scan('lab', 'phase half a voxel away in its header', affine_of('phase', '*', 1.5), 'refused'),
     Scan('lab', 'one echo 12 mm away in its header', affine_of('*', 3, 12), 'refused'),
     Scan('lab', 'slices of the magnitude scaled', slices_scaled, 'told', '.'),

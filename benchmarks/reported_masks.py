@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import scaled
+from reported_changes import complex_noise, scaled
 from reported_data import Raw, Scan, read, write
 from scipy import ndimage
 
@@ -21,7 +21,7 @@ def strip(fill: str) -> Callable:
         brain, rng = read(truth) > 0.5, np.random.default_rng(0)
 
         def change(z: np.ndarray, echo: int) -> np.ndarray:
-            noise = 0.01 * np.abs(z).max() * (rng.normal(size=(2, *z.shape)).T @ (1, 1j)).T
+            noise = 0.01 * np.abs(z).max() * complex_noise(z.shape, rng)
             return np.where(brain, z, noise if fill == 'noise' else 0)
 
         raw.signal(change)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import phase, signal
+from reported_changes import complex_noise, phase, signal
 from reported_data import Raw, Scan, read, store, write
 from scipy import ndimage
 
@@ -176,7 +176,7 @@ def noisy_centre(z: np.ndarray, echo: int) -> np.ndarray:
     x, y = (np.linspace(-1, 1, n) for n in z.shape[:2])
     rng = np.random.default_rng(echo)
     spread = 0.08 * np.abs(z).max() * np.exp(-np.add.outer(x**2, y**2) / 0.15)[..., None]
-    return z + spread * (rng.normal(size=z.shape) + 1j * rng.normal(size=z.shape))
+    return z + spread * complex_noise(z.shape, rng)
 
 
 def shared_offset(root: Path) -> None:
