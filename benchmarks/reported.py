@@ -131,7 +131,8 @@ def run(scan: Scan, work: Path) -> Outcome:
     plugin = folder / 'plugin.yml'
     plugin.write_text('plugin: Linear\n')
     flags = ['--skip-bids-validation', '--device', 'cpu', '--no-viewer', '--use-plugin', plugin]
-    flags += ['-w', folder / 'work', '--inversion', 'tikhonov']
+    flags += ['-w', folder / 'work']
+    flags += [] if 'chi' in scan.flags else ['--inversion', 'tikhonov']
     flags += derivatives(data, folder, scan.mask)
     command = [sys.executable, '-c', PROGRAM, data, folder / 'out', 'participant', *flags]
     places = {'FILTER': data / 'filter.json', 'GIVEN': f'given={data / "derivatives" / "given"}'}

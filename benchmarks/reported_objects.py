@@ -184,6 +184,13 @@ GIVEN = SPECIMEN[2:]
 SCANS: tuple[Scan, ...] = (
     scan('phantom of six tubes along B0', tubes, 1.5),
     scan('phantom of six tubes across B0', lying_tubes, 1.5),
+    Scan(
+        'object',
+        'phantom of six tubes along B0, V-SHARP and TKD',
+        scanned(tubes, 1.5),
+        flags=(*SPECIMEN[:4], '--background', 'pdf+vsharp', '--inversion', 'tkd'),
+        mask=None,
+    ),
     scan('two specimens', two_specimens, 0.4),
     Scan('object', 'two specimens, one mask', scanned(two_specimens, 0.4), flags=GIVEN),
     scan('eight blocks', crumbs, 0.4),

@@ -176,7 +176,8 @@ def check_own_dataset(output_dir: Path) -> None:
     except InputError:
         return  # a damaged one is written anew
     makers = description.get('GeneratedBy')
-    names = [x.get('Name') for x in makers if isinstance(x, dict)] if makers else []
+    makers = makers if isinstance(makers, list) else []
+    names = [x.get('Name') for x in makers if isinstance(x, dict)]
     if 'qsmprep' in names:
         return
     if description.get('DatasetType') == 'derivative':

@@ -155,7 +155,8 @@ def path_of_file(text: str) -> Path:
     """Absolute path of a file that exists, for argparse."""
     path = at_home(text).absolute()
     try:
-        found, there = path.is_file(), path.exists()
+        found = path.is_file()
+        there = found or path.exists()
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f'{text[:80]!r} is no path ({error})') from None
     if not there:
