@@ -163,7 +163,7 @@ def compare_finer(table: Table, heads: list[Path], voxel_mm: float) -> None:
     centres = [(np.arange(m) + 0.5) / 2 - 0.5 for m in fine.grid.shape]
     inside = mask.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     wanted = replace(fine, truth=fine.truth * inside, mask=inside)
-    for method in ('tv', 'inr'):
+    for method in ('tv', 'inr', 'inr-qsm'):
         found = invert(halved(fine.field) * mask, mask, grid, method, noise_ppm=noise)
         nodes = np.meshgrid(*centres, indexing='ij')
         maps = {

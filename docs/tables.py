@@ -145,6 +145,21 @@ def published() -> str:
     return '\n'.join(rows)
 
 
+def robustness() -> str:
+    """Table of how the three published methods bear contrast, resolution and direction."""
+    methods = ('tikhonov', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
+    found: dict[str, dict[str, str]] = {}
+    for departure, value, method, nrmse, _, xsim, lesion, _ in _read_csv('robustness'):
+        cells = [f'{float(nrmse):.1f}', f'{float(xsim):.3f}']
+        cells += [f'{float(lesion):.0f}'] if lesion else []
+        found.setdefault(f'{departure} {value}'.strip(), {})[method] = ' / '.join(cells)
+    rows = [f'| departure | {" | ".join(methods)} |', f'| --- |{" ---: |" * len(methods)}']
+    for name, own in found.items():
+        if all(method in own for method in methods):
+            rows.append(f'| {name} | {" | ".join(own[method] for method in methods)} |')
+    return '\n'.join(rows)
+
+
 def fields(known: dict[str, Field]) -> str:
     """Table of the fields of a node of the embeddable graph."""
     rows = ['| field | type | unit | what it is |', '|---|---|---|---|']
@@ -162,6 +177,7 @@ TABLES = {
     'bounds': bounds,
     'choice': choice,
     'published': published,
+    'robustness': robustness,
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
 }
