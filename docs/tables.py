@@ -139,10 +139,40 @@ def published() -> str:
     methods = ('tkd', 'tikhonov', 'tv', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
     head, *measured = _read_csv('inversion', head=True)
     found = {tuple(row[:2]): row for row in measured}
-    rows = [f'| {" | ".join(head)} |', f'| --- | --- |{" ---: |" * (len(head) - 2)}']
-    for row in (found[scan, method] for scan in scans for method in methods):
-        rows.append(f'| {" | ".join(row[:2] + [f"{float(cell):.3g}" for cell in row[2:]])} |')
-    return '\n'.join(rows)
+    return _numbers(head, [found[scan, method] for scan in scans for method in methods])
+
+
+def tasks() -> str:
+    """Table of DM-QSM's three tasks; the head is named beside it."""
+    table = _read_csv('tasks', head=True)
+    head, *rows = ([task, *cells] for task, _, *cells in table)
+    return _numbers(head, rows)
+
+
+def networks() -> str:
+    """Table of the size, number and training of the networks of inr-qsm."""
+    head, *rows = (cells for _, *cells in _read_csv('inr_networks', head=True))
+    return _numbers(head, rows)
+
+
+def samplers() -> str:
+    """Table of the samplers on a head of 3 mm."""
+    head, *rows = _read_csv('samplers_3mm', head=True)
+    return _numbers(head, rows)
+
+
+def _numbers(head: list[str], rows: list[list[str]]) -> str:
+    """Table whose numbers have three digits."""
+    texts = sum(not re.fullmatch('[-+.e0-9]+', cell) for cell in rows[0])
+    lines = [f'| {" | ".join(head)} |', f'|{" --- |" * texts}{" ---: |" * (len(head) - texts)}']
+    for row in rows:
+        cells = [*row[:texts], *(_digits(float(cell)) for cell in row[texts:])]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _digits(number: float) -> str:
+    return f'{number:.0f}' if abs(number) >= 100 else f'{number:#.3g}'
 
 
 def robustness() -> str:
@@ -177,6 +207,9 @@ TABLES = {
     'bounds': bounds,
     'choice': choice,
     'published': published,
+    'tasks': tasks,
+    'networks': networks,
+    'samplers': samplers,
     'robustness': robustness,
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
