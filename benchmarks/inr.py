@@ -75,7 +75,7 @@ def compare_losses(table: Table, case: Case) -> None:
         ('edges', 'percentiles 50-70, as published', {'percentiles': (50, 70)}),
         ('edges', 'no edge is spared', {'percentiles': (99.99, 100)}),
         ('fidelity', 'complex, phase noise 0.02 rad', {'phase_noise': 0.02}),
-        ('end', '400 iterations, no early end', {'iterations': 400, 'tolerance': -1e9}),
+        ('end', '400 iterations, tolerance 0', {'iterations': 400, 'tolerance': 0.0}),
         ('end', '70 iterations', {'iterations': 70}),
     ]
     for part, name, parameters in settings:

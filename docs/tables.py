@@ -137,8 +137,8 @@ def published() -> str:
     """Table of the three published methods beside closed-form ones and the default."""
     scans = ('3T', '2mm', 'tr-1-1', 'val-1-1')
     methods = ('tkd', 'tikhonov', 'tv', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
-    head, *measured = _read_csv('inversion', head=True)
-    found = {tuple(row[:2]): row for row in measured}
+    head, *lines = _read_csv('inversion', head=True)
+    found = {tuple(line[:2]): line for line in lines}
     return _numbers(head, [found[scan, method] for scan in scans for method in methods])
 
 
@@ -149,20 +149,16 @@ def tasks() -> str:
     return _numbers(head, rows)
 
 
-def networks() -> str:
-    """Table of the size, number and training of the networks of inr-qsm."""
-    head, *rows = (cells for _, *cells in _read_csv('inr_networks', head=True))
-    return _numbers(head, rows)
-
-
-def samplers() -> str:
-    """Table of the samplers on a head of 3 mm."""
-    head, *rows = _read_csv('samplers_3mm', head=True)
+def measured(name: str) -> str:
+    """Table of all that a benchmark measured."""
+    head, *rows = _read_csv(name, head=True)
     return _numbers(head, rows)
 
 
 def _numbers(head: list[str], rows: list[list[str]]) -> str:
-    """Table whose numbers have three digits."""
+    """Table whose numbers have three digits, without columns that are empty."""
+    used = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    head, *rows = [[row[i] for i in used] for row in (head, *rows)]
     texts = sum(not re.fullmatch('[-+.e0-9]+', cell) for cell in rows[0])
     lines = [f'| {" | ".join(head)} |', f'|{" --- |" * texts}{" ---: |" * (len(head) - texts)}']
     for row in rows:
@@ -208,8 +204,10 @@ TABLES = {
     'choice': choice,
     'published': published,
     'tasks': tasks,
-    'networks': networks,
-    'samplers': samplers,
+    'networks': lambda: measured('inr_networks'),
+    'ablations': lambda: measured('inr_loss'),
+    'finer': lambda: measured('inr_finer'),
+    'samplers': lambda: measured('samplers_3mm'),
     'robustness': robustness,
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
