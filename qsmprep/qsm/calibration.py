@@ -20,9 +20,10 @@ from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodogram, tissue_power
 from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.remnant import harmonic_remnant
-from qsmprep.qsm.streaks import error_probability
+from qsmprep.qsm.streaks import doubts
 
 OFF_CONE = 0.3
+MOST_FREEDOM = 0.4
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
@@ -49,6 +50,8 @@ class Calibration:
         Power of the model error over that of susceptibility, r.
     error_share
         How far the spectra count, 0 to 1: the probability that the field has a model error.
+    outside_share
+        Probability that sources just outside the mask add to the field.
     known_noise
         Standard deviation of the noise [ppm] where it was given, else None.
     unexplained
@@ -69,6 +72,7 @@ class Calibration:
     noise: float
     error_ratio: float = 0.0
     error_share: float = 0.0
+    outside_share: float = 0.0
     known_noise: float | None = None
     unexplained: float = 0.0
     weight: Tensor | None = None
@@ -79,6 +83,14 @@ class Calibration:
     def model_error(self) -> Tensor:
         """Power of all that is neither susceptibility nor white [ppm^2]."""
         return self.error_ratio * self.susceptibility + self.remnant
+
+    @property
+    def freedom(self) -> float:
+        """How far the map is free outside the mask, 0 to 1.
+
+        Without a model error at most 0.4: a map that is free there takes up what is not its own.
+        """
+        return max(self.error_share, MOST_FREEDOM * self.outside_share)
 
     def weights(self, mask: Tensor) -> Tensor:
         """Voxel weights, one in the mask where nothing tells voxels apart."""
@@ -118,6 +130,7 @@ class Calibration:
         k = REFERENCE
         return {
             'error_share': self.error_share,
+            'outside_share': self.outside_share,
             'error_ratio': self.error_ratio,
             'remnant_ppm': sqrt(float(self.remnant.mean())),
             'background_ppm': self.background_ppm,
@@ -158,17 +171,19 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
-    (:func:`~qsmprep.qsm.streaks.error_probability`). After background removal it is one, and there
+    (:func:`~qsmprep.qsm.streaks.doubts`, which gives that of sources just outside the mask as
+    well). After background removal it is one, and there
     are smooth remnants but none of sources around the mask: low frequencies of the local field are
     gone with the background, and no streaks show that. The error that acts off the cone is 0.3
     times that on it, as measured in vivo.
 
     No cell counts for more than its shape is known, to 15 %. Elsewhere remnants are part of the
     model where Schwarz's criterion admits them, with gains in likelihood divided by the dispersion
-    of the cells about the fit, and that probability is at least one half; p = 6, which cannot be
-    distinguished from them, is then left out. The field of sources around the mask is then
-    estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken off, and what is left is
-    calibrated again, up to four times or until a round takes off less than 2 % of the field.
+    of the cells about the fit, and one of these probabilities is at least one half; they are then a
+    model error, and p = 6, which cannot be distinguished from them, is left out. The field of
+    sources around the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken
+    off, and what is left is calibrated again, up to four times or until a round takes off less than
+    2 % of the field.
 
     Parameters
     ----------
@@ -266,14 +281,14 @@ def _calibrate(
     )
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
-    if error_share is None or (remnants and not after_background):
-        probability = error_probability(
-            field, mask, weight, dipole.grid, partial(tissue_power, free), white
-        )
-        if remnants and probability < 0.5:
+    outside_share = 0.0
+    if error_share != 1 or (remnants and not after_background):
+        doubt = doubts(field, mask, weight, dipole.grid, partial(tissue_power, free), white)
+        if remnants and not after_background and max(doubt) < 0.5:
             remnants, free = False, periodogram.fit(None, remnants=False)
         if error_share is None:
-            error_share = round(probability, 1)
+            error_share = 1.0 if remnants else round(doubt.error, 1)
+        outside_share = round(doubt.outside, 1)
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0
@@ -288,6 +303,7 @@ def _calibrate(
         max(fitted.white, unexplained / 4),
         ratio,
         error_share,
+        outside_share,
         known,
         unexplained,
         cells=periodogram.cells(free),

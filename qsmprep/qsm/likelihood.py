@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import torch
@@ -74,6 +75,43 @@ class Likelihood:
 
         """
         return PosteriorPrecision(self.dipole, mask, self.precision(), prior, self.weight)
+
+    def exact_mean(
+        self,
+        mask: Tensor,
+        *,
+        free: bool,
+        iterations: int,
+        tolerance: float,
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> Tensor:
+        """Posterior mean under the prior S(k), where the field outside the mask is unknown [ppm].
+
+        Parameters
+        ----------
+        mask
+            Voxels of tissue.
+        free
+            Whether the map has the same prior outside the mask; else it is zero there.
+        iterations, tolerance, progress
+            See :func:`~qsmprep.qsm.solvers.conjugate_gradients`.
+
+        """
+        dipole, weight, field, support = self.dipole, self.weight, self.field, mask
+        inside = tuple(slice(n) for n in mask.shape)
+        if free:
+            dipole = dipole.on_padded_grid()
+            whole = field.new_zeros((2, *dipole.padded_shape))
+            whole[:, *inside] = torch.stack([field, mask if weight is None else weight])
+            (field, weight), support = whole, torch.ones_like(whole[0])
+        posterior = PosteriorPrecision(dipole, support, self.precision(), 1 / self.prior, weight)
+        chi = posterior.solve(
+            posterior.data_term(field),
+            iterations=iterations,
+            tolerance=tolerance,
+            progress=progress,
+        )
+        return chi[inside] * mask
 
     def precision(self) -> Tensor | float:
         """1 / N(k) [1/ppm^2], as a number where the error is white."""

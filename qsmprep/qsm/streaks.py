@@ -1,53 +1,76 @@
-"""Streaks tell a model error: what sources in the mask cannot explain they put on the cone."""
+"""What sources in the mask cannot explain: a model error makes streaks, sources outside a rim."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp, prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from qsmprep.qsm.grid import Grid, block_means, bounding_box
+from qsmprep.qsm.grid import Grid, block_means, bounding_box, depth_mm
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.periodogram import ERROR_RATIO
 from qsmprep.qsm.posterior import PosteriorPrecision
 
 BLOCK_MM = 2.0
 LEAST_BLOCKS = 64
+MARGIN = 4
+RIM = 2
 BANDS = (0.05, 0.08, 0.12)
 ON_CONE, OFF_CONE = 0.1, 0.2
 STEPS = 16
 LEAST_NOISE = 1e-9
-SPREAD = 0.6
+STREAKS_SPREAD, RIM_SPREAD = 0.4, 0.3
 
 
-def error_probability(
+class Doubts(NamedTuple):
+    """Probabilities that a field is more than that of sources in the mask, and noise.
+
+    Parameters
+    ----------
+    error
+        That it has the model error of scans in vivo.
+    outside
+        That there are sources just outside the mask.
+
+    """
+
+    error: float
+    outside: float
+
+
+def doubts(
     field: Tensor,
     mask: Tensor,
     weight: Tensor,
     grid: Grid,
     power: Callable[[Dipole], Tensor],
     noise: float,
-) -> float:
-    r"""Probability that a field has the model error of scans in vivo, by its streaks.
+) -> Doubts:
+    r"""Probabilities of a model error and of sources outside the mask, by the map they make.
 
-    A map of sources in the mask that explains a model error takes large values near the cone D = 0,
-    where sources hardly show. So three fields are fitted by such sources, sixteen steps of
-    conjugate gradients each: the measured one; a simulated one of sources of the same spectrum and
-    noise; and that one plus a model error of 0.035 times the power of susceptibility. The power
-    near the cone of the first map and of the third, over that of the second, are the excess of
-    streaks that is found, :math:`\rho`, and the one to expect of a model error, :math:`\rho_1`:
-    geometric means over three bands of wavenumbers. Each is divided by the root of the same ratio
-    far from the cone, as the spectrum is uncertain. Logarithms of excesses spread by 0.6 about
-    their expectation, as heads are not Gaussian, and both cases are equally likely beforehand:
+    Sources in the mask and a rim of two blocks around it are fitted to four fields by sixteen steps
+    of conjugate gradients: the measured one; a simulated one of sources in the mask, of the
+    same spectrum and noise; that one plus a model error of 0.035 times the power of susceptibility;
+    and that one plus the field of sources in the rim.
 
-    .. math:: p = 1 / (1 + e^{-u}), \quad
-        u = \log\rho_1 \, (\log\rho - \tfrac12 \log\rho_1) / 0.6^2.
+    A map that explains a model error takes large values near the cone D = 0, where sources hardly
+    show: streaks. One that explains sources outside the mask has them in the rim. Two excesses
+    are compared, each over the simulated field of sources in the mask: the power near the cone over
+    the root of that far from it, a geometric mean over three bands of wavenumbers; and the power in
+    the block next to the mask over that in its outer two blocks. With :math:`\rho` the logarithm of
+    the measured excess and :math:`\rho_1` that of what was added, which are taken to spread
+    by :math:`s` about zero and :math:`\rho_1`, both equally likely beforehand,
 
-    Noise, mask and voxels act on all three alike. Where noise drowns the streaks,
-    :math:`\rho_1` is near one, and p near one half.
+    .. math:: p = 1 / (1 + e^{-u}), \quad u = \rho_1 (\rho - \tfrac12 \rho_1) / s^2.
+
+    s is 0.4 for streaks and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act
+    on all fields alike: sources in the mask are simulated on its own grid. Where noise drowns the
+    excess, :math:`\rho_1` is near zero, and p near one half.
 
     Fields are compared in blocks of about 2 mm, or of 1/64 of the object where that is less.
 
@@ -69,15 +92,19 @@ def error_probability(
     Examples
     --------
     >>> grid = Grid((48, 48, 48), (2.0, 2.0, 2.0))
-    >>> mask = torch.ones(grid.shape)
+    >>> mask = torch.zeros(grid.shape)
+    >>> mask[8:-8, 8:-8, 8:-8] = 1
     >>> generator = torch.Generator().manual_seed(1)
     >>> white, error = 0.01 * torch.randn((2, *grid.shape), generator=generator)
-    >>> field = Dipole(grid).forward(white)
+    >>> dipole = Dipole(grid)
     >>> flat = lambda dipole: torch.full_like(dipole.kernel, 1e-4)
-    >>> error_probability(field, mask > 0, mask, grid, flat, 1e-8) < 0.1
-    True
-    >>> error_probability(field + 0.2 * error, mask > 0, mask, grid, flat, 1e-8) > 0.9
-    True
+    >>> field = mask * dipole.forward(mask * white)
+    >>> [round(p) for p in doubts(field, mask > 0, mask, grid, flat, 1e-8)]
+    [0, 0]
+    >>> round(doubts(field + 0.2 * mask * error, mask > 0, mask, grid, flat, 1e-8).error)
+    1
+    >>> round(doubts(mask * dipole.forward(white), mask > 0, mask, grid, flat, 1e-8).outside)
+    1
 
     """
     factors = _block(mask, grid)
@@ -85,36 +112,66 @@ def error_probability(
         torch.from_numpy(block_means(image.cpu().numpy(), factors)).to(field)
         for image in (weight.square(), weight.square() * field, mask.to(field.dtype))
     )
-    inside = (filled >= 0.5).to(field.dtype)
+    inside = filled >= 0.5
     root = inside * precision.sqrt()
+    precision = precision.clamp(min=1e-6)
     size = tuple(v * f for v, f in zip(grid.voxel_size, factors, strict=True))
-    dipole = Dipole(
-        Grid(tuple(inside.shape), size, grid.b0_direction), padding=1.1, device=field.device
+    white = noise / prod(factors)
+    generator = torch.Generator().manual_seed(0)
+    own = _field_of_sources(mask, grid, power, generator) * weight.square()
+    simulated = torch.from_numpy(block_means(own.cpu().numpy(), factors)).to(field) / precision
+
+    around = (MARGIN,) * 6
+    inside, root, measured, simulated = (
+        pad(image, around) for image in (inside, root, weighted / precision, simulated)
     )
+    whole = Grid(tuple(inside.shape), size, grid.b0_direction)
+    dipole = Dipole(whole, padding=1.02, device=field.device)
+    far = np.pad(~inside.cpu().numpy(), MARGIN, constant_values=True)
+    distance = torch.from_numpy(depth_mm(far, size)[(slice(MARGIN, -MARGIN),) * 3]).to(field)
+    depth = torch.from_numpy(depth_mm(inside.cpu().numpy(), size)).to(field)
     expected = power(dipole)
     strongest = float((dipole.kernel.square() * expected).max())
-    white = max(noise / prod(factors), LEAST_NOISE * strongest)
+    white = max(white, LEAST_NOISE * strongest)
+    noises, errors, sources = torch.randn((3, *inside.shape), generator=generator).to(field)
+    simulated = simulated * inside + white**0.5 * noises * inside / root.clamp(min=1e-3)
+    rim = ~inside & (distance <= RIM * 1.01 * max(size))
+    error = dipole.filter(errors, (ERROR_RATIO[0] * expected).sqrt())
+    outside = dipole.forward(rim * dipole.filter(sources, expected.sqrt()))
+    posterior = PosteriorPrecision(dipole, inside | rim, 1 / white, 1 / expected, root)
+    next_to = rim & (distance <= 1.01 * max(size))
+    outer = inside & (depth <= RIM * 1.01 * max(size))
 
-    generator = torch.Generator().manual_seed(0)
-    sources, noises, errors = torch.randn((3, *inside.shape), generator=generator).to(field)
-    simulated = dipole.forward(dipole.filter(sources, expected.sqrt()) * inside)
-    simulated += white**0.5 * noises / root.clamp(min=1e-3)
-    model_error = dipole.filter(errors, (ERROR_RATIO[0] * expected).sqrt())
-
-    posterior = PosteriorPrecision(dipole, inside, 1 / white, 1 / expected, root)
-
-    def streaks(field: Tensor) -> np.ndarray:
+    def seen(field: Tensor) -> tuple[np.ndarray, float]:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
-        return _streaks(chi, dipole)
+        beyond, within = (float(chi[part].square().mean().log()) for part in (next_to, outer))
+        return _streaks(chi, dipole), beyond - within
 
-    usual = streaks(simulated)
-    if not usual.size:
-        return 0.5
-    measured = weighted / precision.clamp(min=1e-6)
-    found, of_error = (
-        float((streaks(field) - usual).mean()) for field in (measured, simulated + model_error)
-    )
-    return 1 / (1 + exp(-of_error * (found - of_error / 2) / SPREAD**2))
+    streaks, beyond = seen(simulated)
+    found_streaks, found_beyond = seen(measured)
+    error_streaks, _ = seen(simulated + error)
+    _, outside_beyond = seen(simulated + outside)
+    if streaks.size:
+        excess = (float((some - streaks).mean()) for some in (found_streaks, error_streaks))
+        of_error = _probability(*excess, spread=STREAKS_SPREAD)
+    else:
+        of_error = 0.5
+    of_outside = _probability(found_beyond - beyond, outside_beyond - beyond, spread=RIM_SPREAD)
+    return Doubts(of_error, of_outside)
+
+
+def _probability(found: float, expected: float, *, spread: float) -> float:
+    """Probability that an excess is the expected one rather than none."""
+    return 1 / (1 + exp(-expected * (found - expected / 2) / spread**2))
+
+
+def _field_of_sources(
+    mask: Tensor, grid: Grid, power: Callable[[Dipole], Tensor], generator: torch.Generator
+) -> Tensor:
+    """Field [ppm] of Gaussian sources of a power in a mask."""
+    dipole = Dipole(grid, padding=1.1, device=mask.device)
+    sources = torch.randn(grid.shape, generator=generator).to(dipole.kernel)
+    return dipole.forward(mask * dipole.filter(sources, power(dipole).sqrt()))
 
 
 def _block(mask: Tensor, grid: Grid) -> tuple[int, ...]:

@@ -164,7 +164,7 @@ class Mixture:
         completed: float,
         generator: torch.Generator | None = None,
     ) -> Mixture:
-        """Parts by the share of the model error: none of it, exact; all of it, completed.
+        """Parts by the freedom outside the mask: none of it, exact; all of it, completed.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Mixture:
         least = field_roughness(field, mask) / 2 if calibration.known_noise is None else 0.0
         calibration = calibration.seen_through(mask)
         likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
-        share = calibration.error_share
+        share = calibration.freedom
         parts = (
             (1 - share, Posterior(likelihood, mask, tolerance=exact, generator=generator)),
             (

@@ -79,7 +79,8 @@ def inr(
         times the noise, times the fourth root of the noise over 0.5 ppb; the noise is its median
         or, without a noise map, the white part of the field's spectrum.
     trust
-        The trust t, 0 to 1; by default 1 less the error share that the warm start chose.
+        The trust t, 0 to 1; by default 1 less the freedom of the calibration: the fit is
+        zero outside the mask.
     lower_percentile, upper_percentile
         Of the absolute differences of the warm start, between which the weights fall from 1 to 0
         (50 and 70 as published).
@@ -107,7 +108,7 @@ def inr(
     calibration = reweighted(calibration, start, mask)
     dipole, known = calibration.dipole, calibration.known_noise
     if trust is None:
-        trust = 1 - convex.chosen['error_share']
+        trust = 1 - calibration.freedom
     if not 0 <= trust <= 1:
         raise ValueError(f'The trust lies between 0 and 1, unlike {trust}.')
     level = noise_level(field, mask, known, calibration.noise)

@@ -33,10 +33,12 @@ def wiener(
 
     Susceptibility of the power S(k) and an error of the power N(k), both estimated from this
     field, leave nothing to be tuned. Where the scan shows no model error, the mean is exact: the
-    map is zero outside the mask, the field there is unknown, and noisy voxels count less; it is
-    found by conjugate gradients. Where the error is that of scans in vivo, for which the exact mean
-    is poor, it is the filter D S / (D^2 S + N), and the field outside the mask and in noisy voxels
-    is completed from its map. Between the two, both maps are mixed by the share of the model error.
+    field outside the mask is unknown, and noisy voxels count less; it is found by conjugate
+    gradients. The map is zero outside the mask, or where sources are likely there the mean of that
+    one and of one with the same prior there. Where the error is that of scans in vivo, for which
+    the exact mean is poor, it is the filter D S / (D^2 S + N), and the field outside the mask and
+    in noisy voxels is completed from its map. Between the two, maps are mixed by the share of the
+    model error.
 
     Parameters
     ----------
@@ -72,12 +74,10 @@ def wiener(
             field, calibration.seen_through(mask), calibration.weight, least_noise=least
         )
         chi += share * closed.posterior_mean(mask, iterations=COMPLETIONS) * mask
-    if share < 1:
-        posterior = likelihood.posterior(mask, 1 / likelihood.prior)
-        chi += (1 - share) * posterior.solve(
-            posterior.data_term(field),
-            iterations=iterations,
-            tolerance=tolerance,
-            progress=progress,
-        )
+    free_part = calibration.freedom - share
+    for part, free in ((1 - share - free_part, False), (free_part, True)):
+        if part > 0:
+            chi += part * likelihood.exact_mean(
+                mask, free=free, iterations=iterations, tolerance=tolerance, progress=progress
+            )
     return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)

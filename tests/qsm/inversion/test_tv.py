@@ -1,5 +1,7 @@
 """Total variation with and without model error: convergence, limits and gains."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,9 +46,12 @@ def test_noise_is_read_off_the_field_where_there_is_no_map(make_scan):
         assert weights[0] == pytest.approx(weights[1], rel=0.2)
 
 
-def test_total_variation_is_a_minimum(make_scan):
+def test_total_variation_is_a_minimum(make_scan, monkeypatch):
+    monkeypatch.setattr(total_variation, 'LEAST_WHITENING', 0.0)
     scan = make_scan(shape=(28, 26, 30), noise=2e-3)
     weight = 4e-4
+    found = calibrate(scan.field, scan.mask, scan.grid, **WHITE)
+    bound = {'calibration': replace(found, outside_share=0.0), 'regularisation': weight}
     dipole = Dipole(scan.grid, padding=1.1)
 
     def objective(x):
@@ -58,7 +63,7 @@ def test_total_variation_is_a_minimum(make_scan):
         data = ((dipole.forward(inner) - scan.field) * scan.mask).square().sum() / 2
         return float(data + weight * flow.sqrt().sum())
 
-    chi = run(scan, regularisation=weight, tolerance=1e-7, iterations=600, **WHITE)
+    chi = run(scan, tolerance=1e-7, iterations=600, **bound)
     best = objective(chi)
     generator = torch.Generator().manual_seed(1)
     for size in (1e-3, 1e-2):
@@ -71,7 +76,7 @@ def test_total_variation_is_a_minimum(make_scan):
             assert objective(chi - change) > best
     assert objective(0.99 * chi) > best
     assert objective(1.01 * chi) > best
-    assert objective(run(scan, regularisation=weight, **WHITE)) < 1.03 * best
+    assert objective(run(scan, **bound)) < 1.03 * best
 
 
 def test_weights_hold_off_a_corrupt_region(make_scan):
@@ -112,6 +117,7 @@ def test_a_map_takes_up_sources_beyond_the_faces_of_a_cut_object(coloured, brain
 
     def error(padding):
         found = calibrate(field, mask, grid, padding=padding, error_share=1.0)
+        found = replace(found, remnant=torch.zeros_like(found.remnant))
         chi = tv(field, mask, grid, calibration=found).chi
         return float((chi - chi.mean() - truth).norm() / truth.norm())
 
