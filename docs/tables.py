@@ -26,6 +26,7 @@ OPTIONS = {
     'separation': ('--separation', PROCESSING.separation),
 }
 """Kind of method -> its option, and the method that is taken without it."""
+PUBLISHED = ('inr-qsm', 'diffusion-qsm', 'dm-qsm')
 
 
 def table(kind: str) -> str:
@@ -133,10 +134,16 @@ def choice() -> str:
     return '\n'.join(rows)
 
 
+def inversions() -> str:
+    """Table of all inversions but the published ones, on every scan."""
+    head, *rows = _read_csv('inversion', head=True)
+    return _numbers(head, [row for row in rows if row[1] not in PUBLISHED])
+
+
 def published() -> str:
     """Table of the three published methods beside closed-form ones and the default."""
     scans = ('3T', '2mm', 'tr-1-1', 'val-1-1')
-    methods = ('tkd', 'tikhonov', 'tv', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
+    methods = ('tkd', 'tikhonov', 'tv', *PUBLISHED)
     head, *lines = _read_csv('inversion', head=True)
     found = {tuple(line[:2]): line for line in lines}
     return _numbers(head, [found[scan, method] for scan in scans for method in methods])
@@ -173,7 +180,7 @@ def _digits(number: float) -> str:
 
 def robustness() -> str:
     """Table of how the three published methods bear contrast, resolution and direction."""
-    methods = ('tikhonov', 'inr-qsm', 'diffusion-qsm', 'dm-qsm')
+    methods = ('tikhonov', *PUBLISHED)
     found: dict[str, dict[str, str]] = {}
     for departure, value, method, nrmse, _, xsim, lesion, _ in _read_csv('robustness'):
         cells = [f'{float(nrmse):.1f}', f'{float(xsim):.3f}']
@@ -202,6 +209,7 @@ TABLES = {
     'varied alarms': lambda: alarms('report_alarms_varied'),
     'bounds': bounds,
     'choice': choice,
+    'inversions': inversions,
     'published': published,
     'tasks': tasks,
     'networks': lambda: measured('inr_networks'),
