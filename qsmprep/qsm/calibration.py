@@ -200,7 +200,7 @@ def calibrate(
     magnitude
         Magnitude [arbitrary]; where no noise is given it is taken as the inverse of the magnitude.
     error_share
-        How far the spectra count, if it shall not be measured.
+        How far the spectra count, if it shall not be measured; sources outside are then none.
     after_background
         Whether background removal took part of the local field along.
 
@@ -282,13 +282,13 @@ def _calibrate(
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     white = free.white if known is None else known**2
     outside_share = 0.0
-    if error_share != 1 or (remnants and not after_background):
+    if error_share is None or (remnants and not after_background):
         doubt = doubts(field, mask, weight, dipole.grid, partial(tissue_power, free), white)
-        if remnants and not after_background and max(doubt) < 0.5:
+        if remnants and max(doubt) < 0.5:
             remnants, free = False, periodogram.fit(None, remnants=False)
         if error_share is None:
             error_share = 1.0 if remnants else round(doubt.error, 1)
-        outside_share = round(doubt.outside, 1)
+            outside_share = round(doubt.outside, 1)
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0

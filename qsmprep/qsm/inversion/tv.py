@@ -97,7 +97,7 @@ def tv(
         Another value scales the whole prior, with or without model error.
     error_share
         Weight of the model error, 0 to 1; by default as
-        :func:`~qsmprep.qsm.calibration.calibrate` measures it.
+        :func:`~qsmprep.qsm.calibration.calibrate` measures it. At 0 this is total variation alone.
     tolerance
         Relative change of the whitened map in an iteration that ends them.
     iterations
@@ -128,11 +128,14 @@ def tv(
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
     strength = regularisation / usual
     problem = _white_problem(regularisation)
-    likelihood = Likelihood(
-        field, calibration.seen_through(mask), least_noise=LEAST_NOISE * roughness
-    )
-    share = max(calibration.error_share, LEAST_WHITENING)
-    problem = _calibrated_problem(problem, likelihood, share, calibration.freedom, strength)
+    share = calibration.error_share
+    if error_share is None:
+        share = max(share, LEAST_WHITENING)
+    if share > 0:
+        likelihood = Likelihood(
+            field, calibration.seen_through(mask), least_noise=LEAST_NOISE * roughness
+        )
+        problem = _calibrated_problem(problem, likelihood, share, calibration.freedom, strength)
     weight = data_weight(mask, magnitude, noise, roughness)
     # expectation-maximisation would not reach what weighs less
     weight = torch.where(weight > 0, weight.clamp(min=LEAST_WEIGHT), 0.0)
