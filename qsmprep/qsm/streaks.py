@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, prod
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -162,7 +163,7 @@ def doubts(
 
 def _probability(found: float, expected: float, *, spread: float) -> float:
     """Probability that an excess is the expected one rather than none."""
-    return 1 / (1 + exp(-expected * (found - expected / 2) / spread**2))
+    return float(expit(expected * (found - expected / 2) / spread**2))
 
 
 def _field_of_sources(
