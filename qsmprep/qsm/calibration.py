@@ -172,10 +172,9 @@ def calibrate(
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
     (:func:`~qsmprep.qsm.streaks.doubts`, which gives that of sources just outside the mask as
-    well). After background removal it is one, and there
-    are smooth remnants but none of sources around the mask: low frequencies of the local field are
-    gone with the background, and no streaks show that. The error that acts off the cone is 0.3
-    times that on it, as measured in vivo.
+    well). After background removal it is one, and there are smooth remnants but none of sources
+    around the mask: low frequencies of the local field are gone with the background, and no streaks
+    show that. The error that acts off the cone is 0.3 times that on it, as measured in vivo.
 
     No cell counts for more than its shape is known, to 15 %. Elsewhere remnants are part of the
     model where Schwarz's criterion admits them, with gains in likelihood divided by the dispersion

@@ -109,39 +109,32 @@ def doubts(
 
     """
     factors = _block(mask, grid)
-    precision, weighted, filled = (
-        torch.from_numpy(block_means(image.cpu().numpy(), factors)).to(field)
-        for image in (weight.square(), weight.square() * field, mask.to(field.dtype))
-    )
-    inside = filled >= 0.5
-    root = inside * precision.sqrt()
-    precision = precision.clamp(min=1e-6)
-    size = tuple(v * f for v, f in zip(grid.voxel_size, factors, strict=True))
-    white = noise / prod(factors)
     generator = torch.Generator().manual_seed(0)
-    own = _field_of_sources(mask, grid, power, generator) * weight.square()
-    simulated = torch.from_numpy(block_means(own.cpu().numpy(), factors)).to(field) / precision
+    own = _field_of_sources(mask, grid, power, generator)
 
-    around = (MARGIN,) * 6
+    def means(image: Tensor) -> Tensor:
+        return torch.from_numpy(block_means(image.cpu().numpy(), factors)).to(field)
+
+    inside, precision = means(mask.to(field.dtype)) >= 0.5, means(weight.square())
+    measured, simulated = (
+        means(weight.square() * image) / precision.clamp(min=1e-6) for image in (field, own)
+    )
+    size = tuple(v * f for v, f in zip(grid.voxel_size, factors, strict=True))
     inside, root, measured, simulated = (
-        pad(image, around) for image in (inside, root, weighted / precision, simulated)
+        pad(image, (MARGIN,) * 6)
+        for image in (inside, inside * precision.sqrt(), measured, simulated)
     )
     whole = Grid(tuple(inside.shape), size, grid.b0_direction)
     dipole = Dipole(whole, padding=1.02, device=field.device)
-    far = np.pad(~inside.cpu().numpy(), MARGIN, constant_values=True)
-    distance = torch.from_numpy(depth_mm(far, size)[(slice(MARGIN, -MARGIN),) * 3]).to(field)
-    depth = torch.from_numpy(depth_mm(inside.cpu().numpy(), size)).to(field)
+    rim, next_to, outer = _shells(inside, size)
     expected = power(dipole)
     strongest = float((dipole.kernel.square() * expected).max())
-    white = max(white, LEAST_NOISE * strongest)
+    white = max(noise / prod(factors), LEAST_NOISE * strongest)
     noises, errors, sources = torch.randn((3, *inside.shape), generator=generator).to(field)
     simulated = simulated * inside + white**0.5 * noises * inside / root.clamp(min=1e-3)
-    rim = ~inside & (distance <= RIM * 1.01 * max(size))
     error = dipole.filter(errors, (ERROR_RATIO[0] * expected).sqrt())
     outside = dipole.forward(rim * dipole.filter(sources, expected.sqrt()))
     posterior = PosteriorPrecision(dipole, inside | rim, 1 / white, 1 / expected, root)
-    next_to = rim & (distance <= 1.01 * max(size))
-    outer = inside & (depth <= RIM * 1.01 * max(size))
 
     def seen(field: Tensor) -> tuple[np.ndarray, float]:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
@@ -152,13 +145,25 @@ def doubts(
     found_streaks, found_beyond = seen(measured)
     error_streaks, _ = seen(simulated + error)
     _, outside_beyond = seen(simulated + outside)
-    if streaks.size:
-        excess = (float((some - streaks).mean()) for some in (found_streaks, error_streaks))
-        of_error = _probability(*excess, spread=STREAKS_SPREAD)
-    else:
-        of_error = 0.5
-    of_outside = _probability(found_beyond - beyond, outside_beyond - beyond, spread=RIM_SPREAD)
-    return Doubts(of_error, of_outside)
+    excess = [
+        float((some - streaks).mean()) if streaks.size else 0.0
+        for some in (found_streaks, error_streaks)
+    ]
+    return Doubts(
+        _probability(*excess, spread=STREAKS_SPREAD),
+        _probability(found_beyond - beyond, outside_beyond - beyond, spread=RIM_SPREAD),
+    )
+
+
+def _shells(inside: Tensor, size: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rim around a mask, the part of it next to the mask, and the mask's own outer blocks."""
+    mask, block = inside.cpu().numpy(), 1.01 * max(size)
+    far = np.pad(~mask, MARGIN, constant_values=True)
+    distance = depth_mm(far, size)[(slice(MARGIN, -MARGIN),) * 3]
+    rim = ~mask & (distance <= RIM * block)
+    shells = (rim, rim & (distance <= block), mask & (depth_mm(mask, size) <= RIM * block))
+    first, second, third = (torch.from_numpy(shell).to(inside.device) for shell in shells)
+    return first, second, third
 
 
 def _probability(found: float, expected: float, *, spread: float) -> float:
