@@ -205,7 +205,7 @@ def _coerce(value, hint, where: str):
     if origin is dict and isinstance(value, dict):
         return {key: _coerce(item, arguments[1], where) for key, item in value.items()}
     if hint is Path and isinstance(value, str):
-        return Path(value)
+        return Path(os.path.expanduser(value))
     if hint is float and type(value) in (int, float):
         return value
     if isinstance(hint, type) and type(value) is hint:

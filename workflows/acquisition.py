@@ -127,7 +127,7 @@ def _connect_records(branch: Branch, plan: Plan, phase: dict) -> None:
         name='add_readout',
         run_without_submitting=True,
     )
-    add_readout.inputs.fieldmap = phase
+    add_readout.inputs.phase, add_readout.inputs.fieldmap = phase, {}
     steps = {
         f'{step}_parameters': step
         for step in ('background', 'inversion', 'reference') if f'{step}_parameters' in plan.known
@@ -141,7 +141,10 @@ def _connect_records(branch: Branch, plan: Plan, phase: dict) -> None:
         ]),
         (mask_record, outputs_wf, [('record', 'inputnode.mask')]),
         (qsm_wf, outputs_wf, between(steps)),
-        (qsm_wf, add_readout, [('outputnode.readout_parameters', 'readout')]),
+        (qsm_wf, add_readout, [
+            (f'outputnode.{step}_parameters', step)
+            for step in ('readout', 'fieldmap') if f'{step}_parameters' in plan.known
+        ]),
         (add_readout, outputs_wf, [('record', 'inputnode.phase')]),
     ])  # fmt:skip
 
@@ -257,5 +260,7 @@ def _merge_records(brain, reliable):
     return {**record, 'Warnings': warnings} if warnings else record
 
 
-def _add_readout(fieldmap, readout):
-    return {**fieldmap, **readout}
+def _add_readout(phase, readout, fieldmap):
+    record = {**phase, **readout, **fieldmap}
+    warnings = [*readout.get('Warnings', []), *fieldmap.get('Warnings', [])]
+    return {**record, 'Warnings': warnings} if warnings else record

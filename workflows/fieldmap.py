@@ -15,6 +15,9 @@ from qsmprep.interfaces.phase import (
 from qsmprep.methods import UNWRAPPINGS
 from qsmprep.workflows.nodes import LIBRARIES_GB, ends, same
 
+COMBINED = ('field', 'noise', 'unwrapped', 'misfit', 'noise_sd', 'parameters')
+"""Outputs of the combination of echoes that the graph gives."""
+
 
 def init_fieldmap_wf(
     *,
@@ -74,6 +77,8 @@ def init_fieldmap_wf(
         Misfit of the echoes against the field, over their noise.
     noise_sd
         Noise of the real or imaginary part, in units of the magnitude.
+    parameters
+        Record of echoes that are far noisier than the others.
 
     """
     import niimath
@@ -86,7 +91,7 @@ def init_fieldmap_wf(
 
     inputnode, outputnode = ends(
         inputs=('magnitude', 'phase', 'unwrapped', 'brain_mask'),
-        outputs=('field', 'noise', 'unwrapped', 'quality', 'misfit', 'noise_sd'),
+        outputs=('quality', *COMBINED),
     )
     times = {'echo_times_s': list(echo_times_s)} if echoes > 1 else {}
     romeo = pe.Node(Romeo(**times), name='romeo', mem_gb=LIBRARIES_GB + 3 * mem_gb)
@@ -100,7 +105,7 @@ def init_fieldmap_wf(
         (inputnode, romeo, same('magnitude')),
         (inputnode, combine_echoes, [*same('magnitude'), ('brain_mask', 'mask')]),
         (romeo, outputnode, same('quality')),
-        (combine_echoes, outputnode, same('field', 'noise', 'unwrapped', 'misfit', 'noise_sd')),
+        (combine_echoes, outputnode, same(*COMBINED)),
     ])  # fmt:skip
 
     corrected = inputnode
@@ -160,7 +165,7 @@ def _describe(echoes: int, remove_offset: bool, unwrapping: str, niimath_version
     if echoes > 1:
         text += (
             f'The off-resonance frequency was averaged over the {echoes} echoes with weights '
-            '(echo time x magnitude)^2, which are those of the least noise. '
+            '(echo time x magnitude / noise)^2, which are those of the least noise. '
         )
     else:
         text += 'The off-resonance frequency is the phase of the one echo over its echo time. '

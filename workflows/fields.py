@@ -53,6 +53,7 @@ OUTPUT_FIELDS = {
     'field_noise': Field('file', 'Hz', 'its standard deviation'),
     'noise_sd': Field('float', 'arbitrary', 'noise of the real and of the imaginary channel'),
     'field_misfit': Field('file', '', 'misfit of the echoes over their noise'),
+    'fieldmap_parameters': Field('dict', '', 'echoes that are noisier than the others'),
     'unwrapped': Field('file', 'rad', 'unwrapped echoes along the fourth axis'),
     'quality': Field('file', '', 'quality of the phase, 0 to 1'),
     'brain_mask': Field('file', '', 'brain'),

@@ -77,7 +77,7 @@ def phase_record(job: Job, settings: Settings) -> dict:
         'OffsetRemoval': 'MCPC-3D-S' if offset else 'none',
         'Unwrapping': settings.processing.unwrapping if start == 'echoes' else 'given',
         'UnwrappingSoftware': f'niimath {niimath.__version__}',
-        'EchoCombination': 'mean weighted with (echo time x magnitude)^2',
+        'EchoCombination': 'mean weighted with (echo time x magnitude / noise)^2',
         'FieldStrengthSource': acquisition.field_strength_rule,
     }
 

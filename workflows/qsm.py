@@ -29,6 +29,7 @@ OUTPUTS = {
     'field_noise': ('fieldmap_wf', 'outputnode.noise'),
     'noise_sd': ('fieldmap_wf', 'outputnode.noise_sd'),
     'field_misfit': ('fieldmap_wf', 'outputnode.misfit'),
+    'fieldmap_parameters': ('fieldmap_wf', 'outputnode.parameters'),
     'unwrapped': ('fieldmap_wf', 'outputnode.unwrapped'),
     'quality': ('fieldmap_wf', 'outputnode.quality'),
     'brain_mask': ('mask_wf', 'outputnode.brain_mask'),

@@ -90,6 +90,13 @@ def inspect_mask(
     threshold, warnings = _threshold(data, path)
     mask = data > threshold
     by_voxels, notes = _place(mask, affine, transforms, path, acquisition)
+    target = np.asarray(acquisition.affine)
+    turned = mask.shape == acquisition.shape and _is_turned(affine, target, acquisition.shape)
+    if not (by_voxels or turned or origin):
+        origin = [
+            f'{path.name} has another grid than the echoes, as where it was made from another '
+            'image; that the head lay where it lay for the echoes is taken for granted.'
+        ]
     if volume_ml is not None:
         voxel = np.asarray(acquisition.affine) if by_voxels else affine
         size_ml = np.count_nonzero(mask) * abs(float(np.linalg.det(voxel[:3, :3]))) / 1000

@@ -108,6 +108,10 @@ class NamedPaths(argparse.Action):
         setattr(namespace, self.dest, known)
 
 
+VARIABLE = re.compile(r'\$(\w+|\{\w+\})|%\w+%')
+"""Variable of a shell in a path."""
+
+
 class NamedNumbers(argparse.Action):
     """Gather ``NAME=NUMBER`` pairs."""
 
@@ -126,13 +130,25 @@ def at_home(text: str) -> Path:
     """
     Path, with a home that the shell left as a tilde (in quotes, after ``=``, in a settings file).
 
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If a variable or a home is left in it, and nothing is there under that name.
+
     Examples
     --------
     >>> at_home('/data/~x')
     PosixPath('/data/~x')
 
     """
-    return Path(os.path.expanduser(text))
+    path = Path(os.path.expanduser(text))
+    left = re.match(r'~[^/]*', str(path)) or VARIABLE.search(text)
+    if left and not os.path.lexists(path):
+        raise argparse.ArgumentTypeError(
+            f'{text[:80]!r} has {left[0]}, which nothing has replaced: within single quotes and in '
+            'a file the shell does not; write the path out'
+        )
+    return path
 
 
 def label(prefix: str) -> Callable[[str], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 
 import qsmprep
 from qsmprep.cli.arguments import (
@@ -122,9 +123,12 @@ def _check_as_flags(parser: argparse.ArgumentParser, settings: Settings) -> None
     values = {key: value for section in sections for key, value in vars(section).items()}
     for action in parser._actions:
         value = values.get(action.dest)
-        if not callable(action.type) or value is None or isinstance(value, dict):
+        if not callable(action.type) or value is None:
             continue
-        for item in value if isinstance(value, tuple) else (value,):
+        items = value if isinstance(value, tuple) else (value,)
+        if isinstance(value, dict):
+            items = tuple(f'{key}={x}' for key, x in value.items() if isinstance(x, Path))
+        for item in items:
             try:
                 action.type(f'{item}G' if action.dest == 'mem_gb' else str(item))
             except (argparse.ArgumentTypeError, ValueError) as error:

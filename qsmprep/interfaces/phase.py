@@ -252,6 +252,16 @@ class Romeo(CommandLine):
         # niimath compresses by default, which takes longer than the unwrapping
         super().__init__(command=niimath.bin, environ={'FSLOUTPUTTYPE': 'NIFTI'}, **inputs)
 
+    def _run_interface(self, runtime, correct_return_codes=(0,)):
+        path, times = self.inputs.phase, self.inputs.echo_times_s
+        echoes = images.read_echoes(path).shape[3]
+        given = len(times) if isdefined(times) else 0
+        if echoes != max(given, 1):
+            raise ValueError(
+                f'{path} holds {echoes} echoes, but there are {given} echo_times_s; give one each.'
+            )
+        return super()._run_interface(runtime, correct_return_codes)
+
     def _format_arg(self, name, trait_spec, value):
         if name == 'echo_times_s':
             value = ','.join(f'{1000 * echo_time:g}' for echo_time in value)
@@ -285,6 +295,8 @@ class UnwrapEchoes(SimpleInterface):
 
     def _run_interface(self, runtime):
         path, method = self.inputs.phase, choose('unwrapping', self.inputs.method)
+        if method.name == 'romeo':
+            raise ValueError('romeo is a program: the node Romeo runs it, and not UnwrapEchoes.')
         grid = images.read_grid(path)
         echoes = np.moveaxis(images.read_echoes(path), -1, 0)
         unwrapped = np.stack([method.run(echo, grid, scan={}) for echo in echoes], axis=-1)
@@ -306,6 +318,7 @@ class _CombineEchoesOutputSpec(TraitedSpec):
     noise = File(exists=True, desc='standard deviation of the noise of the total field [Hz]')
     misfit = File(exists=True, desc='misfit of the echoes over their noise')
     noise_sd = traits.Float(desc='noise of the real or imaginary part of the signal')
+    parameters = traits.Dict(desc='echoes that are noisier than the others')
 
 
 class CombineEchoes(SimpleInterface):
@@ -336,7 +349,20 @@ class CombineEchoes(SimpleInterface):
             outputs['unwrapped'] = aligned
         self._results |= images.write_each(outputs, inputs.unwrapped, runtime.cwd)
         self._results['noise_sd'] = fieldmap.noise_sd
+        self._results['parameters'] = _noise_record(fieldmap.excess)
         return runtime
+
+
+def _noise_record(excess: tuple[float, ...]) -> dict:
+    """What a sidecar says of echoes that are far noisier than the others."""
+    noisy = [f'{n} ({x:.1f} times)' for n, x in enumerate(excess, start=1) if x > 1]
+    if not noisy:
+        return {}
+    warning = (
+        f'Far noisier than the other echoes, and weighted the less: echo {", ".join(noisy)}. Look '
+        'for motion, spikes or ghosts in them.'
+    )
+    return {'NoiseOfEchoes': [round(float(x), 2) for x in excess], 'Warnings': [warning]}
 
 
 class _SplitEchoesInputSpec(BaseInterfaceInputSpec):

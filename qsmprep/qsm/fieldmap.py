@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy.optimize import nnls
 
 from qsmprep.qsm.phase import TWO_PI, check_echo_times, strong_voxels, turn
 
@@ -27,6 +28,9 @@ SAMPLE = 400_000
 CONTRADICTION = 3.0
 """Misfit over noise above which later echoes are left out, the last first: a voxel around a strong
 source loses the signal of its steepest part, and its phase leaves the mean field with time."""
+NOISY = 3.0
+"""Noise of an echo over that of the others above which it counts by its own (motion, spikes); clean
+echoes differ by a factor of 2 at most where voxels do not resolve the field, else by 1.1."""
 EMPTY = 0.03
 """Power of k-space over that of the ring further in, one of 16, below which it was filled with
 zeros; measured rings, but for the innermost, have 0.3 and more."""
@@ -52,6 +56,8 @@ class FieldMap:
         (flow, voxels that are aliased at late echoes, wrong unwrapping, bipolar readout).
     noise_sd
         Noise of the real or imaginary part, in units of the magnitude.
+    excess
+        Noise of each echo over that: 1, but for those that are far noisier than the others.
 
     """
 
@@ -59,6 +65,7 @@ class FieldMap:
     noise_hz: np.ndarray
     misfit: np.ndarray
     noise_sd: float
+    excess: tuple[float, ...]
 
 
 def align_echoes(
@@ -133,8 +140,9 @@ def combine_echoes(
 ) -> FieldMap:
     """Field of least variance: the weighted mean of the echoes' fields, weights (TE x magnitude)^2.
 
-    Where echoes contradict each other by three times their noise, the early ones count alone. Where
-    the first two do, the first counts alone, and their difference is part of the noise.
+    An echo that is far noisier than the others (:func:`echo_noise`) weighs the less. Where echoes
+    contradict each other by three times their noise, the early ones count alone. Where the first
+    two do, the first counts alone, and their difference is part of the noise.
 
     A nonlinear fit of the complex signal is no better in the core of the brain and worse at its
     rim, where phase is wrong rather than noisy (benchmarks/fieldmap.py).
@@ -155,11 +163,17 @@ def combine_echoes(
     times = check_echo_times(echo_times_s, unwrapped)
     volumes = unwrapped if unwrapped.ndim == 4 else unwrapped[..., np.newaxis]
     magnitudes = magnitude if magnitude.ndim == 4 else magnitude[..., np.newaxis]
+    excess = np.ones(len(times))
     if noise_sd is None:
         steps = measured_steps(magnitudes[..., 0] * turn(volumes[..., 0]))
         noise_sd = magnitude_noise(magnitudes[..., 0], steps)
         if len(times) > 1:
             noise_sd = min(noise_sd, phase_noise(volumes, magnitudes, times, steps))
+        if len(times) > 2:
+            own, usual = echo_noise(volumes, magnitudes, times, steps)
+            if own.max() > NOISY * usual > 0:
+                noise_sd = min(noise_sd, usual)
+                excess = np.where(own > NOISY * usual, own / usual, excess)
     noise_sd = float(max(noise_sd, NOISE_FLOOR * float(magnitudes.max())) or 1.0)
 
     shape = volumes.shape[:3]
@@ -170,7 +184,7 @@ def combine_echoes(
         volumes.T.reshape(len(times), -1),
         magnitudes.T.reshape(len(times), -1),
         times,
-        noise_sd,
+        noise_sd * excess,
         slope.T.reshape(-1),
         information.T.reshape(-1),
         chi_square.T.reshape(-1),
@@ -181,7 +195,7 @@ def combine_echoes(
     variance = spread / np.float32(TWO_PI**2)
     np.sqrt(information, out=information)
     variance += SIGNAL_SHIFT**2 * _shift_of_field(field_hz, information)
-    return FieldMap(field_hz, np.sqrt(variance), np.sqrt(chi_square), noise_sd)
+    return FieldMap(field_hz, np.sqrt(variance), np.sqrt(chi_square), noise_sd, tuple(excess))
 
 
 @njit(cache=True)
@@ -195,13 +209,13 @@ def _weighted_slope(
         for used in range(times.size, 0, -1):
             moment = power = 0.0
             for e in range(used):
-                weight = max(magnitude[e, n] / noise, floor) ** 2
+                weight = max(magnitude[e, n] / noise[e], floor) ** 2
                 moment += times[e] * weight * phase[e, n]
                 power += times[e] ** 2 * weight
             best = moment / power
             misfit = 0.0
             for e in range(used):
-                weight = max(magnitude[e, n] / noise, floor) ** 2
+                weight = max(magnitude[e, n] / noise[e], floor) ** 2
                 misfit += weight * (phase[e, n] - times[e] * best) ** 2
             if used == times.size:
                 information[n], chi_square[n] = power, misfit
@@ -271,12 +285,66 @@ def phase_noise(
         :func:`measured_steps`.
 
     """
-    last, before = (np.float32(times[e]) * magnitude[..., e] for e in (-1, -2))
-    difference = unwrapped[..., -1] / times[-1] - unwrapped[..., -2] / times[-2]
-    spread = np.hypot(last, before)
-    inverse = np.divide(last * before, spread, out=np.zeros_like(spread), where=spread > 0)
-    signal = np.minimum(magnitude[..., -1], magnitude[..., -2])
-    return _detail_noise((difference * inverse)[..., np.newaxis], signal[..., np.newaxis], steps)
+    return _pair_noise(unwrapped, magnitude, times, steps, (-1, -2))[0]
+
+
+def echo_noise(
+    unwrapped: np.ndarray,
+    magnitude: np.ndarray,
+    times: np.ndarray,
+    steps: tuple[int, ...] = (1, 1, 1),
+) -> tuple[np.ndarray, float]:
+    """Noise of each echo, in units of the magnitude, by the fields in which pairs of them differ.
+
+    The variance of a difference is the sum of two; three pairs of three echoes leave none open (a
+    three-cornered hat). Each echo is compared with the next two.
+
+    Parameters
+    ----------
+    unwrapped, magnitude, times, steps
+        Three echoes at least, as for :func:`phase_noise`.
+
+    Returns
+    -------
+    noise_sd
+        Of each echo; ones where a pair differs by nothing.
+    usual
+        That of the pair that differs least.
+
+    References
+    ----------
+    Gray JE, Allan DW, Proc 28th Freq Control Symp (1974) 243, 10.1109/FREQ.1974.200027.
+
+    """
+    count = len(times)
+    pairs = [(e, other) for e in range(count) for other in range(e + 1, min(e + 3, count))]
+    found = [_pair_noise(unwrapped, magnitude, times, steps, pair) for pair in pairs]
+    usual = min(noise for noise, _ in found)
+    if usual <= 0:
+        return np.ones(count), 1.0
+    shares = np.zeros((len(pairs), count))
+    for row, (pair, (noise, share)) in enumerate(zip(pairs, found, strict=True)):
+        shares[row, pair] = np.array([share, 1 - share]) / noise**2
+    return np.sqrt(nnls(shares, np.ones(len(pairs)))[0]), usual
+
+
+def _pair_noise(
+    unwrapped: np.ndarray,
+    magnitude: np.ndarray,
+    times: np.ndarray,
+    steps: tuple[int, ...],
+    pair: tuple[int, int],
+) -> tuple[float, float]:
+    """Noise that the fields of two echoes differ by, and the share of the first one in it."""
+    first, second = (np.float32(times[e]) * magnitude[..., e] for e in pair)
+    one, other = pair
+    difference = unwrapped[..., one] / times[one] - unwrapped[..., other] / times[other]
+    spread = np.hypot(first, second)
+    inverse = np.divide(first * second, spread, out=np.zeros_like(spread), where=spread > 0)
+    signal = np.minimum(magnitude[..., one], magnitude[..., other])
+    noise = _detail_noise((difference * inverse)[..., np.newaxis], signal[..., np.newaxis], steps)
+    share = np.square(np.divide(second, spread, out=np.zeros_like(spread), where=spread > 0))
+    return noise, float(np.median(share[_strong(signal)])) if signal.any() else 0.5
 
 
 def magnitude_noise(magnitude: np.ndarray, steps: tuple[int, ...] = (1, 1, 1)) -> float:
@@ -320,9 +388,12 @@ def _detail_noise(values: np.ndarray, signal: np.ndarray, steps: tuple[int, ...]
         other[axis] = slice(1, None, 2)
         detail = (detail[tuple(index)] - detail[tuple(other)]) / np.float32(np.sqrt(2))
         signal = np.minimum(signal[tuple(index)], signal[tuple(other)])
-    present = signal > 0
-    if not present.any():
+    if not (signal > 0).any():
         return 0.0
-    strong = signal > 0.5 * np.percentile(signal[present], 80)
-    details = detail[strong]
+    details = detail[_strong(signal)]
     return float(np.median(np.abs(details - np.median(details))) / 0.6745)
+
+
+def _strong(signal: np.ndarray) -> np.ndarray:
+    """Where there is half of the signal of bright voxels or more."""
+    return signal > 0.5 * np.percentile(signal[signal > 0], 80)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsmprep.qsm.bipolar import Alternation, find_alternation
+from qsmprep.qsm.growth import times_by_phase
 from qsmprep.qsm.phase import correct_alternate_slices, slice_steps, turn, wrap
 
 ALTERNATING = -0.5
@@ -85,6 +86,8 @@ class Readout:
     alternation
         Echoes of the other sign or side (left as they are), or the ramp of a bipolar readout
         (corrected).
+    other_time
+        Echo whose phase is that of another echo time, and that time [s], or None.
 
     """
 
@@ -93,6 +96,7 @@ class Readout:
     stepping: tuple[int, float] | None = None
     shared: bool = True
     alternation: Alternation = Alternation()
+    other_time: tuple[int, float] | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -144,6 +148,12 @@ class Readout:
                 f'{flipped + 1}, as a bipolar readout takes it, and was left so: the field is '
                 f'wrong. Flip magnitude and phase of echoes {_numbers(self.alternation.turned)} '
                 'along that axis, keep their headers, and run again.'
+            )
+        if self.other_time is not None:
+            echo, time_s = self.other_time
+            found.append(
+                f'The phase of echo {echo + 1} has grown as until {1000 * time_s:.1f} ms, which is '
+                'not its echo time: the field is wrong. Mend EchoTime, or leave the echo out.'
             )
         return found
 
@@ -197,7 +207,9 @@ def correct_readout(
     found = find_alternation(phase, magnitude, echo_times_s)
     if found.ramp is not None:
         phase = found.ramp.remove(phase)
-    return phase, Readout(phase.shape[3], alternating, stepping, shared, found)
+    clear = not (found.opposite or found.flipped is not None)
+    other_time = times_by_phase(phase, magnitude, echo_times_s) if clear else None
+    return phase, Readout(phase.shape[3], alternating, stepping, shared, found, other_time)
 
 
 def _numbers(echoes: tuple[int, ...]) -> str:

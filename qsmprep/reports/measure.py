@@ -38,6 +38,9 @@ class Measure:
     tried
         Whether the bounds have no source, but lie between the clean and the faulty scans of
         ``benchmarks/report_faults.py``.
+    brain
+        Whether the bounds are those of tissue and size of a human brain, and say nothing of mice
+        and specimens.
     bound
         Value beyond which no map can be right, whatever was scanned; the run then counts as
         failed.
@@ -56,6 +59,7 @@ class Measure:
     why: str = ''
     source: str = ''
     tried: bool = False
+    brain: bool = False
     bound: float = math.inf
     head: tuple[float, float] = (-math.inf, math.inf)
 

@@ -11,6 +11,8 @@ from qsmprep.reports.measure import Measure
 
 HEAD_ML = 250.0
 """Volume of a map from which on it is that of a head: specimens may have other values."""
+SMALL_ML = 100.0
+"""Volume of a mask below which it is of no human brain, nor of a slab of one."""
 OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 """Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
 this [1/s/ppm/T]. Clean scans have 0.12 to 0.39 and 28 to 115; a large calcification alone leaves
@@ -30,6 +32,9 @@ times of half make twice of either."""
 FOREIGN_RISE = 12.0
 """Rise of R2* with susceptibility below which magnitude and phase show different tissue, though R2*
 itself is as expected: true maps of one head against R2* of others have 2 to 15."""
+FLIPPED = 0.04
+"""Gain of a flip beyond which phase and magnitude are flipped against each other. Simulated heads
+have -0.05 to -0.3 as they are, and as much above zero where one was flipped."""
 NO_TISSUE = 0.08
 """Sign of susceptibility below which neither veins nor nuclei show. Clean scans, 62 of them, have
 0.12 to 0.39, but for one whose map was poor (0.00); motion, ghosts and noise leave 0.06 or less."""
@@ -106,6 +111,12 @@ def _contradictions(quality: Mapping[str, float]) -> list[str]:
         for key in ('chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb')
     )
     found += _wrong_scale(quality)
+    if quality.get('flip_gain', 0) > FLIPPED:
+        found.append(
+            'Susceptibility, from the phase, fits R2*, from the magnitude, better if it is flipped '
+            f'along an array axis (correlation {quality["flip_gain"]:.2f} higher): the phase, or '
+            'the field or map that was given, is flipped; flip its array, and keep its header.'
+        )
     if tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
@@ -221,14 +232,31 @@ def problems(quality: Mapping[str, float]) -> list[Problem]:
     'Voxels beyond ±1 ppm: 12 %, expected at most 1 %.'
 
     """
-    found = []
+    size_ml = quality.get('brain_volume_ml', quality.get('map_volume_ml', math.inf))
+    small = size_ml < SMALL_ML
+    found, others = [], []
     for measure in MEASURES:
         value = quality.get(measure.key)
         if isinstance(value, int | float) and not measure.accepts(value):
             unit = f' {measure.unit}' if measure.unit else ''
+            if small and measure.brain:
+                others.append(f'{measure.label} {value:.3g}{unit}')
+                continue
             what = f'{measure.label}: {value:.3g}{unit}, expected {measure.band}{unit}.'
             found.append(Problem(what, measure.why, measure.advice))
+    if others:
+        found.append(_other_object(size_ml, others))
     return found
+
+
+def _other_object(size_ml: float, others: list[str]) -> Problem:
+    """One problem for all measures of a small object that are not those of a human brain."""
+    return Problem(
+        f'The object has {size_ml:.3g} ml, and is no human brain: the values that are expected of '
+        f'one do not apply to {", ".join(others)}.',
+        'What an animal or a specimen should have is not known.',
+        'Compare with others of its kind.',
+    )
 
 
 def quality_warnings(quality: Mapping[str, float]) -> list[str]:

@@ -10,6 +10,7 @@ from qsmprep.qsm.grid import Grid, depth_mm, hz_to_ppm
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.reports import consistency
 from qsmprep.reports.catalogue import MEASURES
+from qsmprep.reports.flips import flip_gain
 from qsmprep.reports.measure import RIM_MM
 
 
@@ -103,6 +104,7 @@ def measure_quality(
             median_hz = np.median(r2star_hz[measured])
             found['r2star_median_hz'] = median_hz
             found['r2star_relative'] = median_hz / consistency.usual_r2star_hz(field_strength_t)
+            found['flip_gain'] = flip_gain(r2star_hz, chi, measured, grid)
             found['r2star_per_chi'] = consistency.relaxation_per_chi(
                 r2star_hz, chi, measured, field_strength_t
             )

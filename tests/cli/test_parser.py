@@ -275,6 +275,44 @@ def test_a_tilde_that_the_shell_left_is_the_home(folders, tmp_path, monkeypatch)
     assert settings.inputs.derivatives == {'masks': tmp_path / 'masks'}
 
 
+def test_a_tilde_in_a_settings_file_is_the_home(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'settings.toml').write_text('[execution]\nwork_dir = "~/work"\n')
+    words = ['participant', '--config-file', '~/settings.toml']
+    assert parse_args([*folders, *words])[1].execution.work_dir == tmp_path / 'work'
+
+
+@pytest.mark.parametrize(
+    ('words', 'left'),
+    [
+        (['-w', '$SCRATCH/work'], '$SCRATCH'),
+        (['-d', 'masks=${HOME}/masks'], '${HOME}'),
+        (['-w', '~nobody-is-so-named/work'], '~nobody-is-so-named'),
+        (['-w', '%TEMP%/work'], '%TEMP%'),
+    ],
+)
+def test_a_variable_that_nothing_replaced_names_no_folder(folders, capsys, words, left):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant', *words])
+    assert f'has {left}, which nothing has replaced' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('text', ['work_dir = "$W/x"', '[inputs.derivatives]\nmasks = "$W/x"'])
+def test_nor_in_a_settings_file(folders, tmp_path, capsys, text):
+    path = tmp_path / 'settings.toml'
+    path.write_text(f'[execution]\n{text}\n')
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant', '--config-file', str(path)])
+    assert "'$W/x' has $W" in capsys.readouterr().err
+
+
+def test_a_folder_may_have_such_a_name(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / '$odd').mkdir()
+    settings = parse_args([*folders, 'participant', '-w', '$odd'])[1]
+    assert settings.execution.work_dir == tmp_path / '$odd'
+
+
 def test_a_folder_in_place_of_a_file_is_named_as_such(folders, tmp_path, capsys):
     with pytest.raises(SystemExit, match='2'):
         parse_args([*folders, 'participant', '--config-file', str(tmp_path)])

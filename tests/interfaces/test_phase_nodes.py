@@ -12,6 +12,7 @@ from qsmprep.interfaces.phase import (
     PrepareEchoes,
     Romeo,
     SplitEchoes,
+    UnwrapEchoes,
 )
 from qsmprep.workflows.fieldmap import init_fieldmap_wf
 
@@ -186,3 +187,34 @@ def test_nodes_alone_say_what_they_lack(save, echoes, tmp_path):
             field_strength_t=123.2,
             method='tkd',
         ).run(cwd=str(tmp_path))
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_romeo_takes_a_time_for_each_echo(save, echoes, tmp_path, monkeypatch, count):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'unwrapped.nii').write_bytes(b'of an earlier run')
+    files = {key: save(echoes[key], key) for key in ('phase', 'magnitude')}
+    times = {'echo_times_s': list(ECHO_TIMES_S[:count])} if count else {}
+    with pytest.raises(ValueError, match=rf'holds 3 echoes, but there are {count} echo_times_s'):
+        Romeo(**files, **times).run()
+
+
+def test_romeo_is_no_function(save, echoes):
+    with pytest.raises(ValueError, match='the node Romeo runs it'):
+        UnwrapEchoes(phase=save(echoes['phase'], 'phase'), method='romeo').run()
+
+
+def test_the_sidecar_tells_an_echo_that_is_noisier(save, echoes, tmp_path):
+    truth = 2 * np.pi * echoes['field_hz'][..., None] * np.array(ECHO_TIMES_S)
+    rng = np.random.default_rng(0)
+    signal = echoes['magnitude'] * np.exp(1j * truth)
+    sd = 0.005 * echoes['magnitude'].max() * np.array([1, 8, 1])
+    signal += sd * (rng.normal(size=signal.shape) + 1j * rng.normal(size=signal.shape))
+    turns = np.round((truth - np.angle(signal)) / (2 * np.pi))
+    outputs = CombineEchoes(
+        unwrapped=save(np.angle(signal) + 2 * np.pi * turns, 'unwrapped'),
+        magnitude=save(np.abs(signal), 'magnitude'),
+        echo_times_s=list(ECHO_TIMES_S),
+    ).run(cwd=str(tmp_path)).outputs  # fmt: skip
+    assert outputs.parameters['NoiseOfEchoes'] == pytest.approx([1, 8, 1], rel=0.2)
+    assert outputs.parameters['Warnings'][0].startswith('Far noisier than the other echoes')

@@ -8,7 +8,8 @@ import pytest
 from qsmprep.qsm.grid import Grid
 from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.distribution import modified_z_scores
-from qsmprep.reports.measures import quality_warnings
+from qsmprep.reports.flips import flip_gain
+from qsmprep.reports.measures import implausible, quality_warnings
 from qsmprep.reports.quality import (
     cone_power_ratio,
     measure_quality,
@@ -128,6 +129,38 @@ def test_warnings_name_value_band_and_advice():
     assert len(sentence) == 1
     assert sentence[0].startswith('Spread of susceptibility: 211 ppb, expected 10 to 120 ppb. ')
     assert len(quality_warnings({'chi_sd_ppb': math.nan})) == 1
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_a_map_that_is_flipped_against_the_magnitude_is_told(axis):
+    grid = Grid((48, 40, 44), (2, 2, 2))
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[6:38, 4:36, 2:38] = True  # not in the middle
+    iron = RNG.normal(size=grid.shape)
+    chi = mask * (0.02 * iron + 0.02 * RNG.normal(size=grid.shape))
+    rate = 20 + 2 * iron + 5 * RNG.normal(size=grid.shape)
+    assert -0.4 < flip_gain(rate, chi, mask, grid) < -0.2
+    turned, moved = np.flip(chi, axis), np.flip(mask, axis)
+    gain = flip_gain(rate, turned, moved & mask, grid)
+    assert 0.2 < gain < 0.4
+    head = {'map_volume_ml': 900.0, 'r2star_median_hz': 20.0, 'flip_gain': gain}
+    assert 'is flipped' in implausible(head)[0]
+    assert implausible(head | {'flip_gain': -0.1}) == []
+
+
+def test_a_small_object_is_told_once_that_values_of_brains_do_not_apply():
+    mouse = {
+        'brain_volume_ml': 0.5,
+        'map_volume_ml': 0.4,
+        'local_field_middle_ppb': 3.0,
+        'r2star_median_hz': 80.0,
+        'echo_misfit': 9.0,
+    }
+    misfit, other = quality_warnings(mouse)
+    assert misfit.startswith('Misfit of the echoes: 9')  # holds of any object
+    assert other.startswith('The object has 0.5 ml, and is no human brain')
+    assert 'Brain mask 0.5 ml, Volume of the map 0.4 ml, Middle of' in other
+    assert len(quality_warnings(mouse | {'brain_volume_ml': 1200.0, 'map_volume_ml': 900.0})) == 3
 
 
 def test_measures_have_names_and_meanings_of_their_own():

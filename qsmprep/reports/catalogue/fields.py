@@ -85,6 +85,7 @@ FIELDS = (
         bound=1000.0,
         why='The field of a head is known to within a factor: beyond it a unit is wrong.',
         source=WIDE,
+        brain=True,
     ),
     Measure(
         'total_field_max_ppm',
@@ -114,6 +115,7 @@ FIELDS = (
         'background: susceptibility is then too low by an unknown factor.',
         source='geometric mean of 18 simulated heads (2.7 to 3.9, median 3.3) and of their tissue '
         'alone (1.1 to 1.3, median 1.2)',
+        brain=True,
     ),
     Measure(
         'total_to_local_field',
@@ -127,6 +129,7 @@ FIELDS = (
         why='The background is several times as strong as the field of the tissue: a local field '
         'that is nearly as strong holds something else.',
         tried=True,
+        brain=True,
     ),
     Measure(
         'local_field_sd_ppb',
@@ -142,6 +145,7 @@ FIELDS = (
         head=(1.0, 75.0),
         why='Susceptibility is proportional to the local field.',
         tried=True,
+        brain=True,
     ),
     Measure(
         'local_field_middle_ppb',
@@ -157,6 +161,7 @@ FIELDS = (
         why='Tissue of all brains makes fields of nearly one size.',
         source='true fields of 18 simulated heads, 7.6 to 9.3 (benchmarks/report_bounds.py); 14 '
         'in a measured scan whose echoes end at 4.6 ms',
+        brain=True,
     ),
     Measure(
         'field_rim_to_core_sd',

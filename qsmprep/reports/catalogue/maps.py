@@ -21,6 +21,7 @@ MAPS = (
         why='Susceptibility of other size than that of brains is wrong by a scale.',
         source='regions of brains: Min 2024, 10.1002/nbm.5226',
         tried=True,
+        brain=True,
     ),
     Measure(
         'chi_tail_asymmetry',
@@ -37,6 +38,7 @@ MAPS = (
         why='Phase of the other sign turns iron into calcium.',
         source='veins and iron are paramagnetic, nothing as large is as diamagnetic',
         tried=True,
+        brain=True,
     ),
     Measure(
         'chi_inner_asymmetry',
@@ -49,6 +51,7 @@ MAPS = (
         'As for the sign of susceptibility.',
         why='A calcification can turn the long tail, but not this one.',
         source='six measured maps (0.07 to 0.12) and two of COSMOS (0.30, 0.36)',
+        brain=True,
     ),
     Measure(
         'chi_beyond_1ppm_percent',
@@ -61,6 +64,7 @@ MAPS = (
         bound=25.0,
         why='Such values are errors, or lesions that deserve a look.',
         source='haemorrhage and calcification, about 1 ppm',
+        brain=True,
     ),
     Measure(
         'chi_max_ppm',
@@ -110,6 +114,7 @@ MAPS = (
         'Wrong echo times or a magnitude that is not proportional to the signal shift R2*.',
         why='R2* is measured in the same time as the field.',
         source=WIDE,
+        brain=True,
     ),
     Measure(
         'r2star_relative',
@@ -126,6 +131,7 @@ MAPS = (
         source='published means lie between 1 (Peters) and 1.3 (T2* of 45 ms at 3 T, the value '
         'that simulators take from Wansapura 1999, JMRI 9:531; the paper was not at hand); the '
         'bounds are the geometric middle between them and a factor of two',
+        brain=True,
     ),
     Measure(
         'r2star_per_chi',
@@ -141,6 +147,20 @@ MAPS = (
         why='Iron raises both, in a known proportion.',
         source='a third to three times 137 1/s/ppm at 3 T: Shin 2021, '
         '10.1016/j.neuroimage.2021.118371',
+        brain=True,
+    ),
+    Measure(
+        'flip_gain',
+        'Gain of a flip',
+        '',
+        'Correlation of the details of R2* with those of susceptibility flipped along the '
+        'likeliest array axis, less that with susceptibility as it is.',
+        None,
+        0.02,
+        'Look whether veins and nuclei lie where they lie in the magnitude: the phase, or a field '
+        'that was given, may be flipped.',
+        why='Iron raises both: their details lie in one place.',
+        tried=True,
     ),
 )
 """In the order of the report."""

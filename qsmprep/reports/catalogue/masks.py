@@ -18,6 +18,7 @@ MASKS = (
         'brain explains a small volume.',
         why='A mask that is too small cuts off cortex; one that is too large adds streaks.',
         source='adult brains (Allen 2002, 10.1002/ajpa.10092) and the fluid around them',
+        brain=True,
     ),
     Measure(
         'brain_dark_percent',
@@ -89,6 +90,7 @@ MASKS = (
         'Look at the outline of the final mask.',
         why='Regions that the map does not cover cannot be compared.',
         source='at most that of the brain mask, of which a quarter may be lost',
+        brain=True,
     ),
     Measure(
         'map_estimated_ml',
@@ -103,6 +105,7 @@ MASKS = (
         why='Susceptibility there is less certain than elsewhere.',
         source='median of 18 simulated heads at a single echo of 20 ms and 3 T, voxels of 2 mm '
         '(14 to 261 ml); 2 ml at 5 ms',
+        brain=True,
     ),
 )
 """In the order of the report."""
