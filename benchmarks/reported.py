@@ -29,6 +29,7 @@ import reported_entities
 import reported_few
 import reported_files
 import reported_formats
+import reported_forums
 import reported_given
 import reported_handed
 import reported_headers
@@ -63,6 +64,7 @@ TABLES = (
     reported_series,
     reported_handed,
     reported_objects,
+    reported_forums,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

@@ -29,9 +29,9 @@ from qsmprep.cli.records import (
     keep_earlier,
     participant_record,
     read_record,
-    site_of,
     write_record,
 )
+from qsmprep.cli.stated import is_infant, stated
 from qsmprep.cli.work_folder import drop_damaged, lock, participant_folder
 from qsmprep.reports.measures import quality_warnings
 from qsmprep.settings import Settings
@@ -100,7 +100,9 @@ def run_participants(settings: Settings, command: str) -> int:
     jobs, records = [], {}
     for participant in participants:
         record = participant_record(participant, run_uuid, command)
-        record['site'] = site_of(settings.inputs.bids_dir, participant)
+        bids_dir = settings.inputs.bids_dir
+        record['site'] = stated(bids_dir, participant, 'site', 'site_id')
+        record['infant'] = is_infant(bids_dir, participant)
         try:
             jobs += collect_jobs(dataset, record, settings, sessions, filters)
         except InputError as error:

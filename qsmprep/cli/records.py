@@ -76,22 +76,6 @@ def participant_record(participant: str, run_uuid: str, command: str) -> dict:
     }
 
 
-def site_of(bids_dir: Path, participant: str) -> str:
-    """Site of a participant by ``participants.tsv`` (site or site_id); empty if it states none."""
-    try:
-        lines = (bids_dir / 'participants.tsv').read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, ValueError):
-        return ''
-    rows = [line.split('\t') for line in lines if line.strip()]
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    column = next((header.index(name) for name in ('site', 'site_id') if name in header), None)
-    for row in rows[1:]:
-        if row[0].strip() == f'sub-{participant}' and column is not None and column < len(row):
-            site = row[column].strip()
-            return '' if site == 'n/a' else site
-    return ''
-
-
 def acquisition_record(acquisition: Acquisition) -> dict:
     """Record of an acquisition that will be processed."""
     grid = Grid.from_affine(acquisition.shape, acquisition.affine)
@@ -204,7 +188,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
                 outcome.error or 'The run ended before the susceptibility map was written.'
             )
         else:
-            _complete(output_dir, acquisition)
+            _complete(output_dir, acquisition, record.get('infant', False))
     record['finished'] = _now()
     record['peak_memory_gb'] = round(max([_peak_memory_gb(), *outcome.memory_gb.values()]), 2)
     write_record(output_dir, record)
@@ -233,7 +217,7 @@ def _peak_memory_gb() -> float:
     return max(resource.getrusage(who).ru_maxrss for who in processes) * 1024 / 1e9
 
 
-def _complete(output_dir: Path, acquisition: dict) -> None:
+def _complete(output_dir: Path, acquisition: dict, infant: bool) -> None:
     """Enter what the sidecar of a map that was written says: its quality, the stages' warnings."""
     chi = output_dir / acquisition['outputs']['chi']
     sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
@@ -267,7 +251,9 @@ def _complete(output_dir: Path, acquisition: dict) -> None:
         acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
     doubts = [text for record in stages for text in record.get('Doubts', [])]
     earlier = acquisition.get('implausible', ())
-    acquisition['implausible'] = list(dict.fromkeys([*earlier, *doubts, *implausible(quality)]))
+    acquisition['implausible'] = list(
+        dict.fromkeys([*earlier, *doubts, *implausible(quality, infant)])
+    )
 
 
 def _left_over(chi: Path, stem: str, content: dict) -> list[str]:

@@ -78,7 +78,7 @@ def write_echoes(
 ) -> dict:
     """Undo what the readout did to the phase; outputs of :class:`PrepareEchoes`."""
     from qsmprep.qsm.phase import masked_voxels
-    from qsmprep.qsm.readout import correct_readout
+    from qsmprep.qsm.readout import correct_readout, fades_out
 
     masked = masked_voxels(phase)
     magnitude[masked] = 0
@@ -91,6 +91,13 @@ def write_echoes(
             'value in each echo, and count as voxels without signal.'
         )
         results['parameters'].setdefault('Notes', []).append(note)
+        if fades_out(phase, masked):
+            doubt = (
+                'The phase goes to zero at the rim of its mask, as times a soft mask: the field is '
+                'wrong there. Give the phase as the scanner stored it, or times a mask of 0 and 1.'
+            )
+            for kind in ('Warnings', 'Doubts'):
+                results['parameters'].setdefault(kind, []).append(doubt)
     volumes = {'magnitude': magnitude, 'phase': phase, 'combined_magnitude': combined}
     for name, data in volumes.items():
         results[name] = images.write(data, reference, folder, name)

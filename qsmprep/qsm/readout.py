@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from qsmprep.qsm.bipolar import Alternation, find_alternation
 from qsmprep.qsm.growth import times_by_phase
@@ -18,6 +19,9 @@ ALTERNATING = -0.5
 LEAST_SLICES = 4
 SLICE_STEP_RAD = 0.3
 """Root mean square of the change of the phase step from slice to slice that is named."""
+
+FADED = 0.3
+"""Size of the phase beside voxels without phase, over that elsewhere, below which it fades out."""
 
 
 def alternating_axis(signal: np.ndarray, sure: bool = False) -> int | None:
@@ -210,6 +214,35 @@ def correct_readout(
     clear = not (found.opposite or found.flipped is not None)
     other_time = times_by_phase(phase, magnitude, echo_times_s) if clear else None
     return phase, Readout(phase.shape[3], alternating, stepping, shared, found, other_time)
+
+
+def fades_out(phase: np.ndarray, masked: np.ndarray) -> bool:
+    """Whether the phase of the last echo goes to zero next to where it was masked.
+
+    A product with a soft mask does so; of what is left nothing is known. Phase that is cut off has
+    any angle there.
+
+    Parameters
+    ----------
+    phase
+        All echoes, wrapped [rad], ``(X, Y, Z, E)``.
+    masked
+        Voxels without phase, ``(X, Y, Z)``.
+
+    Examples
+    --------
+    >>> phase = np.full((1, 1, 9, 1), 2.0)
+    >>> phase[0, 0, :3, 0] = 0, 0.1, 1
+    >>> fades_out(phase, phase[..., 0] == 0)
+    True
+    >>> phase[0, 0, 1, 0] = -2
+    >>> fades_out(phase, phase[..., 0] == 0)
+    False
+
+    """
+    size, known = np.abs(phase[..., -1]), ~masked
+    beside = ndimage.binary_dilation(masked) & known
+    return bool(beside.any() and size[beside].mean() < FADED * size[known].mean())
 
 
 def _numbers(echoes: tuple[int, ...]) -> str:

@@ -23,6 +23,7 @@ TURN = (
     'correct the sign of the phase, run again with --phase-sign -1, or turn the sign of the field '
     'or map that was given.'
 )
+INFANTS = ' Infants have small values of both: state their age in participants.tsv.'
 ONE_ECHO = ('b0_angle_deg', 'local_field_middle_ppb')
 """Measures whose bounds hold for heads of one echo too, which keeps the phase of the coils."""
 LARGE, SMALL = (12.0, 1.9), (4.5, 0.65)
@@ -48,7 +49,7 @@ beyond which they belong to no one field where the local field is not as expecte
 any noise the misfit is large by itself."""
 
 
-def implausible(quality: Mapping[str, float]) -> list[str]:
+def implausible(quality: Mapping[str, float], infant: bool = False) -> list[str]:
     """
     Sentences on measures beyond what any map can have.
 
@@ -56,6 +57,8 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
     ----------
     quality
         Values by key of :data:`MEASURES`; others are passed over.
+    infant
+        Whether it is the brain of an infant, for which values of adults are no bounds.
 
     Examples
     --------
@@ -69,6 +72,7 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
     for measure in MEASURES:
         value = quality.get(measure.key)
         bounded = head or (large and measure.key in ONE_ECHO)
+        bounded = bounded and not (infant and measure.brain)
         low, high = measure.head if bounded else (-math.inf, math.inf)
         high = min(high, measure.bound)
         if not isinstance(value, int | float) or low <= value <= high:
@@ -79,7 +83,7 @@ def implausible(quality: Mapping[str, float]) -> list[str]:
     if 'r2star_median_hz' in quality:
         found += _wide_mask(quality)
     if head:
-        return [*found, *_contradictions(quality)]
+        return [*found, *_contradictions(quality, infant)]
     return [*found, *_turned_sign(quality)] if large else found
 
 
@@ -103,14 +107,14 @@ def _turned_sign(quality: Mapping[str, float]) -> list[str]:
     return [f'Susceptibility has the other sign (long tails: {tails:.2f} and {inner:.2f}): {TURN}']
 
 
-def _contradictions(quality: Mapping[str, float]) -> list[str]:
+def _contradictions(quality: Mapping[str, float], infant: bool) -> list[str]:
     """Sentences on measures of a head with several echoes that contradict it together."""
     found = []
     tails, rise, misfit, spread = (
         quality.get(key, math.nan)
         for key in ('chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb')
     )
-    found += _wrong_scale(quality)
+    found += [] if infant else _wrong_scale(quality)
     if quality.get('flip_gain', 0) > FLIPPED:
         found.append(
             'Susceptibility, from the phase, fits R2*, from the magnitude, better if it is flipped '
@@ -173,7 +177,7 @@ def _wrong_scale(quality: Mapping[str, float]) -> list[str]:
             f'Susceptibility and R2* are both {words[side]} (spread of susceptibility: '
             f'{quality.get("chi_sd_ppb", math.nan):.3g} ppb; middle of the local field: '
             f'{middle:.3g} ppb; R2* over that of brains: {decay:.3g}): echo times or the field '
-            'strength are wrong.'
+            f'strength are wrong.{INFANTS if side < 0 else ""}'
         ]
     return []
 

@@ -15,6 +15,7 @@ from qsmprep.cli.records import (
     read_record,
     write_record,
 )
+from qsmprep.cli.stated import is_infant
 from qsmprep.reports.measures import implausible
 
 CRASH = """Node: qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.qsm_wf.inversion_wf.invert_dipole
@@ -321,3 +322,18 @@ def test_what_the_steps_warn_of_is_reported_on_the_terminal_once(tmp_path, caplo
     logged = [record.getMessage() for record in caplog.records]
     # the other warning was logged when the scan was read
     assert logged == ['sub-01_ses-a_MEGRE: The readout is bipolar.']
+
+
+def test_values_of_adults_are_no_bounds_for_infants(tmp_path):
+    newborn = {
+        'map_volume_ml': 380.0,
+        'r2star_median_hz': 8.0,
+        'local_field_middle_ppb': 3.2,
+        'r2star_relative': 0.5,
+    }
+    assert 'state their age in participants.tsv' in ' '.join(implausible(newborn))
+    assert implausible(newborn, infant=True) == []
+    assert 'Motion' in ' '.join(implausible(newborn | {'echo_shift_voxels': 2.0}, infant=True))
+    table = tmp_path / 'participants.tsv'
+    table.write_text('participant_id\tage\nsub-01\t0.1\nsub-02\t31\nsub-03\tn/a\n')
+    assert [is_infant(tmp_path, x) for x in ('01', '02', '03', '04')] == [True, False, False, False]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from qsmprep.interfaces import images
 from qsmprep.interfaces.coils import CoilDifference, CombineCoils, SplitCoils
@@ -218,3 +219,17 @@ def test_the_sidecar_tells_an_echo_that_is_noisier(save, echoes, tmp_path):
     ).run(cwd=str(tmp_path)).outputs  # fmt: skip
     assert outputs.parameters['NoiseOfEchoes'] == pytest.approx([1, 8, 1], rel=0.2)
     assert outputs.parameters['Warnings'][0].startswith('Far noisier than the other echoes')
+
+
+@pytest.mark.parametrize('soft', [False, True])
+def test_phase_times_a_soft_mask_is_doubted(save, echoes, soft):
+    weight = echoes['ball'].astype(float)
+    if soft:
+        weight = ndimage.gaussian_filter(weight, 1.0)
+    outputs = PrepareEchoes(
+        magnitude_files=_files(save, echoes['magnitude'], 'm'),
+        phase_files=_files(save, weight[..., None] * echoes['phase'], 'p'),
+        phase_range=(-np.pi, np.pi),
+        echo_times_s=list(ECHO_TIMES_S),
+    ).run().outputs  # fmt: skip
+    assert ('soft mask' in ' '.join(outputs.parameters.get('Doubts', []))) == soft
