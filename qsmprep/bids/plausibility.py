@@ -54,7 +54,7 @@ def check_slices(image: ImageSummary, stored: np.ndarray) -> list[str]:
     """
     Warn of slices that hold the same values as the one before them: noise never repeats.
 
-    Slices of one value alone, such as those of a mask, do not count.
+    Slices of one value alone, such as those around a mask, do not count, but those between others.
 
     Parameters
     ----------
@@ -83,6 +83,13 @@ def check_slices(image: ImageSummary, stored: np.ndarray) -> list[str]:
             )
         if copies:
             return [f'{what}; slices were lost or repeated: convert the image again.']
+        filled = np.flatnonzero([np.ptp(x) > 0 for x in np.moveaxis(stored, axis, 0)])
+        empty = int(np.ptp(filled)) + 1 - len(filled) if len(filled) else 0
+        if empty:
+            return [
+                f'{image.path.name}: {empty} of {count} slices along array axis {axis + 1} hold '
+                'one value alone between others that hold more; convert the image again.'
+            ]
     return []
 
 

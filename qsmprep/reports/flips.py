@@ -20,7 +20,8 @@ def flip_gain(r2star_hz: np.ndarray, chi_ppm: np.ndarray, mask: np.ndarray, grid
     Correlation of R2* with susceptibility flipped along the likeliest axis, less that as it is.
 
     Iron raises both, so that their details correlate where both are of one head in one place: 0.1
-    to 0.3 in simulated heads, and less than 0.13 where one is flipped from left to right.
+    to 0.3 in simulated heads from 1.5 T on, and less than 0.13 where one is flipped from left to
+    right. A correlation below zero, as in low fields, where R2* is not that of iron, counts as none.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def flip_gain(r2star_hz: np.ndarray, chi_ppm: np.ndarray, mask: np.ndarray, grid
         one, other = np.flip(chi, axes)[both], rate[both]
         spread = float(one.std() * other.std()) if one.size > 1 else 0.0
         found.append(float(np.cov(one, other)[0, 1]) / spread if spread > 0 else math.nan)
-    return max(found[1:]) - found[0]
+    return max(found[1:]) - max(found[0], 0.0)
 
 
 def _details(image: np.ndarray, inside: np.ndarray, grid: Grid) -> np.ndarray:

@@ -134,6 +134,9 @@ def test_slices_of_one_value_are_no_copies(parts):
     write, _, phase = parts
     phase[:, :, 20:] = 0
     assert check_slices(write('p', phase), phase) == []
+    phase[:, :, 7] = 0
+    (warning,) = check_slices(write('p', phase), phase)
+    assert '1 of 40 slices along array axis 3 hold one value alone between others' in warning
 
 
 @pytest.fixture
