@@ -21,7 +21,7 @@ def flip_gain(r2star_hz: np.ndarray, chi_ppm: np.ndarray, mask: np.ndarray, grid
 
     Iron raises both, so that their details correlate where both are of one head in one place: 0.1
     to 0.3 in simulated heads from 1.5 T on, and less than 0.13 where one is flipped from left to
-    right. A correlation below zero, as in low fields, where R2* is not that of iron, counts as none.
+    right. One below zero, as in low fields, where R2* is not that of iron, counts as none.
 
     Parameters
     ----------
