@@ -227,6 +227,12 @@ COMMANDS: tuple[Command, ...] = (
         '--start-from local-field -d masks=BIDS/derivatives/simulation --background lbv',
         '--background has no effect',
     ),
+    refused('a variable that no shell replaced', '-d masks=$HOME/masks', 'nothing has replaced'),
+    refused('mask as a file', '-d MASKS/sub-01/anat/sub-01_desc-brain_mask.nii.gz', 'is a file'),
+    refused('settings of fMRIPrep', '--config-file FILE', 'known', '[workflow]\nanat_only = 1\n'),
+    refused('session that is not there', '--session-label 02', 'no session'),
+    passes('memory of 16GiB', '--mem 16GiB'),
+    Command('two levels', 'BIDS OUT participant group', 'unrecognized'),
     refused('source of no finer map', '--sr-source field', 'no effect without --sr-resolution'),
     refused('separation of nothing', '--separation closed-form', 'no effect without --contrasts'),
     Command(

@@ -233,6 +233,38 @@ def rods(chi: np.ndarray) -> np.ndarray:
     return chi + 4 * np.clip(chi - 0.08, 0, None)
 
 
+def in_pairs(z: np.ndarray, echo: int) -> np.ndarray:
+    """Slices of each pair exchanged."""
+    order = np.arange(z.shape[2] - z.shape[2] % 2).reshape(-1, 2)[:, ::-1].ravel()
+    return np.concatenate([z[:, :, order], z[:, :, len(order) :]], axis=2)
+
+
+def phases_turned_on(root: Path) -> None:
+    """Each magnitude has the phase of the next echo; the last that of the first."""
+    files = Raw(root).files('phase')
+    phases = [read(path) for path in files]
+    for path, values in zip(files, [*phases[1:], phases[0]], strict=True):
+        store(path, values)
+
+
+def unlike_slices(z: np.ndarray, echo: int) -> np.ndarray:
+    """Slices of each echo with phases of their own: breathing, and no navigator."""
+    turns = np.random.default_rng(echo).normal(0, 0.1 * (echo + 1), z.shape[2])
+    return z * np.exp(1j * turns)
+
+
+def bright_middle(m: np.ndarray) -> np.ndarray:
+    """Four times the signal in the middle, as at 7 T."""
+    r = [np.linspace(-1, 1, n) for n in m.shape]
+    x, y, z = np.meshgrid(*r, indexing='ij')
+    return m * (1 + 3 * np.exp(-(x**2 + y**2 + z**2) / 0.3))
+
+
+def time_of(echo: int, factor: float) -> Callable:
+    """The echo time of one echo is wrong."""
+    return sidecars(echo=echo, EchoTime=lambda s: factor * s['EchoTime'])
+
+
 def scan(name: str, change: Callable, expect: str = 'map', words: str = '', **keywords) -> Scan:
     """Scan of this table."""
     return Scan('forums', name, change, expect, words, **keywords)
@@ -334,5 +366,32 @@ SCANS: tuple[Scan, ...] = (
     scan('a slice of zeros', signal(lost_slice), 'told', '.'),
     scan('a slice of the third phase twice', slice_twice, 'told', '.'),
     scan('raw data filtered by the scanner', signal(hamming)),
+    scan('slices of each pair exchanged', signal(in_pairs), 'told', '.'),
+    scan('phase of the next echo in each', phases_turned_on, 'failed', '.'),
+    scan('slices of each echo with phases of their own', signal(unlike_slices), 'told', '.'),
+    scan('no mask, bright in the middle', magnitude(bright_middle), mask=None),
+    scan('no mask, magnitude zero around the brain', stripped_magnitude, mask=None),
+    scan(
+        'no mask, cut off at both sides',
+        cropped(slice(14, 48), slice(None), slice(None)),
+        'told',
+        '.',
+        mask=None,
+    ),
+    scan('EchoTime of the second of four wrong', time_of(2, 0.6), 'failed', 'EchoTime'),
+    scan(
+        'EchoTime of the second of three wrong',
+        time_of(2, 0.6),
+        'told',
+        '[Ee]cho',
+        source=('--tes', '5', '12', '19'),
+    ),
+    scan(
+        'EchoTime of the second of two wrong',
+        time_of(2, 0.6),
+        'told',
+        'field|[Ee]cho',
+        source=('--tes', '5', '19'),
+    ),
     scan('every second echo a voxel away', signal(displaced), 'told', '.'),
 )

@@ -267,11 +267,11 @@ def memory_gb(text: str) -> float:
 
     Examples
     --------
-    >>> memory_gb('8000'), memory_gb('8G'), memory_gb('1T')
-    (8.0, 8.0, 1000.0)
+    >>> memory_gb('8000'), memory_gb('8G'), memory_gb('8GiB'), memory_gb('1T')
+    (8.0, 8.0, 8.0, 1000.0)
 
     """
-    match = re.fullmatch(r'([0-9.]+)\s*([KMGT]?)B?', text.strip().upper())
+    match = re.fullmatch(r'([0-9.]+)\s*([KMGT]?)I?B?', text.strip().upper())
     scale = {'K': 1e-6, '': 1e-3, 'M': 1e-3, 'G': 1.0, 'T': 1e3}
     try:
         value = float(match[1]) * scale[match[2]]

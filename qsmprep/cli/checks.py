@@ -69,7 +69,10 @@ def _check_inputs(inputs: Inputs) -> None:
         )
     for name, path in inputs.derivatives.items():
         if not path.is_dir():
-            raise SettingsError(f'--derivatives {name}={path}: the folder does not exist.')
+            what = 'the folder does not exist'
+            if path.exists():
+                what = 'this is a file; give the folder of the dataset that holds it'
+            raise SettingsError(f'--derivatives {name}={path}: {what}.')
 
 
 def _check_processing(processing: Processing) -> None:

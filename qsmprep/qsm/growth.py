@@ -45,11 +45,11 @@ def times_by_phase(
     -------
     echo, time_s
         Counted from zero; None where all times fit, where more than one is off, or there are fewer
-        than four, which cannot tell which one it is.
+        than three. Three cannot tell which one it is: the middle one stands for any.
 
     """
     times = np.array(echo_times_s)
-    if len(times) < 4:
+    if len(times) < 3:
         return None
     for reference in (0, 1):
         grown, follows = _growth(phase, magnitude, reference)
@@ -61,7 +61,7 @@ def times_by_phase(
             slope, start = np.polyfit(grown[others], times[others], 1)
             misfits[echo] = np.std(times[others] - start - slope * grown[others])
             predicted[echo] = start + slope * grown[echo]
-        echo = int(np.argmin(misfits))
+        echo = int(np.argmin(misfits)) if len(times) > 3 else 1
         error = abs(predicted[echo] - times[echo])
         spacing = np.ptp(times) / (len(times) - 1)
         if error < OFF * spacing or error < CLEARER * misfits[echo] or follows[echo] < FOLLOWS:

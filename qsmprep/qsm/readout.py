@@ -155,9 +155,11 @@ class Readout:
             )
         if self.other_time is not None:
             echo, time_s = self.other_time
+            others = ', or one of the others is not' if self.echoes == 3 else ''
             found.append(
                 f'The phase of echo {echo + 1} has grown as until {1000 * time_s:.1f} ms, which is '
-                'not its echo time: the field is wrong. Mend EchoTime, or leave the echo out.'
+                f'not its echo time{others}: the field is wrong. Mend EchoTime, or leave the echo '
+                'out.'
             )
         return found
 

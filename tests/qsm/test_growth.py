@@ -45,11 +45,23 @@ def test_right_echo_times_are_not_doubted(scan, change, echo):
     assert times_by_phase(np.angle(signal), np.abs(signal), scan.echo_times_s) is None
 
 
-def test_a_later_start_is_no_contradiction_and_three_echoes_cannot_tell(scan):
+def test_a_later_start_is_no_contradiction(scan):
     later = tuple(t + 0.002 for t in scan.echo_times_s)
     assert times_by_phase(scan.phase, scan.magnitude, later) is None
-    wrong = times_of(scan, 1, 0.5)[:3]
-    assert times_by_phase(scan.phase[..., :3], scan.magnitude[..., :3], wrong) is None
+
+
+@pytest.mark.parametrize('echo', [0, 1, 2])
+def test_three_echoes_tell_that_a_time_is_wrong_but_not_which(scan, echo):
+    three = scan.phase[..., :3], scan.magnitude[..., :3]
+    assert times_by_phase(*three, scan.echo_times_s[:3]) is None
+    found, time_s = times_by_phase(*three, times_of(scan, echo, 2)[:3])
+    assert found == 1
+    assert (abs(time_s - scan.echo_times_s[1]) < 0.0005) == (echo == 1)
+
+
+def test_two_echoes_fit_any_times(scan):
+    two = scan.phase[..., :2], scan.magnitude[..., :2]
+    assert times_by_phase(*two, times_of(scan, 1, 0.5)[:2]) is None
 
 
 @pytest.mark.filterwarnings('error')
