@@ -46,6 +46,9 @@ MOST_COPIES = 0.6
 REPEATED = 0.01
 """Part of the neighbours that hold the same two numbers, above which voxels were taken from the
 nearest of another grid: 4 % where that was turned by 20 degrees. Noise repeats both hardly ever."""
+FILLED = 0.1
+"""Part of a slice that holds other values than its corner where it crosses the head: of phase that
+was masked, single voxels are left beyond it."""
 MOVES = (-4, -1, 1, 4)
 """Voxels by which a phase is moved to see whether it fits better there."""
 
@@ -83,12 +86,14 @@ def check_slices(image: ImageSummary, stored: np.ndarray) -> list[str]:
             )
         if copies:
             return [f'{what}; slices were lost or repeated: convert the image again.']
-        filled = np.flatnonzero([np.ptp(x) > 0 for x in np.moveaxis(stored, axis, 0)])
-        empty = int(np.ptp(filled)) + 1 - len(filled) if len(filled) else 0
+        slices = np.moveaxis(stored, axis, 0)
+        filled = np.flatnonzero([np.mean(x != x.flat[0]) > FILLED for x in slices])
+        inner = slices[filled[0] : filled[-1]] if len(filled) else slices[:0]
+        empty = sum(int(np.ptp(x) == 0) for x in inner)
         if empty:
             return [
                 f'{image.path.name}: {empty} of {count} slices along array axis {axis + 1} hold '
-                'one value alone between others that hold more; convert the image again.'
+                'one value alone between others that are filled; convert the image again.'
             ]
     return []
 

@@ -137,6 +137,9 @@ def test_slices_of_one_value_are_no_copies(parts):
     phase[:, :, 7] = 0
     (warning,) = check_slices(write('p', phase), phase)
     assert '1 of 40 slices along array axis 3 hold one value alone between others' in warning
+    phase[:, :, 7:] = 0
+    phase[5, 5, 30] = 1  # a voxel that a mask left
+    assert check_slices(write('p', phase), phase) == []
 
 
 @pytest.fixture
