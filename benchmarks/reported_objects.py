@@ -102,6 +102,29 @@ def lying_tubes(places: list, tissue: np.ndarray, brain: np.ndarray) -> tuple:
     return tubes([x, 1.2 * z, y / 1.6], tissue, brain)
 
 
+def balls(places: list, tissue: np.ndarray, brain: np.ndarray) -> tuple:
+    """Six balls of iron and one of calcium in a round bottle of gel, air around."""
+    gel = sum((p / r) ** 2 for p, r in zip(places, (28, 28, 21), strict=True)) < 1
+    chi = np.where(gel, 0.0, AIR_PPM)
+    for n, ppm in enumerate((0.05, 0.1, 0.2, 0.3, 0.4, 0.5)):
+        a = np.pi * n / 3
+        chi[ellipsoid(places, (14 * np.cos(a), 14 * np.sin(a), 4 * (-1) ** n), (5, 5, 5))] = ppm
+    chi[ellipsoid(places, (0, 0, 0), (4, 4, 4))] = -0.3
+    return chi, gel.astype(float), gel
+
+
+def vials(places: list, tissue: np.ndarray, brain: np.ndarray) -> tuple:
+    """Six short vials of iron that stand along B0 in a box of water, air around."""
+    x, y, z = places
+    water = (abs(x) < 27) & (abs(y) < 27) & (abs(z) < 20)
+    chi = np.where(water, 0.0, AIR_PPM)
+    for n, ppm in enumerate((0.05, 0.1, 0.2, 0.3, 0.4, 0.5)):
+        a = np.pi * n / 3
+        round_ = np.hypot(x - 14 * np.cos(a), y - 14 * np.sin(a)) < 4
+        chi[round_ & (abs(z) < 9)] = ppm
+    return chi, water.astype(float), water
+
+
 def ellipsoid(places: list, middle: tuple, radii: tuple) -> np.ndarray:
     """Voxels within an ellipsoid."""
     return sum(((p - c) / r) ** 2 for p, c, r in zip(places, middle, radii, strict=True)) < 1
@@ -184,6 +207,8 @@ GIVEN = SPECIMEN[2:]
 SCANS: tuple[Scan, ...] = (
     scan('phantom of six tubes along B0', tubes, 1.5),
     scan('phantom of six tubes across B0', lying_tubes, 1.5),
+    scan('phantom of seven balls', balls, 1.5),
+    scan('phantom of six vials', vials, 1.5),
     Scan(
         'object',
         'phantom of six tubes along B0, V-SHARP and TKD',

@@ -17,7 +17,15 @@ from torch import Tensor
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.periodogram import LEAST_POWER, REFERENCE, Cells, Fit, Periodogram, tissue_power
+from qsmprep.qsm.periodogram import (
+    LEAST_POWER,
+    REFERENCE,
+    Cells,
+    Fit,
+    Periodogram,
+    remnant_power,
+    tissue_power,
+)
 from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import doubts
@@ -28,6 +36,8 @@ ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
 LEAST_REMOVED = 0.02
+LEAST_TISSUE = 0.5
+MOST_EVIDENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -176,9 +186,10 @@ def calibrate(
     around the mask: low frequencies of the local field are gone with the background, and no streaks
     show that. The error that acts off the cone is 0.3 times that on it, as measured in vivo.
 
-    No cell counts for more than its shape is known, to 15 %. Elsewhere remnants are part of the
-    model where Schwarz's criterion admits them, with gains in likelihood divided by the dispersion
-    of the cells about the fit, and one of these probabilities is at least one half; they are then a
+    No cell counts for more than its shape is known, to 15 %. Elsewhere, and where they would be
+    most of the fit, remnants are part of the model where Schwarz's criterion admits them, with
+    gains in likelihood divided by the dispersion of the cells about the fit, and the map that
+    sources make of the field does not speak against them. They are then a
     model error, and p = 6, which cannot be distinguished from them, is left out. The field of
     sources around the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken
     off, and what is left is calibrated again, up to four times or until a round takes off less than
@@ -273,21 +284,28 @@ def _calibrate(
     """Calibration of a field as it is, and the fit that it was made from."""
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative, after_background=after_background)
-    free, remnants = (
-        (periodogram.fit(None, remnants=True), True)
-        if after_background
-        else periodogram.likeliest()
-    )
+    tissue, smooth = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
+    evidence = periodogram.evidence(tissue, smooth)
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
-    white = free.white if known is None else known**2
+    white = tissue.white if known is None else known**2
     outside_share = 0.0
-    if error_share is None or (remnants and not after_background):
-        doubt = doubts(field, mask, weight, dipole.grid, partial(tissue_power, free), white)
-        if remnants and max(doubt) < 0.5:
-            remnants, free = False, periodogram.fit(None, remnants=False)
+    remnants = after_background or evidence > 0
+    settled = after_background and periodogram.tissue_share(smooth) > LEAST_TISSUE
+    if error_share is None or (remnants and not settled):
+        doubt = doubts(
+            field,
+            mask,
+            weight,
+            dipole.grid,
+            partial(tissue_power, tissue),
+            partial(remnant_power, smooth) if remnants else None,
+            white,
+        )
+        remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
         if error_share is None:
             error_share = 1.0 if remnants else round(doubt.error, 1)
             outside_share = round(doubt.outside, 1)
+    free = smooth if remnants else tissue
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0

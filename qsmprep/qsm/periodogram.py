@@ -111,6 +111,12 @@ def tissue_power(fit: Fit, dipole: Dipole) -> Tensor:
     return power.clamp(min=LEAST_POWER * float(power.max()))
 
 
+def remnant_power(fit: Fit, dipole: Dipole) -> Tensor:
+    """Power of the smooth remnants of a fit, per voxel of the grid of an operator [ppm^2]."""
+    powers = fit.remnants[: len(REMNANT_MM)] * fit.voxel_mm3 / prod(dipole.grid.voxel_size)
+    return _weighted_sum(powers, _remnants(dipole))
+
+
 def _tissue(dipole: Dipole) -> list[Tensor]:
     """Shapes of S(k), one at 0.1 cycles/mm."""
     k = dipole.wavenumber()
@@ -290,20 +296,18 @@ class Periodogram:
             prod(self.dipole.grid.voxel_size),
         )
 
-    def likeliest(self) -> tuple[Fit, bool]:
-        """The more plausible of the fits without and with remnants, and whether it has them.
+    def evidence(self, plain: Fit, free: Fit) -> float:
+        """Logarithm of how much likelier a fit with remnants is than one without.
 
         By Schwarz's criterion, with two corrections. What scatter is left of the cells about the
         richer fit, their dispersion, divides the gain in likelihood. And powers that cannot fall
         below zero gain nothing half of the time: each counts as half a parameter.
         """
-        plain, free = (self.fit(None, remnants=remnants) for remnants in (False, True))
         degrees = max(len(self.measured) - len(POWERS) - len(self.rest), 1)
         divergence = self.cells(free)._replace(samples=self.certain).misfit()
         dispersion = 2 * self.certain.sum() * divergence / degrees
         more = (len(self.rest) - 2) / 2
-        shown = plain.cost - free.cost > dispersion * 0.5 * more * log(self.certain.sum())
-        return (free if shown else plain), shown
+        return (plain.cost - free.cost) / dispersion - 0.5 * more * log(self.certain.sum())
 
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""
@@ -317,6 +321,12 @@ class Periodogram:
             self.samples,
             self._mean(self.susceptibility(fit)),
         )
+
+    def tissue_share(self, fit: Fit) -> float:
+        """Share of the power of a fit, without noise, that susceptibility and its error have."""
+        tissue = self.samples @ (fit.powers @ (self.signal + fit.ratio * self.error))
+        remnant = self.samples @ (fit.remnants @ self.rest[:-1])
+        return float(tissue / (tissue + remnant))
 
     def susceptibility(self, fit: Fit) -> Tensor:
         """S(k) of a fit [ppm^2]."""

@@ -1,4 +1,4 @@
-"""What sources in the mask cannot explain: a model error makes streaks, sources outside a rim."""
+"""What sources in the mask cannot explain, by the map they make: streaks, and power at the rim."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BANDS = (0.05, 0.08, 0.12)
 ON_CONE, OFF_CONE = 0.1, 0.2
 STEPS = 16
 LEAST_NOISE = 1e-9
-STREAKS_SPREAD, RIM_SPREAD = 0.4, 0.3
+SPREAD = np.array([0.4, 0.3])
 
 
 class Doubts(NamedTuple):
@@ -37,11 +37,14 @@ class Doubts(NamedTuple):
         That it has the model error of scans in vivo.
     outside
         That there are sources just outside the mask.
+    remnant
+        Logarithm of how much likelier the map is with the remnant than without; 0 of none.
 
     """
 
     error: float
     outside: float
+    remnant: float
 
 
 def doubts(
@@ -50,28 +53,32 @@ def doubts(
     weight: Tensor,
     grid: Grid,
     power: Callable[[Dipole], Tensor],
+    remnant: Callable[[Dipole], Tensor] | None,
     noise: float,
 ) -> Doubts:
-    r"""Probabilities of a model error and of sources outside the mask, by the map they make.
+    r"""How likely a model error, sources outside the mask and a remnant are, by the map they make.
 
-    Sources in the mask and a rim of two blocks around it are fitted to four fields by sixteen steps
+    Sources in the mask and a rim of two blocks around it are fitted to some fields by sixteen steps
     of conjugate gradients: the measured one; a simulated one of sources in the mask, of the
-    same spectrum and noise; that one plus a model error of 0.035 times the power of susceptibility;
-    and that one plus the field of sources in the rim.
+    same spectrum and noise; and that one plus a model error of 0.035 times the power of
+    susceptibility, plus the field of sources in the rim, and plus the smooth remnant.
 
     A map that explains a model error takes large values near the cone D = 0, where sources hardly
-    show: streaks. One that explains sources outside the mask has them in the rim. Two excesses
-    are compared, each over the simulated field of sources in the mask: the power near the cone over
-    the root of that far from it, a geometric mean over three bands of wavenumbers; and the power in
-    the block next to the mask over that in its outer two blocks. With :math:`\rho` the logarithm of
-    the measured excess and :math:`\rho_1` that of what was added, which are taken to spread
-    by :math:`s` about zero and :math:`\rho_1`, both equally likely beforehand,
+    show: streaks. One that explains sources outside the mask, or a smooth remnant, has power in the
+    rim. Two excesses are compared, each over the simulated field of sources in the mask: the power
+    near the cone over the root of that far from it, a geometric mean over three bands of
+    wavenumbers; and the power in the block next to the mask over that in the mask or in its outer
+    two blocks, whichever is more. With
+    :math:`\rho` the logarithm of the measured excess and :math:`\rho_1` that of what was added,
+    which are taken to spread by :math:`s` about zero and :math:`\rho_1`, the logarithm of how much
+    likelier it is with what was added is
 
-    .. math:: p = 1 / (1 + e^{-u}), \quad u = \rho_1 (\rho - \tfrac12 \rho_1) / s^2.
+    .. math:: u = \rho_1 (\rho - \tfrac12 \rho_1) / s^2,
 
-    s is 0.4 for streaks and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act
-    on all fields alike: sources in the mask are simulated on its own grid. Where noise drowns the
-    excess, :math:`\rho_1` is near zero, and p near one half.
+    and where both are equally likely beforehand :math:`p = 1 / (1 + e^{-u})`. s is 0.4 for streaks
+    and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act on all fields alike:
+    sources in the mask are simulated on its own grid. Where noise drowns the excess,
+    :math:`\rho_1` is near zero, and u too.
 
     Fields are compared in blocks of about 2 mm, or of 1/64 of the object where that is less.
 
@@ -85,8 +92,9 @@ def doubts(
         Voxel weights, at most one; zero where nothing was measured.
     grid
         Their grid.
-    power
-        Expected power of susceptibility per voxel of the grid of an operator [ppm^2].
+    power, remnant
+        Expected power of susceptibility, and of a smooth remnant if there may be one, per voxel of
+        the grid of an operator [ppm^2].
     noise
         Variance of the white noise where the weight is one [ppm^2].
 
@@ -100,11 +108,12 @@ def doubts(
     >>> dipole = Dipole(grid)
     >>> flat = lambda dipole: torch.full_like(dipole.kernel, 1e-4)
     >>> field = mask * dipole.forward(mask * white)
-    >>> [round(p) for p in doubts(field, mask > 0, mask, grid, flat, 1e-8)]
-    [0, 0]
-    >>> round(doubts(field + 0.2 * mask * error, mask > 0, mask, grid, flat, 1e-8).error)
+    >>> scan = (mask > 0, mask, grid, flat, None, 1e-8)
+    >>> [round(p) for p in doubts(field, *scan)]
+    [0, 0, 0]
+    >>> round(doubts(field + 0.2 * mask * error, *scan).error)
     1
-    >>> round(doubts(mask * dipole.forward(white), mask > 0, mask, grid, flat, 1e-8).outside)
+    >>> round(doubts(mask * dipole.forward(white), *scan).outside)
     1
 
     """
@@ -126,49 +135,44 @@ def doubts(
     )
     whole = Grid(tuple(inside.shape), size, grid.b0_direction)
     dipole = Dipole(whole, padding=1.02, device=field.device)
-    rim, next_to, outer = _shells(inside, size)
+    rim, *shells = _shells(inside, size)
     expected = power(dipole)
     strongest = float((dipole.kernel.square() * expected).max())
     white = max(noise / prod(factors), LEAST_NOISE * strongest)
-    noises, errors, sources = torch.randn((3, *inside.shape), generator=generator).to(field)
+    noises, *draws = torch.randn((4, *inside.shape), generator=generator).to(field)
     simulated = simulated * inside + white**0.5 * noises * inside / root.clamp(min=1e-3)
-    error = dipole.filter(errors, (ERROR_RATIO[0] * expected).sqrt())
-    outside = dipole.forward(rim * dipole.filter(sources, expected.sqrt()))
     posterior = PosteriorPrecision(dipole, inside | rim, 1 / white, 1 / expected, root)
 
-    def seen(field: Tensor) -> tuple[np.ndarray, float]:
+    def seen(field: Tensor) -> np.ndarray:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
-        beyond, within = (float(chi[part].square().mean().log()) for part in (next_to, outer))
-        return _streaks(chi, dipole), beyond - within
+        beyond, *within = (float(chi[part].square().mean().log()) for part in shells)
+        return np.array([_streaks(chi, dipole), beyond - max(within)])
 
-    streaks, beyond = seen(simulated)
-    found_streaks, found_beyond = seen(measured)
-    error_streaks, _ = seen(simulated + error)
-    _, outside_beyond = seen(simulated + outside)
-    excess = [
-        float((some - streaks).mean()) if streaks.size else 0.0
-        for some in (found_streaks, error_streaks)
-    ]
+    null = seen(simulated)
+    found = seen(measured) - null
+
+    def evidence(added: Tensor) -> np.ndarray:
+        expected = seen(simulated + added) - null
+        return expected * (found - expected / 2) / SPREAD**2
+
+    error = dipole.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())
+    outside = dipole.forward(rim * dipole.filter(draws[1], expected.sqrt()))
+    smooth = 0.0
+    if remnant is not None:
+        smooth = evidence(dipole.filter(draws[2], remnant(dipole).sqrt()))[1]
     return Doubts(
-        _probability(*excess, spread=STREAKS_SPREAD),
-        _probability(found_beyond - beyond, outside_beyond - beyond, spread=RIM_SPREAD),
+        float(expit(evidence(error)[0])), float(expit(evidence(outside)[1])), float(smooth)
     )
 
 
-def _shells(inside: Tensor, size: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rim around a mask, the part of it next to the mask, and the mask's own outer blocks."""
+def _shells(inside: Tensor, size: tuple[float, ...]) -> list[Tensor]:
+    """Rim around a mask, the part of it next to the mask, the mask, and its outer blocks."""
     mask, block = inside.cpu().numpy(), 1.01 * max(size)
     far = np.pad(~mask, MARGIN, constant_values=True)
     distance = depth_mm(far, size)[(slice(MARGIN, -MARGIN),) * 3]
-    rim = ~mask & (distance <= RIM * block)
-    shells = (rim, rim & (distance <= block), mask & (depth_mm(mask, size) <= RIM * block))
-    first, second, third = (torch.from_numpy(shell).to(inside.device) for shell in shells)
-    return first, second, third
-
-
-def _probability(found: float, expected: float, *, spread: float) -> float:
-    """Probability that an excess is the expected one rather than none."""
-    return float(expit(expected * (found - expected / 2) / spread**2))
+    rim, next_to = (~mask & (distance <= blocks * block) for blocks in (RIM, 1))
+    outer = mask & (depth_mm(mask, size) <= RIM * block)
+    return [torch.from_numpy(shell).to(inside.device) for shell in (rim, next_to, mask, outer)]
 
 
 def _field_of_sources(
@@ -188,8 +192,8 @@ def _block(mask: Tensor, grid: Grid) -> tuple[int, ...]:
     return tuple(max(1, round(edge / v)) for v in grid.voxel_size)
 
 
-def _streaks(chi: Tensor, dipole: Dipole) -> np.ndarray:
-    """Log of the power of a map near the cone over the root of that far from it, in each band.
+def _streaks(chi: Tensor, dipole: Dipole) -> float:
+    """Log of the power of a map near the cone over the root of that far from it, mean of bands.
 
     Bands without frequencies on either side are left out.
     """
@@ -201,4 +205,4 @@ def _streaks(chi: Tensor, dipole: Dipole) -> np.ndarray:
         near, far = power[band & (response < ON_CONE)], power[band & (response > OFF_CONE)]
         if near.numel() and far.numel():
             found.append(float(near.mean().log() - 0.5 * far.mean().log()))
-    return np.array(found)
+    return float(np.mean(found)) if found else 0.0
