@@ -217,6 +217,7 @@ TABLES = {
     'finer': lambda: measured('inr_finer'),
     'samplers': lambda: measured('samplers_3mm'),
     'robustness': robustness,
+    'phantoms': lambda: measured('phantoms'),
     'input fields': lambda: fields(INPUT_FIELDS),
     'output fields': lambda: fields(OUTPUT_FIELDS),
 }
