@@ -21,7 +21,8 @@ from scipy.ndimage import distance_transform_edt
 
 from qsmprep.qsm.bipolar import find_alternation
 from qsmprep.qsm.fieldmap import SIGNAL_SHIFT, combine_echoes
-from qsmprep.qsm.phase import TWO_PI, phase_difference, phase_offset, remove_offset
+from qsmprep.qsm.offset import phase_difference, phase_offset, remove_offset
+from qsmprep.qsm.phase import TWO_PI
 from qsmprep.qsm.relaxometry import fit_r2star
 from qsmprep.qsm.simulate import Scan, simulate_head
 

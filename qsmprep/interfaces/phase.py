@@ -170,7 +170,7 @@ class PhaseDifference(SimpleInterface):
     def _run_interface(self, runtime):
         from qsmprep.qsm.background.box import paste
         from qsmprep.qsm.grid import bounding_box
-        from qsmprep.qsm.phase import phase_difference
+        from qsmprep.qsm.offset import phase_difference
 
         path = self.inputs.phase
         difference, weight = phase_difference(
@@ -203,7 +203,7 @@ class RemovePhaseOffset(SimpleInterface):
 
     def _run_interface(self, runtime):
         from qsmprep.qsm.mask import separate_parts
-        from qsmprep.qsm.phase import phase_offset, remove_offset
+        from qsmprep.qsm.offset import phase_offset, remove_offset
 
         inputs = self.inputs
         phase = images.read_echoes(inputs.phase)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from qsmprep.qsm.inversion import Inversion, invert
     from qsmprep.qsm.mask import reliable_mask, signal_mask
     from qsmprep.qsm.metrics import hfen, nrmse, xsim
-    from qsmprep.qsm.phase import phase_offset, remove_offset, scale_phase
+    from qsmprep.qsm.offset import phase_offset, remove_offset
+    from qsmprep.qsm.phase import scale_phase
     from qsmprep.qsm.readout import correct_readout
     from qsmprep.qsm.reference import reference_chi
     from qsmprep.qsm.relaxometry import Relaxometry, fit_r2star
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     'grid': ('Grid', 'hz_to_ppm', 'ppm_to_hz'),
-    'phase': ('scale_phase', 'phase_offset', 'remove_offset'),
+    'phase': ('scale_phase',),
+    'offset': ('phase_offset', 'remove_offset'),
     'unwrapping': ('laplacian_unwrap',),
     'coils': ('coil_difference', 'combine_coils'),
     'bipolar': ('find_alternation',),

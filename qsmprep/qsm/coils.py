@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.phase import check_echo_times, field_phase, offset_beyond
+from qsmprep.qsm.offset import field_phase, offset_beyond
+from qsmprep.qsm.phase import check_echo_times
 
 
 def coil_difference(

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from qsmprep.qsm.fieldmap import combine_echoes
-from qsmprep.qsm.phase import phase_difference, phase_offset, remove_offset
+from qsmprep.qsm.offset import phase_difference, phase_offset, remove_offset
 from qsmprep.qsm.simulate import simulate_head
 
 

@@ -14,14 +14,8 @@ from qsmprep.qsm.fieldmap import (
     measured_steps,
 )
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.phase import (
-    correct_alternate_slices,
-    phase_difference,
-    phase_offset,
-    remove_offset,
-    scale_phase,
-    wrap,
-)
+from qsmprep.qsm.offset import phase_difference, phase_offset, remove_offset
+from qsmprep.qsm.phase import correct_alternate_slices, scale_phase, wrap
 from qsmprep.qsm.unwrapping import laplacian_unwrap
 
 GRID = Grid((64, 64, 32), (1.5, 1.5, 3.0))

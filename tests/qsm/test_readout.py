@@ -5,7 +5,8 @@ import pytest
 
 from qsmprep.qsm.bipolar import alternation_contrast, find_alternation
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.phase import phase_difference, phase_offset, wrap
+from qsmprep.qsm.offset import phase_difference, phase_offset
+from qsmprep.qsm.phase import wrap
 from qsmprep.qsm.readout import correct_readout
 
 GRID = Grid((40, 34, 30), (2.4, 2.4, 3.0))
