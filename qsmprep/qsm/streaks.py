@@ -25,7 +25,7 @@ BANDS = (0.05, 0.08, 0.12)
 ON_CONE, OFF_CONE = 0.1, 0.2
 STEPS = 16
 LEAST_NOISE = 1e-9
-SPREAD = np.array([0.4, 0.3])
+SPREAD = np.array([0.4, 0.3, 0.3])
 
 
 class Doubts(NamedTuple):
@@ -67,8 +67,8 @@ def doubts(
     show: streaks. One that explains sources outside the mask, or a smooth remnant, has power in the
     rim. Two excesses are compared, each over the simulated field of sources in the mask: the power
     near the cone over the root of that far from it, a geometric mean over three bands of
-    wavenumbers; and the power in the block next to the mask over that in the mask or in its outer
-    two blocks, whichever is more. With
+    wavenumbers; and the power in the block next to the mask over that in its outer two blocks, or
+    for a remnant over that in the whole mask where this is more. With
     :math:`\rho` the logarithm of the measured excess and :math:`\rho_1` that of what was added,
     which are taken to spread by :math:`s` about zero and :math:`\rho_1`, the logarithm of how much
     likelier it is with what was added is
@@ -145,8 +145,8 @@ def doubts(
 
     def seen(field: Tensor) -> np.ndarray:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
-        beyond, *within = (float(chi[part].square().mean().log()) for part in shells)
-        return np.array([_streaks(chi, dipole), beyond - max(within)])
+        beyond, whole, outer = (float(chi[part].square().mean().log()) for part in shells)
+        return np.array([_streaks(chi, dipole), beyond - outer, beyond - max(whole, outer)])
 
     null = seen(simulated)
     found = seen(measured) - null
@@ -159,7 +159,7 @@ def doubts(
     outside = dipole.forward(rim * dipole.filter(draws[1], expected.sqrt()))
     smooth = 0.0
     if remnant is not None:
-        smooth = evidence(dipole.filter(draws[2], remnant(dipole).sqrt()))[1]
+        smooth = evidence(dipole.filter(draws[2], remnant(dipole).sqrt()))[2]
     return Doubts(
         float(expit(evidence(error)[0])), float(expit(evidence(outside)[1])), float(smooth)
     )
