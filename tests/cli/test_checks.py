@@ -109,7 +109,7 @@ def test_folders_that_are_not_there_are_named(settings, tmp_path):
     for path, message in ((tmp_path / 'file', 'is a file'), (tmp_path / 'no', 'does not exist')):
         with pytest.raises(SettingsError, match=message):
             check_settings(settings(inputs={'bids_dir': path}))
-        with pytest.raises(SettingsError, match='--derivatives masks=.*does not exist'):
+        with pytest.raises(SettingsError, match=f'--derivatives masks=.*{message}'):
             check_settings(settings(inputs={'derivatives': {'masks': path}}))
 
 
