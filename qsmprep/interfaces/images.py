@@ -63,6 +63,11 @@ def read_echoes(path: str | Path, count: int | None = None) -> np.ndarray:
     return data.astype(np.float32, copy=False).reshape(*data.shape[:3], -1)
 
 
+def count_echoes(path: str | Path) -> int:
+    """Echoes of a multi-echo image, by its header."""
+    return math.prod(nb.load(path).shape[3:])
+
+
 def read_grid(path: str | Path) -> Grid:
     """Return the grid of an image: shape, voxel size and B0 direction from its affine."""
     return Grid.from_affine(nb.load(path).shape, affine_of(path))

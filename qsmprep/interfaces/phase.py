@@ -261,7 +261,7 @@ class Romeo(CommandLine):
 
     def _run_interface(self, runtime, correct_return_codes=(0,)):
         path, times = self.inputs.phase, self.inputs.echo_times_s
-        echoes = images.read_echoes(path).shape[3]
+        echoes = images.count_echoes(path)
         given = len(times) if isdefined(times) else 0
         if echoes != max(given, 1):
             raise ValueError(

@@ -287,7 +287,6 @@ def _calibrate(
     tissue, smooth = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
     evidence = periodogram.evidence(tissue, smooth)
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
-    white = tissue.white if known is None else known**2
     outside_share = 0.0
     remnants = after_background or evidence > 0
     settled = after_background and periodogram.tissue_share(smooth) > LEAST_TISSUE
@@ -299,7 +298,7 @@ def _calibrate(
             dipole.grid,
             partial(tissue_power, tissue),
             partial(remnant_power, smooth) if remnants else None,
-            white,
+            tissue.white if known is None else known**2,
         )
         remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
         if error_share is None:
@@ -310,6 +309,7 @@ def _calibrate(
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
     unexplained = 0.0
     if error_share < 1 or remnants:
+        white = free.white if known is None else known**2
         unexplained = _unexplained(field, mask, dipole, periodogram, free, weight, white)
     # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(

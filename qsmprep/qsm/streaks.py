@@ -29,14 +29,14 @@ SPREAD = np.array([0.4, 0.3, 0.3])
 
 
 class Doubts(NamedTuple):
-    """Probabilities that a field is more than that of sources in the mask, and noise.
+    """How likely it is that a field is more than that of sources in the mask, and noise.
 
     Parameters
     ----------
     error
-        That it has the model error of scans in vivo.
+        Probability that it has the model error of scans in vivo.
     outside
-        That there are sources just outside the mask.
+        Probability that there are sources just outside the mask.
     remnant
         Logarithm of how much likelier the map is with the remnant than without; 0 of none.
 
