@@ -12,7 +12,7 @@ from qsmprep.reports.measure import Measure
 HEAD_ML = 250.0
 """Volume of a map from which on it is that of a head: specimens may have other values."""
 SMALL_ML = 100.0
-"""Volume of a mask below which it is of no human brain, nor of a slab of one."""
+"""Volume of a mask below which it is of no human brain, or of a small part of one."""
 OTHER_SIGN, LEAST_RISE = -0.15, 15.0
 """Sign of susceptibility below which it is wrong, where R2* rises less with susceptibility than
 this [1/s/ppm/T]. Clean scans have 0.12 to 0.39 and 28 to 115; a large calcification alone leaves
@@ -256,9 +256,9 @@ def problems(quality: Mapping[str, float]) -> list[Problem]:
 def _other_object(size_ml: float, others: list[str]) -> Problem:
     """One problem for all measures of a small object that are not those of a human brain."""
     return Problem(
-        f'The object has {size_ml:.3g} ml, and is no human brain: the values that are expected of '
-        f'one do not apply to {", ".join(others)}.',
-        'What an animal or a specimen should have is not known.',
+        f'The object has {size_ml:.3g} ml, and is no human brain, or a small part of one: the '
+        f'values that are expected of a whole one do not apply to {", ".join(others)}.',
+        'What an animal, a specimen or a small part should have is not known.',
         'Compare with others of its kind.',
     )
 
