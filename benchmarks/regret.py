@@ -19,6 +19,7 @@ import argparse
 import csv
 import os
 import time
+from functools import partial
 from math import exp, log
 from multiprocessing import get_context
 from pathlib import Path
@@ -58,7 +59,7 @@ KINDS = ('in vivo', 'heads', 'heads, error', 'maps', 'maps, error')
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script."""
-    parser = benchmark_parser(__doc__, 'labels', 'slabs', 'maps')
+    parser = benchmark_parser(__doc__, 'labels', 'slabs', 'maps', 'device')
     add = parser.add_argument
     add('--seed', type=int, nargs='+', default=[0], help='of the cases; each makes a list')
     add('--cases', type=int, default=150, help='number of a seed')
@@ -92,7 +93,7 @@ def best_tikhonov(case: Case) -> tuple[float, np.ndarray]:
     return best, map_with(best)
 
 
-def run_case(work: tuple[str, list[str], Sources]) -> list[list]:
+def run_case(work: tuple[str, list[str], Sources], device: str = 'cpu') -> list[list]:
     """Rows of one case, one for each method."""
     torch.set_num_threads(1)
     name, methods, sources = work
@@ -103,7 +104,9 @@ def run_case(work: tuple[str, list[str], Sources]) -> list[list]:
     for method in methods:
         start, refused = time.perf_counter(), ''
         try:
-            chi = invert(case.field, case.mask, case.grid, method, noise_ppm=case.noise).chi_ppm
+            chi = invert(
+                case.field, case.mask, case.grid, method, noise_ppm=case.noise, device=device
+            ).chi_ppm
         except ValueError as error:
             chi, refused = np.zeros_like(case.truth), str(error)
         wall = time.perf_counter() - start
@@ -122,7 +125,9 @@ def read_rows(path: Path) -> list[list]:
     return [[*row[:2], *map(float, row[2:10]), row[10]] for row in rows]
 
 
-def fill(path: Path, names: list[str], methods: list[str], sources: Sources, jobs: int) -> None:
+def fill(
+    path: Path, names: list[str], methods: list[str], sources: Sources, jobs: int, device: str
+) -> None:
     """Make the rows that a table lacks, scan by scan."""
     done = {tuple(row[:2]) for row in read_rows(path)}
     todo = [(name, [m for m in methods if (name, m) not in done], sources) for name in names]
@@ -131,7 +136,7 @@ def fill(path: Path, names: list[str], methods: list[str], sources: Sources, job
         with path.open('w', newline='') as stream:
             csv.writer(stream).writerow(COLUMNS)
     with get_context('spawn').Pool(jobs) as pool:
-        for rows in pool.imap(run_case, todo):
+        for rows in pool.imap(partial(run_case, device=device), todo):
             for name, method, *numbers in rows:
                 print(
                     f'{method:10s} {numbers[0]:+7.2f} {numbers[1]:7.2f} {numbers[2]:6.3f}  {name}'
@@ -194,7 +199,7 @@ def main() -> None:
     sources = Sources(args.slabs, args.labels, args.maps)
     names = args.only or [n for s in args.seed for n in draw_names(s, args.cases, sources)]
     path = args.out / 'regret.csv'
-    fill(path, names, args.methods, sources, args.jobs)
+    fill(path, names, args.methods, sources, args.jobs, args.device)
     rows = [row for row in read_rows(path) if row[0] in set(names)]
     title = 'given cases' if args.only else f'seed {", ".join(map(str, args.seed))}'
     report(rows, args.methods, title, args.out)
