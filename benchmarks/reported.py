@@ -23,58 +23,53 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-import reported_datasets
-import reported_echoes
-import reported_entities
-import reported_few
-import reported_files
-import reported_formats
-import reported_forums
-import reported_given
-import reported_handed
-import reported_headers
-import reported_labs
-import reported_masks
-import reported_names
-import reported_objects
-import reported_parts
-import reported_phase
-import reported_scanner
-import reported_series
-import reported_sidecars
 from measure import Table
-from reported_data import Scan, derivatives
+from scans import (
+    datasets,
+    echoes,
+    files,
+    forums,
+    given,
+    headers,
+    labs,
+    masks,
+    names,
+    objects,
+    parts,
+    phase,
+    scanner,
+    series,
+    sidecars,
+)
+from scans.dataset import Scan, derivatives
 
 TABLES = (
-    reported_echoes,
-    reported_phase,
-    reported_parts,
-    reported_headers,
-    reported_files,
-    reported_formats,
-    reported_sidecars,
-    reported_datasets,
-    reported_names,
-    reported_masks,
-    reported_scanner,
-    reported_given,
-    reported_labs,
-    reported_entities,
-    reported_few,
-    reported_series,
-    reported_handed,
-    reported_objects,
-    reported_forums,
+    echoes,
+    phase,
+    parts,
+    headers,
+    files,
+    sidecars,
+    datasets,
+    names,
+    masks,
+    scanner,
+    given,
+    labs,
+    series,
+    objects,
+    forums,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """
 import sys
-from qsmprep.workflows import base
-base.drawable = lambda images: ()
+from qsmprep.workflows import plan
+plan.drawable = lambda images: ()
 from qsmprep.cli.run import main
 sys.exit(main(sys.argv[1:]))
 """
 LIMIT_S = 900
+"""Longest time of a run."""
 LOSS = 0.1
 """Correlation that a right map may have less than that of the unaltered scan. Masks that the
 program makes by itself cost the analytic head .09."""
@@ -113,14 +108,30 @@ class Outcome:
         return [line for line in dict.fromkeys(lines) if line and not line.startswith('[')]
 
 
-def simulate(work: Path, arguments: tuple[str, ...]) -> Path:
+def simulate(work: Path, arguments: str = '') -> Path:
     """Dataset of a simulated head, made once for given arguments."""
-    folder = work / 'sources' / '_'.join(['usual', *arguments]).replace('--', '')
+    folder = work / 'sources' / '_'.join(['usual', *arguments.split()]).replace('--', '')
     if not (folder / 'participants.tsv').exists():
         shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, '-m', 'qsmprep.cli.simulate', folder, '--voxel', '3', *arguments]
+        command = [sys.executable, '-m', 'qsmprep.cli.simulate', folder, '--voxel', '3']
+        command += arguments.split()
         subprocess.run([str(part) for part in command], check=True)
     return folder
+
+
+def call(words: list) -> tuple[int | str, str]:
+    """Run the program; its exit code, or that it hangs, and all that it says."""
+    try:
+        done = subprocess.run(
+            [sys.executable, '-c', PROGRAM, *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            env=os.environ | {'OMP_NUM_THREADS': '1'},
+        )
+    except subprocess.TimeoutExpired:
+        return 'hangs', ''
+    return done.returncode, done.stdout + done.stderr
 
 
 def run(scan: Scan, work: Path) -> Outcome:
@@ -134,23 +145,12 @@ def run(scan: Scan, work: Path) -> Outcome:
     plugin.write_text('plugin: Linear\n')
     flags = ['--skip-bids-validation', '--device', 'cpu', '--no-viewer', '--use-plugin', plugin]
     flags += ['-w', folder / 'work']
-    flags += [] if 'chi' in scan.flags else ['--inversion', 'tikhonov']
+    flags += [] if 'chi' in scan.flags.split() else ['--inversion', 'tikhonov']
     flags += derivatives(data, folder, scan.mask)
-    command = [sys.executable, '-c', PROGRAM, data, folder / 'out', 'participant', *flags]
     places = {'FILTER': data / 'filter.json', 'GIVEN': f'given={data / "derivatives" / "given"}'}
-    command += [places.get(flag, flag) for flag in scan.flags]
+    flags += [places.get(flag, flag) for flag in scan.flags.split()]
     begin = time.monotonic()
-    try:
-        done = subprocess.run(
-            [str(part) for part in command],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            env=os.environ | {'OMP_NUM_THREADS': '1'},
-        )
-        code, text = done.returncode, done.stdout + done.stderr
-    except subprocess.TimeoutExpired:
-        code, text = 'hangs', ''
+    code, text = call([data, folder / 'out', 'participant', *flags])
     seconds = time.monotonic() - begin
     said = '\n'.join([text, *recorded(folder / 'out')])
     return Outcome(code, said, *agreement(folder / 'out', data), seconds)
@@ -277,7 +277,7 @@ def main() -> int:
         ['kind', 'scan', 'exit code', 'correlation', 'scale', 'said', 's', 'outcome'],
         [],
     )
-    controls: dict[tuple, Outcome] = {}
+    controls: dict[str, Outcome] = {}
     endings: list[tuple[str, str]] = []
     for scan in SCANS:
         if arguments.names and not any(scan.name.startswith(name) for name in arguments.names):
@@ -285,7 +285,7 @@ def main() -> int:
         if arguments.kind not in (None, scan.kind):
             continue
         if scan.source not in controls:
-            controls[scan.source] = run(Scan('', 'unaltered', source=scan.source), arguments.work)
+            controls[scan.source] = run(Scan('unaltered', source=scan.source), arguments.work)
         usual = controls[scan.source]
         outcome = run(scan, arguments.work)
         verdict = judge(scan, outcome, usual)

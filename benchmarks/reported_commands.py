@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,13 +21,12 @@ from pathlib import Path
 
 import numpy as np
 from measure import Table
-from reported import PROGRAM, simulate
-from reported_command_lines import COMMANDS, Command
-from reported_data import Raw, derivatives, read, store
+from reported import call, simulate
+from scans.command_lines import COMMANDS, Command
+from scans.dataset import Raw, derivatives, read, store, write
 
-LIMIT_S = 600
-USUAL = ('BIDS', 'OUT', 'participant')
-FAST = ('--skip-bids-validation', '--no-viewer', '--inversion', 'tikhonov', '-w', 'WORK')
+USUAL = """BIDS OUT participant --skip-bids-validation --no-viewer --inversion tikhonov -w WORK
+-d masks=MASKS"""
 
 
 @dataclass(frozen=True)
@@ -44,19 +41,12 @@ class Rerun:
         Alters dataset and masks between the two.
     flags
         Of the second command alone.
-    said
-        Pattern that the second must say.
 
     """
 
     name: str
     change: Callable[[Path, Path], object] = lambda root, masks: None
     flags: tuple[str, ...] = ()
-    said: str = ''
-
-
-def no_change(root: Path, masks: Path) -> None:
-    """Nothing."""
 
 
 def later_echoes(root: Path, masks: Path) -> None:
@@ -91,7 +81,7 @@ def no_mask(root: Path, masks: Path) -> None:
 
 def at_the_root(root: Path, masks: Path) -> None:
     """The field strength was moved to the root, and corrected there."""
-    Raw(root).sidecars(drop=('MagneticFieldStrength', 'ImagingFrequency'))
+    Raw(root).sidecars(drop='MagneticFieldStrength ImagingFrequency')
     (root / 'MEGRE.json').write_text(json.dumps({'MagneticFieldStrength': 2.9}))
 
 
@@ -103,12 +93,7 @@ def moved_affine(root: Path, masks: Path) -> None:
     turn[1:3, 1:3] = [[0.94, -0.34], [0.34, 0.94]]
     for path in [*Raw(root).files(), *masks.rglob('*_mask.nii.gz')]:
         image = nb.load(path)
-        new = nb.Nifti1Image(
-            np.asarray(image.dataobj), turn @ image.affine, dtype=image.get_data_dtype()
-        )
-        new.set_sform(new.affine, 1)
-        new.set_qform(new.affine, 1)
-        nb.save(new, path)
+        write(path, np.asarray(image.dataobj), turn @ image.affine)
 
 
 RERUNS: tuple[Rerun, ...] = (
@@ -120,41 +105,18 @@ RERUNS: tuple[Rerun, ...] = (
     Rerun('mask deleted', no_mask),
     Rerun('field strength at the root, corrected', at_the_root),
     Rerun('headers turned by 20 degrees', moved_affine),
-    Rerun('another sign of the phase', no_change, ('--phase-sign', '-1')),
+    Rerun('another sign of the phase', flags=('--phase-sign', '-1')),
 )
 
 
-def paths(work: Path) -> dict[str, Path]:
-    """What the words of a command stand for."""
-    return {
-        'BIDS': work / 'case' / 'bids',
-        'OUT': work / 'case' / 'out',
-        'WORK': work / 'case' / 'work',
-        'MASKS': work / 'case' / 'masks',
-        'FILE': work / 'case' / 'file',
-    }
-
-
 def prepare(work: Path) -> dict[str, Path]:
-    """A fresh copy of the simulated head, with its mask given."""
-    places = paths(work)
+    """A fresh copy of the simulated head with its mask; what the words of commands stand for."""
+    names = {'BIDS': 'bids', 'OUT': 'out', 'WORK': 'work', 'MASKS': 'masks', 'FILE': 'file'}
+    places = {word: work / 'case' / name for word, name in names.items()}
     shutil.rmtree(work / 'case', ignore_errors=True)
-    shutil.copytree(simulate(work, ()), places['BIDS'])
+    shutil.copytree(simulate(work), places['BIDS'])
     derivatives(places['BIDS'], work / 'case', 'true')
     return places
-
-
-def call(words: list, timeout_s: float = LIMIT_S) -> tuple[int, str]:
-    """Run the program; its exit code and all that it says."""
-    done = subprocess.run(
-        [sys.executable, '-c', PROGRAM, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def placed(words: Sequence[str], places: dict[str, Path]) -> list[str]:
@@ -190,13 +152,7 @@ def try_rerun(rerun: Rerun, work: Path) -> tuple[int, str, str]:
     places = prepare(work)
     plugin = work / 'case' / 'plugin.yml'
     plugin.write_text('plugin: Linear\n')
-    words = [
-        *placed((*USUAL, *FAST), places),
-        '--use-plugin',
-        plugin,
-        '-d',
-        f'masks={places["MASKS"]}',
-    ]
+    words = [*placed(USUAL.split(), places), '--use-plugin', plugin]
     call(words)
     rerun.change(places['BIDS'], places['MASKS'])
     code, text = call([*words, *rerun.flags])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from reported_changes import complex_noise
-from reported_data import Raw, Scan, read, write
-from reported_labs import TIMES
+from scans.changes import TIMES, complex_noise
+from scans.dataset import Raw, Scan, failed, of_kind, read, right, write
 from scipy import ndimage
 
 HZ_PER_PPM = 127.73
 AIR_PPM = 9.4
-SPECIMEN = ('--brain-extraction', 'signal', '--reference', 'none', '--inversion', 'tv')
+SIGNAL, MAP = '--brain-extraction signal', '--reference none --inversion tv'
 SIDE = (64, 64, 48)
 
 
@@ -29,7 +29,7 @@ def dipole_field(chi_ppm: np.ndarray, voxel_mm: float) -> np.ndarray:
     return field[tuple(slice(n) for n in chi_ppm.shape)]
 
 
-def scanned(make: Callable, voxel_mm: float, snr: float = 100) -> Callable:
+def scanned(make: Callable, voxel_mm: float) -> Callable:
     """Scan an object in place of the head.
 
     ``make`` is given the coordinates [voxels from the middle], susceptibility [ppm] of a brain
@@ -52,22 +52,21 @@ def scanned(make: Callable, voxel_mm: float, snr: float = 100) -> Callable:
             turns = (time * slope for slope in np.gradient(field_hz))
             z = signal * np.prod([np.sinc(x) for x in turns], axis=0)
             z = z * np.exp(-25 * time + 1j * phase)
-            z = z + complex_noise(z.shape, rng) / snr
+            z = z + complex_noise(z.shape, rng) / 100
             write(raw.files('mag', number + 1)[0], np.abs(z).astype(np.float32), affine)
             write(raw.files('phase', number + 1)[0], np.angle(z).astype(np.float32), affine)
-        truth = root / 'derivatives' / 'simulation' / 'sub-01' / 'anat'
+        truth = raw.truth / 'anat'
         write(truth / 'sub-01_Chimap.nii.gz', np.where(inside, chi, 0).astype('f4'), affine)
-        write(truth / 'sub-01_desc-brain_mask.nii.gz', inside.astype(np.uint8), affine)
+        write(truth / 'sub-01_desc-brain_mask.nii.gz', inside, affine)
 
     return alter
 
 
 def brain_of(root: Path) -> tuple[np.ndarray, np.ndarray]:
     """Susceptibility [ppm] and mask of the simulated brain, stretched to the field of view."""
-    truth = root / 'derivatives' / 'simulation' / 'sub-01' / 'anat'
-    brain = read(truth / 'sub-01_desc-brain_mask.nii.gz') > 0
+    brain = Raw(root).brain()
     box = tuple(slice(x.min(), x.max() + 1) for x in np.nonzero(brain))
-    chi = read(truth / 'sub-01_Chimap.nii.gz')
+    chi = read(Raw(root).truth / 'anat' / 'sub-01_Chimap.nii.gz')
     shrink = [(n - 8) / (x.stop - x.start) for n, x in zip(SIDE, box, strict=True)]
     parts = [
         np.pad(ndimage.zoom(x[box], shrink, order=o), 4) for x, o in ((chi, 1), (brain * 1, 0))
@@ -196,37 +195,34 @@ def whole(places: list, tissue: np.ndarray, brain: np.ndarray) -> tuple:
     return wide, part.astype(float), part
 
 
-def scan(name: str, make: Callable, voxel_mm: float, *how: object, **keywords) -> Scan:
-    """Scan of an object that is all signal, without a mask."""
-    return Scan(
-        'object', name, scanned(make, voxel_mm, *how), flags=SPECIMEN, mask=None, **keywords
-    )
+def all_signal(scan: Scan) -> Scan:
+    """Scan whose mask is all that has signal."""
+    return replace(scan, flags=f'{SIGNAL} {MAP}', mask=None)
 
 
-GIVEN = SPECIMEN[2:]
-SCANS: tuple[Scan, ...] = (
-    scan('phantom of six tubes along B0', tubes, 1.5),
-    scan('phantom of six tubes across B0', lying_tubes, 1.5),
-    scan('phantom of seven balls', balls, 1.5),
-    scan('phantom of six vials', vials, 1.5),
-    Scan(
-        'object',
+SCANS = of_kind(
+    'object',
+    all_signal(right('phantom of six tubes along B0', scanned(tubes, 1.5))),
+    all_signal(right('phantom of six tubes across B0', scanned(lying_tubes, 1.5))),
+    all_signal(right('phantom of seven balls', scanned(balls, 1.5))),
+    all_signal(right('phantom of six vials', scanned(vials, 1.5))),
+    right(
         'phantom of six tubes along B0, V-SHARP and TKD',
         scanned(tubes, 1.5),
-        flags=(*SPECIMEN[:4], '--background', 'pdf+vsharp', '--inversion', 'tkd'),
+        flags=f'{SIGNAL} --reference none --background pdf+vsharp --inversion tkd',
         mask=None,
     ),
-    scan('two specimens', two_specimens, 0.4),
-    Scan('object', 'two specimens, one mask', scanned(two_specimens, 0.4), flags=GIVEN),
-    scan('eight blocks', crumbs, 0.4),
-    scan('half a brain', hemisphere, 1.5),
-    Scan('object', 'half a brain, no flag', scanned(hemisphere, 1.5), mask=None),
-    scan('fomblin, air bubbles', fomblin, 0.5),
-    Scan('object', 'fomblin, air bubbles, mask given', scanned(fomblin, 0.5), flags=GIVEN),
-    Scan('object', 'in saline, mask given', scanned(in_saline, 0.6), flags=GIVEN),
-    scan('in saline, all signal', in_saline, 0.6, expect='failed', words='[Mm]ask'),
-    scan('ball of water', bottle, 3, expect='failed', words='.'),
-    scan('slice of three voxels', thin, 0.2, expect='failed', words='.'),
-    scan('16 voxels across', tiny, 0.2),
-    scan('beyond the field of view', whole, 0.2),
+    all_signal(right('two specimens', scanned(two_specimens, 0.4))),
+    right('two specimens, one mask', scanned(two_specimens, 0.4), flags=MAP),
+    all_signal(right('eight blocks', scanned(crumbs, 0.4))),
+    all_signal(right('half a brain', scanned(hemisphere, 1.5))),
+    right('half a brain, no flag', scanned(hemisphere, 1.5), mask=None),
+    all_signal(right('fomblin, air bubbles', scanned(fomblin, 0.5))),
+    right('fomblin, air bubbles, mask given', scanned(fomblin, 0.5), flags=MAP),
+    right('in saline, mask given', scanned(in_saline, 0.6), flags=MAP),
+    all_signal(failed('in saline, all signal', scanned(in_saline, 0.6), '[Mm]ask')),
+    all_signal(failed('ball of water', scanned(bottle, 3), '.')),
+    all_signal(failed('slice of three voxels', scanned(thin, 0.2), '.')),
+    all_signal(right('16 voxels across', scanned(tiny, 0.2))),
+    all_signal(right('beyond the field of view', scanned(whole, 0.2))),
 )

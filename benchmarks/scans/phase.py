@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from reported_changes import both, geometry, headers, phase, sidecars, signal, slices
-from reported_data import Raw, Scan, read, store
+from scans.changes import both, by_parts, geometry, headers, phase, sidecars, signal, slices
+from scans.dataset import Raw, failed, of_kind, read, refused, right, store, told
 from scipy import ndimage
 
 PI = np.pi
-IN_PI = ('--phase-range', '-1', '1')
 
 
 def twelve_bits(phase: np.ndarray) -> np.ndarray:
@@ -25,7 +24,7 @@ def of_maker(maker: str | None, change: Callable, **keywords) -> Callable:
     def alter(root: Path) -> None:
         raw = Raw(root)
         raw.values('phase', change, **keywords)
-        raw.sidecars(drop=('Units', *(() if maker else ('Manufacturer',))))
+        raw.sidecars(drop='Units' if maker else 'Units Manufacturer')
         if maker:
             raw.sidecars(Manufacturer=maker)
 
@@ -51,15 +50,14 @@ def resampled(shift: float) -> Callable:
     return geometry(change)
 
 
-def high_passed(width_mm: float) -> Callable:
+def high_passed(width_mm: float, only: int | None = None) -> Callable:
     """Divide the complex signal by a smoothed copy of itself, as filters for SWI do."""
 
     def change(z: np.ndarray, echo: int) -> np.ndarray:
-        width = width_mm / 3
-        low = ndimage.gaussian_filter(z.real, width) + 1j * ndimage.gaussian_filter(z.imag, width)
+        low = by_parts(lambda part: ndimage.gaussian_filter(part, width_mm / 3), z)
         return np.abs(z) * np.exp(1j * np.angle(z * low.conj()))
 
-    return signal(change)
+    return signal(change, only)
 
 
 def ramp(voxels: float) -> Callable:
@@ -93,7 +91,7 @@ def negative_slope(root: Path) -> None:
 
 def masked_phase(root: Path, value: float = 0.0) -> None:
     """Phase outside the brain set to a value."""
-    brain = read(next((root / 'derivatives').rglob('sub-01_desc-brain_mask.nii.gz'))) > 0.5
+    brain = Raw(root).brain()
     Raw(root).values('phase', lambda p: np.where(brain, p, value))
 
 
@@ -139,243 +137,154 @@ def less_its_mean(p: np.ndarray) -> np.ndarray:
     return unwrapped - unwrapped.mean()
 
 
-SCANS: tuple[Scan, ...] = (
-    Scan('phase', 'Siemens, 0 to 4095', of_maker('SIEMENS', twelve_bits, dtype=np.uint16)),
-    Scan(
-        'phase',
+SCANS = of_kind(
+    'phase',
+    right('Siemens, 0 to 4095', of_maker('SIEMENS', twelve_bits, dtype=np.uint16)),
+    right(
         'Siemens, -4096 to 4094',
         of_maker('Siemens', lambda p: 2 * twelve_bits(p) - 4096, dtype=np.int16),
     ),
-    Scan(
-        'phase',
-        'Siemens, slope 2',
-        of_maker('Siemens', twelve_bits, dtype=np.int16, slope=2, inter=-4096),
+    right(
+        'Siemens, slope 2', of_maker('Siemens', twelve_bits, dtype=np.int16, slope=2, inter=-4096)
     ),
-    Scan(
-        'phase',
+    right(
         'Siemens, slope not a number',
         both(
             of_maker('Siemens', twelve_bits, dtype=np.int16),
             headers('phase', scl_slope=np.nan, scl_inter=np.nan),
         ),
     ),
-    Scan(
-        'phase',
+    right(
         'Siemens, slope 0',
         both(of_maker('Siemens', twelve_bits, dtype=np.int16), headers('phase', scl_slope=0)),
     ),
-    Scan(
-        'phase',
-        'unknown maker, 0 to 4095',
-        of_maker(None, twelve_bits, dtype=np.int16),
-        'refused',
-        '--phase-range',
+    refused(
+        'unknown maker, 0 to 4095', of_maker(None, twelve_bits, dtype=np.int16), '--phase-range'
     ),
-    Scan(
-        'phase',
+    right(
         'unknown maker, the advice taken',
         of_maker(None, twelve_bits, dtype=np.int16),
-        flags=('--phase-range', '0', '4096'),
+        flags='--phase-range 0 4096',
     ),
-    Scan(
-        'phase',
+    right(
         'Philips, milliradians',
         of_maker('Philips Medical Systems', lambda p: 1000 * p, dtype=np.int16),
     ),
-    Scan(
-        'phase',
-        'GE, milliradians',
-        of_maker('GE MEDICAL SYSTEMS', lambda p: 1000 * p, dtype=np.int16),
-    ),
-    Scan(
-        'phase',
+    right('GE, milliradians', of_maker('GE MEDICAL SYSTEMS', lambda p: 1000 * p, dtype=np.int16)),
+    refused(
         'Canon, milliradians',
         of_maker('Canon Medical', lambda p: 1000 * p, dtype=np.int16),
-        'refused',
         '--phase-range',
     ),
-    Scan(
-        'phase',
+    refused(
         'eight bits',
         of_maker('Siemens', lambda p: (p + PI) / (2 * PI) * 255, dtype=np.uint8),
-        'refused',
         '--phase-range',
     ),
-    Scan(
-        'phase',
-        'degrees, Units rad',
-        phase(np.degrees),
-        'refused',
-        '--phase-range -180 180|--phase-range -179.*',
-    ),
-    Scan(
-        'phase',
+    refused('degrees, Units rad', phase(np.degrees), '--phase-range -180 180|--phase-range -179.*'),
+    refused(
         'degrees, Units deg',
         both(phase(np.degrees), sidecars(part='phase', Units='degrees')),
-        'refused',
         '--phase-range',
     ),
-    Scan(
-        'phase',
+    right(
         'degrees, the advice taken',
         both(phase(np.degrees), sidecars(part='phase', Units='degrees')),
-        flags=('--phase-range', '-180', '180'),
+        flags='--phase-range -180 180',
     ),
-    Scan('phase', 'from 0 to 2 pi', phase(lambda p: p % (2 * PI)), 'map', '0 to 2 pi'),
-    Scan('phase', 'a little beyond pi', phase(lambda p: 1.0004 * p)),
-    Scan(
-        'phase', 'unwrapped along one axis', phase(lambda p: np.unwrap(p, axis=1)), 'map', 'wrapped'
-    ),
-    Scan('phase', 'divided by 2 pi', phase(lambda p: p / (2 * PI)), 'refused', '--phase-range'),
-    Scan('phase', 'one echo in another scale', phase(twelve_bits, echo=2), 'refused', 'echo-2'),
-    Scan(
-        'phase',
+    right('from 0 to 2 pi', phase(lambda p: p % (2 * PI)), '0 to 2 pi'),
+    right('a little beyond pi', phase(lambda p: 1.0004 * p)),
+    right('unwrapped along one axis', phase(lambda p: np.unwrap(p, axis=1)), 'wrapped'),
+    refused('divided by 2 pi', phase(lambda p: p / (2 * PI)), '--phase-range'),
+    refused('one echo in another scale', phase(twelve_bits, echo=2), 'echo-2'),
+    refused(
         'in hertz, as a field map',
         both(phase(lambda p: 20 * p), sidecars(part='phase', Units='Hz')),
-        'refused',
         'Units',
     ),
-    Scan('phase', 'other sign', phase(lambda p: -p), 'failed', '[Ss]ign'),
-    Scan(
-        'phase', 'other sign, the advice taken', phase(lambda p: -p), flags=('--phase-sign', '-1')
+    failed('other sign', phase(lambda p: -p), '[Ss]ign'),
+    right('other sign, the advice taken', phase(lambda p: -p), flags='--phase-sign -1'),
+    failed('filtered for SWI', signal(homodyne), 'filter|high-pass|Misfit'),
+    told('16 levels', phase(lambda p: np.round(p / (PI / 8)) * (PI / 8)), 'Misfit|levels'),
+    right(
+        'slices alternate (GE)', both(signal(slices), sidecars(Manufacturer='GE MEDICAL SYSTEMS'))
     ),
-    Scan('phase', 'filtered for SWI', signal(homodyne), 'failed', 'filter|high-pass|Misfit'),
-    Scan(
-        'phase',
-        '16 levels',
-        phase(lambda p: np.round(p / (PI / 8)) * (PI / 8)),
-        'told',
-        'Misfit|levels',
+    failed('without its sign', phase(np.abs), 'phase'),
+    refused('half of it', phase(lambda p: p / 2), '--phase-range'),
+    refused('in units of pi', phase(lambda p: p / PI), '--phase-range -1 1|--phase-range -0.99.*'),
+    right('in units of pi, the advice taken', phase(lambda p: p / PI), flags='--phase-range -1 1'),
+    refused(
+        'United Imaging, 0 to 4095', of_maker('UIH', twelve_bits, dtype=np.uint16), '--phase-range'
     ),
-    Scan(
-        'phase',
-        'slices alternate (GE)',
-        both(signal(slices), sidecars(Manufacturer='GE MEDICAL SYSTEMS')),
-    ),
-    Scan('phase', 'without its sign', phase(np.abs), 'failed', 'phase'),
-    Scan('phase', 'half of it', phase(lambda p: p / 2), 'refused', '--phase-range'),
-    Scan(
-        'phase',
-        'in units of pi',
-        phase(lambda p: p / PI),
-        'refused',
-        '--phase-range -1 1|--phase-range -0.99.*',
-    ),
-    Scan('phase', 'in units of pi, the advice taken', phase(lambda p: p / PI), flags=IN_PI),
-    Scan(
-        'phase',
-        'United Imaging, 0 to 4095',
-        of_maker('UIH', twelve_bits, dtype=np.uint16),
-        'refused',
-        '--phase-range',
-    ),
-    Scan(
-        'phase',
+    right(
         'United Imaging, the advice taken',
         of_maker('UIH', twelve_bits, dtype=np.uint16),
-        flags=('--phase-range', '0', '4096'),
+        flags='--phase-range 0 4096',
     ),
-    Scan(
-        'phase',
+    right(
         'Bruker, radians in 16 bits with a slope',
         of_maker('Bruker', lambda p: p * 10000, dtype=np.int16, slope=1e-4),
     ),
-    Scan(
-        'phase',
+    right(
         'Philips, as dcm2niix writes it',
         of_maker('Philips', twelve_bits, dtype=np.int16, slope=2 * PI / 4095, inter=-PI),
     ),
-    Scan(
-        'phase',
+    right(
         'Siemens XA, Units arbitrary',
         both(
             of_maker('Siemens', twelve_bits, dtype=np.uint16),
             sidecars(part='phase', Units='arbitrary'),
         ),
     ),
-    Scan(
-        'phase',
+    refused(
         'Siemens, Units rad left by a converter',
         both(of_maker('Siemens', twelve_bits, dtype=np.int16), sidecars(part='phase', Units='rad')),
-        'refused',
         '--phase-range',
     ),
-    Scan(
-        'phase',
+    refused(
         'unsigned, 0 to 65535',
         of_maker(None, lambda p: (p + PI) / (2 * PI) * 65535, dtype=np.uint16),
-        'refused',
         '--phase-range',
     ),
-    Scan('phase', 'stored upside down, slope -1', negative_slope),
-    Scan('phase', 'zero around the brain', masked_phase),
-    Scan(
-        'phase',
-        'NaN around the brain',
-        lambda root: masked_phase(root, np.nan),
-        'refused',
-        'finite',
-    ),
-    Scan('phase', 'noise', phase(random_phase), 'failed', '.'),
-    Scan(
-        'phase',
-        'smoothed after wrapping',
-        phase(lambda p: ndimage.gaussian_filter(p, 1)),
-        'failed',
-        '.',
-    ),
-    Scan('phase', 'resampled after wrapping', resampled(0.5), 'told', '.'),
-    Scan('phase', 'flipped left to right', phase(lambda p: p[::-1]), 'failed', '.'),
-    Scan('phase', 'four voxels away', phase(lambda p: np.roll(p, 4, axis=1)), 'failed', 'moved'),
-    Scan('phase', 'slices from behind', phase(lambda p: p[:, :, ::-1]), 'failed', '.'),
-    Scan(
-        'phase',
-        'every second slice of the other sign',
-        phase(every_second_slice(np.negative)),
-        'failed',
-        '.',
-    ),
-    Scan('phase', 'neighbours turned by pi', signal(checkerboard)),
-    Scan('phase', 'echo off the centre of k-space by two samples', ramp(2.0)),
-    Scan('phase', 'echo off the centre of k-space by a third of a sample', ramp(0.33)),
-    Scan('phase', 'high-passed by 6 mm', high_passed(6), 'failed', 'filter'),
-    Scan('phase', 'high-passed by 15 mm', high_passed(15), 'told', 'filter'),
-    Scan('phase', 'high-passed by 30 mm', high_passed(30), 'told', 'filter'),
-    Scan(
-        'phase',
+    right('stored upside down, slope -1', negative_slope),
+    right('zero around the brain', masked_phase),
+    refused('NaN around the brain', lambda root: masked_phase(root, np.nan), 'finite'),
+    failed('noise', phase(random_phase), '.'),
+    failed('smoothed after wrapping', phase(lambda p: ndimage.gaussian_filter(p, 1)), '.'),
+    told('resampled after wrapping', resampled(0.5), '.'),
+    failed('flipped left to right', phase(lambda p: p[::-1]), '.'),
+    failed('four voxels away', phase(lambda p: np.roll(p, 4, axis=1)), 'moved'),
+    failed('slices from behind', phase(lambda p: p[:, :, ::-1]), '.'),
+    failed('every second slice of the other sign', phase(every_second_slice(np.negative)), '.'),
+    right('neighbours turned by pi', signal(checkerboard)),
+    right('echo off the centre of k-space by two samples', ramp(2.0)),
+    right('echo off the centre of k-space by a third of a sample', ramp(0.33)),
+    failed('high-passed by 6 mm', high_passed(6), 'filter'),
+    told('high-passed by 15 mm', high_passed(15), 'filter'),
+    told('high-passed by 30 mm', high_passed(30), 'filter'),
+    right(
         'Philips, milliradians by slope and intercept',
         of_maker('Philips', twelve_bits, dtype=np.int16, slope=1.53455, inter=-3142),
     ),
-    Scan(
-        'phase',
+    refused(
         'Philips, precise scaling',
         of_maker('Philips', lambda p: 1000 * p / 651.74 * 1.2),
-        'refused',
         '--phase-range',
     ),
-    Scan(
-        'phase',
+    right(
         'eight bits with a slope',
         phase(lambda p: (p + PI) / (2 * PI) * 255, dtype=np.uint8, slope=2 * PI / 255, inter=-PI),
     ),
-    Scan(
-        'phase',
+    refused(
         'hundredths of a radian, Units rad',
         phase(lambda p: 100 * p, dtype=np.int16),
-        'refused',
         '--phase-range',
     ),
-    Scan('phase', 'over the echo time', over_echo_time, 'refused', 'phase'),
-    Scan('phase', 'unwrapped, less its mean', phase(less_its_mean), 'map', 'wrapped'),
-    Scan('phase', 'a fringe line that ends in the brain', signal(fringe(0)), 'told', '.'),
-    Scan('phase', 'a fringe line in the later echoes', signal(fringe(2)), 'told', '.'),
-    Scan('phase', 'even slices first', geometry(even_slices_first), 'failed', '.'),
-    Scan(
-        'phase',
-        'mean of two wrapped phases',
-        phase(mean_of_two),
-        'refused',
-        'averaged or filtered',
-    ),
-    Scan('phase', 'unwrapped by a Laplacian', phase(laplacian), 'told', '.'),
+    refused('over the echo time', over_echo_time, 'phase'),
+    right('unwrapped, less its mean', phase(less_its_mean), 'wrapped'),
+    told('a fringe line that ends in the brain', signal(fringe(0)), '.'),
+    told('a fringe line in the later echoes', signal(fringe(2)), '.'),
+    failed('even slices first', geometry(even_slices_first), '.'),
+    refused('mean of two wrapped phases', phase(mean_of_two), 'averaged or filtered'),
+    told('unwrapped by a Laplacian', phase(laplacian), '.'),
 )

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from reported_changes import annexed, cut_file
-from reported_data import Raw, Scan, sidecar
+from scans.changes import annexed, both, cut_file, elsewhere, label_all
+from scans.dataset import Raw, failed, of_kind, refused, right, told
 
 
 def moved(root: Path) -> Path:
@@ -48,18 +48,22 @@ def linked(root: Path) -> Path:
     return link
 
 
+def into_session(root: Path, label: str, echoes: str = '1234') -> Path:
+    """Copy some echoes into a session; its folder."""
+    target = root / 'sub-01' / f'ses-{label}' / 'anat'
+    target.mkdir(parents=True)
+    for file in (root / 'sub-01' / 'anat').glob(f'*_echo-[{echoes}]_*'):
+        shutil.copy(file, target / file.name.replace('sub-01_', f'sub-01_ses-{label}_'))
+    return target
+
+
 def of_sessions(change: Callable[[Path], None] = lambda folder: None) -> Callable:
     """Two sessions of the same scan, the second altered."""
 
     def alter(root: Path) -> None:
-        anat = root / 'sub-01' / 'anat'
-        for label in ('pre', 'post'):
-            target = root / 'sub-01' / f'ses-{label}' / 'anat'
-            target.mkdir(parents=True)
-            for file in anat.iterdir():
-                shutil.copy(file, target / file.name.replace('sub-01_', f'sub-01_ses-{label}_'))
-        shutil.rmtree(anat)
-        change(root / 'sub-01' / 'ses-post' / 'anat')
+        _, post = (into_session(root, label) for label in ('pre', 'post'))
+        shutil.rmtree(root / 'sub-01' / 'anat')
+        change(post)
 
     return alter
 
@@ -83,23 +87,19 @@ def as_fieldmap(root: Path) -> None:
     """Two echoes in ``fmap/`` under the names of field maps."""
     target = root / 'sub-01' / 'fmap'
     target.mkdir()
-    for path in Raw(root).files():
-        echo = path.name.partition('_echo-')[2][0]
-        kind = 'magnitude' if 'part-mag' in path.name else 'phase'
-        for file in (path, sidecar(path)):
-            if echo in '12':
-                end = file.name.partition('.')[2]
-                shutil.move(file, target / f'sub-01_{kind}{echo}.{end}')
+    for file in Raw(root).with_sidecars(echo='[12]'):
+        kind = 'magnitude' if 'part-mag' in file.name else 'phase'
+        echo, end = file.name.partition('_echo-')[2][0], file.name.partition('.')[2]
+        shutil.move(file, target / f'sub-01_{kind}{echo}.{end}')
     shutil.rmtree(root / 'sub-01' / 'anat')
 
 
 def a_folder_each(root: Path) -> None:
     """Echoes in folders of their own below ``anat/``."""
-    for path in Raw(root).files():
-        target = path.parent / f'echo{path.name.partition("_echo-")[2][0]}'
+    for file in Raw(root).with_sidecars():
+        target = file.parent / f'echo{file.name.partition("_echo-")[2][0]}'
         target.mkdir(exist_ok=True)
-        for file in (path, sidecar(path)):
-            shutil.move(file, target / file.name)
+        shutil.move(file, target / file.name)
 
 
 def empty_folder(root: Path) -> None:
@@ -112,10 +112,9 @@ def as_functional(root: Path) -> None:
     """Multi-echo series in ``func/``."""
     target = root / 'sub-01' / 'func'
     target.mkdir()
-    for path in Raw(root).files():
-        for file in (path, sidecar(path)):
-            name = file.name.replace('sub-01_', 'sub-01_task-rest_').replace('MEGRE', 'bold')
-            shutil.move(file, target / name)
+    for file in Raw(root).with_sidecars():
+        name = file.name.replace('sub-01_', 'sub-01_task-rest_').replace('MEGRE', 'bold')
+        shutil.move(file, target / name)
     shutil.rmtree(root / 'sub-01' / 'anat')
 
 
@@ -134,158 +133,96 @@ def below_rawdata(root: Path) -> None:
         shutil.move(path, target / path.name)
 
 
-def repeated_without_phase(root: Path) -> None:
-    """A second run of which the magnitude alone was exported."""
-    for path in Raw(root).files():
-        for file in (path, sidecar(path)):
-            name = file.name.replace('_echo', '_run-{}_echo')
-            if 'part-mag' in name:
-                shutil.copy(file, file.with_name(name.format(2)))
-            file.rename(file.with_name(name.format(1)))
-
-
 def participants_in(encoding: str) -> Callable:
     """A table of participants in another encoding."""
     text = 'participant_id\tsite\nsub-01\tMünchen\n'
     return lambda root: (root / 'participants.tsv').write_bytes(text.encode(encoding)) and None
 
 
-SCANS: tuple[Scan, ...] = (
-    Scan('dataset', 'links into an annex', annexed),
-    Scan('dataset', 'spaces, percent, unicode', moved),
-    Scan(
-        'dataset',
+SCANS = of_kind(
+    'dataset',
+    right('links into an annex', annexed),
+    right('spaces, percent, unicode', moved),
+    refused(
         'in a folder swi',
         lambda root: shutil.move(root / 'sub-01' / 'anat', root / 'sub-01' / 'swi') and None,
-        'refused',
         'swi/.*anat',
     ),
-    Scan('dataset', 'sessions, runs and acquisitions', lambda root: many_acquisitions(root)),
-    Scan(
-        'dataset',
+    right('sessions, runs and acquisitions', many_acquisitions),
+    told(
         'second participant broken',
         second_participant(lambda files: cut_file(files[0])),
-        'told',
         'sub-02',
-        source=('--subjects', '2'),
+        source='--subjects 2',
     ),
-    Scan('dataset', 'in fmap as phase1 and phase2', as_fieldmap, 'refused', 'anat'),
-    Scan('dataset', 'one folder an echo', a_folder_each, 'refused', 'anat'),
-    Scan('dataset', 'empty folder', empty_folder, 'refused', 'sub-01'),
-    Scan(
-        'dataset',
+    refused('in fmap as phase1 and phase2', as_fieldmap, 'anat'),
+    refused('one folder an echo', a_folder_each, 'anat'),
+    refused('empty folder', empty_folder, 'sub-01'),
+    right(
         'labels with sub- and ses-',
         of_sessions(),
-        flags=('--participant-label', 'sub-01', '--session-label', 'ses-pre'),
+        flags='--participant-label sub-01 --session-label ses-pre',
     ),
-    Scan(
-        'dataset',
-        'second session without its phase',
-        of_sessions(delete('*part-phase*')),
-        'failed',
-        'ses-post.*phase',
+    failed(
+        'second session without its phase', of_sessions(delete('*part-phase*')), 'ses-post.*phase'
     ),
-    Scan(
-        'dataset',
-        'second session cut short',
-        of_sessions(delete('*echo-4_part-mag*')),
-        'failed',
-        'ses-post.*part-mag',
+    failed(
+        'second session cut short', of_sessions(delete('*echo-4_part-mag*')), 'ses-post.*part-mag'
     ),
-    Scan(
-        'dataset',
-        'participant that is not there',
-        flags=('--participant-label', '02'),
-        expect='refused',
-        words='sub-02',
-    ),
-    Scan(
-        'dataset',
+    refused('participant that is not there', words='sub-02', flags='--participant-label 02'),
+    right(
         'filter for two echoes',
         filtered({'megre': {'echo': [1, 2]}}),
-        flags=('--bids-filter-file', 'FILTER'),
+        flags='--bids-filter-file FILTER',
     ),
-    Scan(
-        'dataset',
+    refused(
         'filter for nothing',
         filtered({'megre': {'acquisition': 'no'}}),
-        'refused',
         '--bids-filter-file',
-        flags=('--bids-filter-file', 'FILTER'),
+        flags='--bids-filter-file FILTER',
     ),
-    Scan(
-        'dataset',
+    refused(
         'filter for the phase alone',
         filtered({'megre': {'part': 'phase'}}),
-        'refused',
         'part-mag',
-        flags=('--bids-filter-file', 'FILTER'),
+        flags='--bids-filter-file FILTER',
     ),
-    Scan(
-        'dataset',
+    right(
         'filter of fMRIPrep',
         filtered({'t1w': {'datatype': 'anat', 'suffix': 'T1w'}}),
-        flags=('--bids-filter-file', 'FILTER'),
+        flags='--bids-filter-file FILTER',
     ),
-    Scan(
-        'dataset',
+    refused(
         'filter by the short name',
         filtered({'megre': {'acq': 'qsm'}}),
-        'refused',
         'acquisition',
-        flags=('--bids-filter-file', 'FILTER'),
+        flags='--bids-filter-file FILTER',
     ),
-    Scan('dataset', 'behind links', linked),
-    Scan(
-        'dataset',
+    right('behind links', linked),
+    right(
         'description without a name',
         lambda root: (root / 'dataset_description.json').write_text('{}') and None,
     ),
-    Scan(
-        'dataset',
+    refused(
         'description missing',
         lambda root: (root / 'dataset_description.json').unlink(),
-        'refused',
         'dataset_description',
     ),
-    Scan('dataset', 'multi-echo series in func', as_functional, 'refused', 'func/.*anat'),
-    Scan(
-        'dataset',
-        'folder of the participant',
-        lambda root: root / 'sub-01',
-        'refused',
-        'bids',
-        mask=None,
-    ),
-    Scan('dataset', 'all below rawdata', below_rawdata, 'refused', 'rawdata'),
-    Scan(
-        'dataset',
-        'session that the names lack',
-        in_sessions_without_name,
-        'refused',
-        'ses-pre',
-    ),
-    Scan(
-        'dataset',
-        'Sub-01',
-        lambda root: (root / 'sub-01').rename(root / 'Sub-01') and None,
-        'refused',
-        'Sub-01',
-    ),
-    Scan(
-        'dataset',
+    refused('multi-echo series in func', as_functional, 'func/.*anat'),
+    refused('folder of the participant', lambda root: root / 'sub-01', 'bids', mask=None),
+    refused('all below rawdata', below_rawdata, 'rawdata'),
+    refused('session that the names lack', in_sessions_without_name, 'ses-pre'),
+    refused('Sub-01', lambda root: (root / 'sub-01').rename(root / 'Sub-01') and None, 'Sub-01'),
+    failed(
         'second run without its phase',
-        repeated_without_phase,
-        'failed',
+        both(label_all('run-1'), elsewhere('run-1', 'run-2', 'mag', beside=True)),
         'run-2.*phase',
     ),
-    Scan('dataset', 'participants in Latin-1', participants_in('latin-1')),
-    Scan('dataset', 'participants in UTF-16', participants_in('utf-16')),
-    Scan(
-        'dataset',
+    right('participants in Latin-1', participants_in('latin-1')),
+    right('participants in UTF-16', participants_in('utf-16')),
+    refused(
         'description with a trailing comma',
         lambda root: (root / 'dataset_description.json').write_text('{"Name": "x",}') and None,
-        'refused',
         'dataset_description',
     ),
 )

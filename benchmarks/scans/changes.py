@@ -7,17 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from reported_data import Raw, read, set_header, sidecar, store
+from scans.dataset import Raw, read, set_header, store
+from scipy import ndimage
+
+TIMES = (0.004, 0.012, 0.020, 0.028)
+"""Echo times of the usual scan [s]."""
+
+
+def values(change: Callable, part: str = '*', **keywords) -> Callable:
+    """Change the values of images."""
+    return lambda root: Raw(root).values(part, change, **keywords)
 
 
 def phase(change: Callable, **keywords) -> Callable:
     """Change the values of the phase."""
-    return lambda root: Raw(root).values('phase', change, **keywords)
+    return values(change, 'phase', **keywords)
 
 
 def magnitude(change: Callable, **keywords) -> Callable:
     """Change the values of the magnitude."""
-    return lambda root: Raw(root).values('mag', change, **keywords)
+    return values(change, 'mag', **keywords)
 
 
 def sidecars(**keywords) -> Callable:
@@ -25,9 +34,18 @@ def sidecars(**keywords) -> Callable:
     return lambda root: Raw(root).sidecars(**keywords)
 
 
-def signal(change: Callable) -> Callable:
-    """Change the complex signal."""
-    return lambda root: Raw(root).signal(change)
+def signal(change: Callable, only: int | None = None) -> Callable:
+    """Change the complex signal, of one echo (counted from one) where its number is given."""
+
+    def of_one(z: np.ndarray, echo: int) -> np.ndarray:
+        return change(z, echo) if only in (None, echo + 1) else z
+
+    return lambda root: Raw(root).signal(of_one)
+
+
+def by_parts(change: Callable, z: np.ndarray) -> np.ndarray:
+    """Change the real and the imaginary part, each by itself."""
+    return change(z.real) + 1j * change(z.imag)
 
 
 def geometry(change: Callable) -> Callable:
@@ -55,17 +73,32 @@ def on_files(change: Callable[[Path], object], part: str = '*', echo: int | str 
     return alter
 
 
+def times(change: Callable[[float], object], part: str = '*', echo: int | str = '*') -> Callable:
+    """Change the echo times."""
+    return sidecars(part=part, echo=echo, EchoTime=lambda s: change(s['EchoTime']))
+
+
 def rename(change: Callable[[str], str], part: str = '*', echo: int | str = '*') -> Callable:
     """Rename images with their sidecars."""
 
     def alter(root: Path) -> None:
-        files = [x for path in Raw(root).files(part, echo) for x in (path, sidecar(path))]
+        files = Raw(root).with_sidecars(part, echo)
         for file in files:  # aside, for new names may be old ones
             file.rename(file.with_name(f'{file.name}.old'))
         for file in files:
             file.with_name(f'{file.name}.old').rename(file.with_name(change(file.name)))
 
     return alter
+
+
+def relabel(old: str, new: str, part: str = '*', echo: int | str = '*') -> Callable:
+    """Other text in the names of images and sidecars."""
+    return rename(lambda name: name.replace(old, new), part, echo)
+
+
+def label_all(label: str) -> Callable:
+    """Names with one more label."""
+    return relabel('sub-01_', f'sub-01_{label}_')
 
 
 def exchange(part: str, first: int, second: int, other_part: str = '') -> Callable:
@@ -90,9 +123,8 @@ def remove(part: str, echo: int | str) -> Callable:
     """Remove images with their sidecars."""
 
     def alter(root: Path) -> None:
-        for path in Raw(root).files(part, echo):
-            path.unlink()
-            sidecar(path).unlink()
+        for file in Raw(root).with_sidecars(part, echo):
+            file.unlink()
 
     return alter
 
@@ -132,11 +164,30 @@ def cut_file(path: Path) -> None:
     path.write_bytes(content[: 2 * len(content) // 3])
 
 
-def elsewhere(*parts_of: str) -> Callable:
-    """Copies of images under other names, the old ones stay: pairs of old and new text."""
-    old, new = parts_of
+def elsewhere(
+    old: str, new: str, part: str = '*', echo: int | str = '*', beside: bool = False
+) -> Callable:
+    """Copies of images under other names, sidecars beside them or not; the old ones stay."""
 
-    def change(path: Path) -> None:
-        shutil.copy(path, path.with_name(path.name.replace(old, new)))
+    def alter(root: Path) -> None:
+        raw = Raw(root)
+        for path in raw.with_sidecars(part, echo) if beside else raw.files(part, echo):
+            shutil.copy(path, path.with_name(path.name.replace(old, new)))
 
-    return on_files(change)
+    return alter
+
+
+def in_t1w(degrees: float) -> Callable:
+    """All turned about x by an angle and resampled as complex numbers, the header straight."""
+
+    def alter(root: Path) -> None:
+        def turn(data: np.ndarray, order: int = 1) -> np.ndarray:
+            return ndimage.rotate(data, degrees, (1, 2), reshape=False, order=order)
+
+        raw = Raw(root)
+        raw.signal(lambda z, echo: by_parts(turn, z))
+        for path in sorted((root / 'derivatives').rglob('sub-01*.nii.gz')):
+            order = 0 if path.name.endswith('mask.nii.gz') else 1
+            store(path, turn(read(path), order))
+
+    return alter

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import (
+from scans.changes import (
+    TIMES,
+    both,
     complex_noise,
+    elsewhere,
     geometry,
+    label_all,
     magnitude,
     on_files,
     phase,
+    relabel,
     rename,
     sidecars,
     signal,
+    times,
 )
-from reported_data import Raw, Scan, read, sidecar, store, write
-from reported_entities import label_all
-from reported_headers import cropped
-from reported_labs import TIMES
-from reported_masks import save_mask
-from reported_objects import HZ_PER_PPM, dipole_field, scanned
-from reported_phase import even_slices_first, of_maker
-from reported_scanner import in_kspace
+from scans.dataset import Raw, failed, of_kind, read, refused, right, sidecar, store, told, write
+from scans.headers import cropped
+from scans.masks import save_mask
+from scans.objects import HZ_PER_PPM, dipole_field, scanned
+from scans.phase import even_slices_first, of_maker
+from scans.scanner import in_kspace
 from scipy import ndimage
 
 PI = np.pi
@@ -35,19 +39,19 @@ def with_chi(change: Callable[[np.ndarray], np.ndarray], decay: float = 1.0) -> 
     """Another susceptibility in the head: its field is added, and R2* is multiplied."""
 
     def alter(root: Path) -> None:
-        path = next((root / 'derivatives' / 'simulation').rglob('sub-01_Chimap.nii.gz'))
-        brain = read(path.with_name('sub-01_desc-brain_mask.nii.gz')) > 0
-        chi, first = read(path), read(Raw(root).files('mag')[0])
+        raw = Raw(root)
+        path = raw.truth / 'anat' / 'sub-01_Chimap.nii.gz'
+        brain, chi, first = raw.brain(), read(path), read(raw.files('mag')[0])
         new = np.where(brain, change(chi), chi)
         field_hz = HZ_PER_PPM * dipole_field(new - chi, 3)
-        write(path, new, nb.load(path).affine)
+        store(path, new)
 
         def turned(z: np.ndarray, echo: int) -> np.ndarray:
             m = np.abs(z) + 1e-9
             lost = np.clip(m / np.maximum(first, 1e-9), 1e-3, 1) ** (decay - 1)
             return z * np.where(brain, lost, 1) * np.exp(2j * PI * field_hz * TIMES[echo])
 
-        Raw(root).signal(turned)
+        raw.signal(turned)
 
     return alter
 
@@ -60,8 +64,7 @@ def newborn(root: Path) -> None:
 
 def out_of_the_skull(root: Path) -> None:
     """A fixed brain in a fluid without signal, its R2* tripled."""
-    path = next((root / 'derivatives' / 'simulation').rglob('sub-01_desc-brain_mask.nii.gz'))
-    brain = read(path) > 0
+    brain = Raw(root).brain()
     with_chi(lambda chi: chi, 3)(root)
     noise = np.random.default_rng(0)
     Raw(root).signal(lambda z, e: np.where(brain, z, 0.01 * complex_noise(z.shape, noise)))
@@ -85,8 +88,7 @@ def mean_of_slices(z: np.ndarray, echo: int) -> np.ndarray:
 
 def soft(root: Path) -> None:
     """The phase times a smoothed mask."""
-    path = next((root / 'derivatives' / 'simulation').rglob('sub-01_desc-brain_mask.nii.gz'))
-    weight = ndimage.gaussian_filter(read(path), 1.0)
+    weight = ndimage.gaussian_filter(Raw(root).brain().astype(np.float32), 1.0)
     phase(lambda p: p * weight)(root)
 
 
@@ -115,17 +117,15 @@ def electrodes(z: np.ndarray, echo: int) -> np.ndarray:
 
 def inversions(root: Path) -> None:
     """One echo at the first inversion time, all of them at the second one (MP2RAGEME)."""
-    rename(lambda name: name.replace('_echo-', '_inv-2_echo-'))(root)
-    for path in Raw(root).files('*', 1):
-        for file in (path, sidecar(path)):
-            shutil.copy(file, file.with_name(file.name.replace('_inv-2_echo-1', '_inv-1')))
+    relabel('_echo-', '_inv-2_echo-')(root)
+    elsewhere('_inv-2_echo-1', '_inv-1', echo=1, beside=True)(root)
 
 
 def trains(root: Path) -> None:
     """Two trains of two echoes each, one between the other, as two runs."""
     runs = {'1': 'run-1_echo-1', '2': 'run-2_echo-1', '3': 'run-1_echo-2', '4': 'run-2_echo-2'}
     rename(lambda name: name.replace(f'echo-{name[12]}', runs[name[12]]))(root)
-    sidecars(drop=('EchoNumber',))(root)
+    sidecars(drop='EchoNumber')(root)
 
 
 def in_its_box(path: Path, brain: np.ndarray) -> None:
@@ -133,7 +133,7 @@ def in_its_box(path: Path, brain: np.ndarray) -> None:
     box = tuple(slice(x.min(), x.max() + 1) for x in np.nonzero(brain))
     affine = nb.load(path).affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
-    write(path, brain[box].astype(np.uint8), affine)
+    write(path, brain[box], affine)
 
 
 def moved_grid(shift_mm: float) -> Callable:
@@ -163,8 +163,7 @@ def turned_mask(brain: np.ndarray) -> np.ndarray:
 
 def stripped_magnitude(root: Path) -> None:
     """Magnitude zero around the brain, phase not."""
-    path = next((root / 'derivatives' / 'simulation').rglob('sub-01_desc-brain_mask.nii.gz'))
-    brain = read(path) > 0
+    brain = Raw(root).brain()
     magnitude(lambda m: m * brain)(root)
 
 
@@ -260,138 +259,79 @@ def bright_middle(m: np.ndarray) -> np.ndarray:
     return m * (1 + 3 * np.exp(-(x**2 + y**2 + z**2) / 0.3))
 
 
-def time_of(echo: int, factor: float) -> Callable:
-    """The echo time of one echo is wrong."""
-    return sidecars(echo=echo, EchoTime=lambda s: factor * s['EchoTime'])
-
-
-def scan(name: str, change: Callable, expect: str = 'map', words: str = '', **keywords) -> Scan:
-    """Scan of this table."""
-    return Scan('forums', name, change, expect, words, **keywords)
-
-
-SCANS: tuple[Scan, ...] = (
-    scan(
+SECOND_WRONG = times(lambda t: 0.6 * t, echo=2)
+SCANS = of_kind(
+    'forums',
+    failed(
         'slices in the order of acquisition',
         on_files(lambda p: store(p, even_slices_first(read(p), None)[0])),
-        'failed',
         '.',
         mask=None,
     ),
-    scan('newborn', newborn),
-    scan('newborn of no stated age', with_chi(lambda chi: chi / 2, 0.5), 'failed', 'their age'),
-    scan('fixed brain, R2* three times', out_of_the_skull, 'told', 'R2'),
-    scan('two slabs with offsets of their own', slabs(0, 1.5)),
-    scan('two slabs with frequencies of their own', slabs(15, 0), 'told', '.'),
-    scan('each slice less its mean phase', signal(mean_of_slices), 'told', '.'),
-    scan('phase times a soft mask', soft, 'told', '.'),
-    scan('unwrapped along the echoes alone', along_echoes),
-    scan(
+    right('newborn', newborn),
+    failed('newborn of no stated age', with_chi(lambda chi: chi / 2, 0.5), 'their age'),
+    told('fixed brain, R2* three times', out_of_the_skull, 'R2'),
+    right('two slabs with offsets of their own', slabs(0, 1.5)),
+    told('two slabs with frequencies of their own', slabs(15, 0), '.'),
+    told('each slice less its mean phase', signal(mean_of_slices), '.'),
+    told('phase times a soft mask', soft, '.'),
+    right('unwrapped along the echoes alone', along_echoes),
+    refused(
         'negative phase stored unsigned',
         of_maker('Siemens', lambda p: np.mod(np.rint(p / PI * 4096), 65536), dtype=np.uint16),
-        'refused',
     ),
-    scan('magnitude beyond 16 bits, from below again', magnitude(overflow), 'told', '.'),
-    scan('two positions, averaged by the scanner', signal(of_two_positions), 'told', '.'),
-    scan('leads of deep brain stimulation', signal(electrodes), 'told', '.'),
-    scan(
+    told('magnitude beyond 16 bits, from below again', magnitude(overflow), '.'),
+    told('two positions, averaged by the scanner', signal(of_two_positions), '.'),
+    told('leads of deep brain stimulation', signal(electrodes), '.'),
+    refused(
         'parts named acq-mag and acq-phase',
-        rename(
-            lambda n: (
-                n.replace('sub-01_', f'sub-01_acq-{n.split("part-")[1].split("_")[0]}_')
-                .replace('_part-mag', '')
-                .replace('_part-phase', '')
-            )
-        ),
-        'refused',
+        rename(lambda n: re.sub('sub-01(.*)_part-([a-z]+)', r'sub-01_acq-\2\1', n)),
         'part-',
     ),
-    scan(
+    refused(
         'suffixes mag and phase',
-        rename(lambda n: n.replace('part-mag_MEGRE', 'mag').replace('part-phase_MEGRE', 'phase')),
-        'refused',
+        both(relabel('part-mag_MEGRE', 'mag'), relabel('part-phase_MEGRE', 'phase')),
         'part-',
     ),
-    scan(
-        '_Eq_1 of dcm2niix', rename(lambda n: n.replace('_MEGRE', '_MEGRE_Eq_1')), 'refused', 'Eq_1'
-    ),
-    scan(
-        'MEGREa of dcm2niix', rename(lambda n: n.replace('_MEGRE', '_MEGREa')), 'refused', 'MEGREa'
-    ),
-    scan('dir-AP', label_all('dir-AP')),
-    scan(
+    refused('_Eq_1 of dcm2niix', relabel('_MEGRE', '_MEGRE_Eq_1'), 'Eq_1'),
+    refused('MEGREa of dcm2niix', relabel('_MEGRE', '_MEGREa'), 'MEGREa'),
+    right('dir-AP', label_all('dir-AP')),
+    refused(
         'EchoTime of the phase in milliseconds',
         sidecars(part='phase', EchoTime=lambda s: 1000 * s['EchoTime']),
-        'refused',
         'EchoTime',
     ),
-    scan('2.89362 T', sidecars(MagneticFieldStrength=2.89362, ImagingFrequency=123.2)),
-    scan('5 T', lambda root: None, source=('--b0', '5', '--tes', '3', '9', '15', '21')),
-    scan('11.7 T', lambda root: None, source=('--b0', '11.7', '--tes', '2', '5', '8', '11')),
-    scan('echoes to 80 ms', lambda root: None, source=('--tes', '10', '30', '50', '80')),
-    scan('four echoes in 5 ms', lambda root: None, source=('--tes', '1.2', '2.4', '3.6', '4.8')),
-    scan('mask cut to its box', lambda root: None, mask=in_its_box),
-    scan(
-        'mask resampled by splines',
-        lambda root: None,
-        'refused',
-        'bin',
-        mask=save_mask(resampled_mask),
-    ),
-    scan(
-        'mask of a head turned by 10 degrees',
-        lambda root: None,
-        'told',
-        '[Mm]ask',
-        mask=save_mask(turned_mask),
-    ),
-    scan('mask of 2 mm', lambda root: None, mask=moved_grid(0)),
-    scan(
-        'mask of 2 mm, head 6 mm away',
-        lambda root: None,
-        'told',
-        '[Mm]ask|granted',
-        mask=moved_grid(6),
-    ),
-    scan('magnitude of the last echo is the mean of all', combined_last, 'told', 'R2|rises'),
-    scan('two inversions, MP2RAGEME', inversions, 'told', 'one echo'),
-    scan('two trains as two runs', trains),
-    scan('spinal cord', scanned(cord, 1.0), 'told', '.'),
-    scan('cut off at both sides', cropped(slice(14, 48), slice(None), slice(None)), 'told', '.'),
-    scan('magnitude zero around the brain, phase not', stripped_magnitude),
-    scan('EchoNumber 1 in all', sidecars(EchoNumber=1)),
-    scan('iron oxide in the blood', with_chi(rods), 'told', '.'),
-    scan('head the other way round', geometry(upside_down)),
-    scan('one voxel of 500 with any phase', phase(salt)),
-    scan('a slice of zeros', signal(lost_slice), 'told', '.'),
-    scan('a slice of the third phase twice', slice_twice, 'told', '.'),
-    scan('raw data filtered by the scanner', signal(hamming)),
-    scan('slices of each pair exchanged', signal(in_pairs), 'told', '.'),
-    scan('phase of the next echo in each', phases_turned_on, 'failed', '.'),
-    scan('slices of each echo with phases of their own', signal(unlike_slices), 'told', '.'),
-    scan('no mask, bright in the middle', magnitude(bright_middle), mask=None),
-    scan('no mask, magnitude zero around the brain', stripped_magnitude, mask=None),
-    scan(
-        'no mask, cut off at both sides',
-        cropped(slice(14, 48), slice(None), slice(None)),
-        'told',
-        '.',
-        mask=None,
-    ),
-    scan('EchoTime of the second of four wrong', time_of(2, 0.6), 'failed', 'EchoTime'),
-    scan(
-        'EchoTime of the second of three wrong',
-        time_of(2, 0.6),
-        'told',
-        '[Ee]cho',
-        source=('--tes', '5', '12', '19'),
-    ),
-    scan(
-        'EchoTime of the second of two wrong',
-        time_of(2, 0.6),
-        'told',
-        'field|[Ee]cho',
-        source=('--tes', '5', '19'),
-    ),
-    scan('every second echo a voxel away', signal(displaced), 'told', '.'),
+    right('2.89362 T', sidecars(MagneticFieldStrength=2.89362, ImagingFrequency=123.2)),
+    right('5 T', source='--b0 5 --tes 3 9 15 21'),
+    right('11.7 T', source='--b0 11.7 --tes 2 5 8 11'),
+    right('echoes to 80 ms', source='--tes 10 30 50 80'),
+    right('four echoes in 5 ms', source='--tes 1.2 2.4 3.6 4.8'),
+    right('mask cut to its box', mask=in_its_box),
+    refused('mask resampled by splines', words='bin', mask=save_mask(resampled_mask)),
+    told('mask of a head turned by 10 degrees', words='[Mm]ask', mask=save_mask(turned_mask)),
+    right('mask of 2 mm', mask=moved_grid(0)),
+    told('mask of 2 mm, head 6 mm away', words='[Mm]ask|granted', mask=moved_grid(6)),
+    told('magnitude of the last echo is the mean of all', combined_last, 'R2|rises'),
+    told('two inversions, MP2RAGEME', inversions, 'one echo'),
+    right('two trains as two runs', trains),
+    told('spinal cord', scanned(cord, 1.0), '.'),
+    told('cut off at both sides', cropped(np.s_[14:48, :, :]), '.'),
+    right('magnitude zero around the brain, phase not', stripped_magnitude),
+    right('EchoNumber 1 in all', sidecars(EchoNumber=1)),
+    told('iron oxide in the blood', with_chi(rods), '.'),
+    right('head the other way round', geometry(upside_down)),
+    right('one voxel of 500 with any phase', phase(salt)),
+    told('a slice of zeros', signal(lost_slice), '.'),
+    told('a slice of the third phase twice', slice_twice, '.'),
+    right('raw data filtered by the scanner', signal(hamming)),
+    told('slices of each pair exchanged', signal(in_pairs), '.'),
+    failed('phase of the next echo in each', phases_turned_on, '.'),
+    told('slices of each echo with phases of their own', signal(unlike_slices), '.'),
+    right('no mask, bright in the middle', magnitude(bright_middle), mask=None),
+    right('no mask, magnitude zero around the brain', stripped_magnitude, mask=None),
+    told('no mask, cut off at both sides', cropped(np.s_[14:48, :, :]), '.', mask=None),
+    failed('EchoTime of the second of four wrong', SECOND_WRONG, 'EchoTime'),
+    told('EchoTime of the second of three wrong', SECOND_WRONG, '[Ee]cho', source='--tes 5 12 19'),
+    told('EchoTime of the second of two wrong', SECOND_WRONG, 'field|[Ee]cho', source='--tes 5 19'),
+    told('every second echo a voxel away', signal(displaced), '.'),
 )

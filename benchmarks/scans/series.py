@@ -7,29 +7,23 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import (
+from scans.changes import (
     both,
     complex_noise,
+    elsewhere,
     geometry,
+    label_all,
     magnitude,
     on_files,
     phase,
     sidecars,
     signal,
 )
-from reported_data import Scan, read, set_header, store, write
-from reported_entities import again, label_all
-from reported_scanner import ghost, spike
+from scans.dataset import failed, of_kind, read, refused, right, set_header, store, told, write
+from scans.scanner import ghost, spike
 from scipy import ndimage
 
 PI = np.pi
-TWO = ('--tes', '5', '15')
-THICK = ('--voxel', '3', '3', '4.5')
-
-
-def in_echo(change: Callable, wanted: int) -> Callable:
-    """Change the signal of one echo alone."""
-    return signal(lambda z, echo: change(z, echo) if echo == wanted else z)
 
 
 def eddy(z: np.ndarray, echo: int) -> np.ndarray:
@@ -90,9 +84,7 @@ def second_run(change: Callable[[np.ndarray], np.ndarray]) -> Callable:
     """A second run, changed."""
 
     def alter(root: Path) -> None:
-        both(again('sub-01_run-2_'), label_all('run-1'))(root)
-        for path in root.glob('sub-01/anat/*run-1_run-2*'):
-            path.rename(path.with_name(path.name.replace('run-1_', '')))
+        both(label_all('run-1'), elsewhere('run-1', 'run-2', beside=True))(root)
         pairs = (sorted(root.glob(f'sub-01/anat/*run-2*part-{x}*.gz')) for x in ('mag', 'phase'))
         for first, second in zip(*pairs, strict=True):
             z = change(read(first) * np.exp(1j * read(second)))
@@ -139,113 +131,81 @@ def saturated(m: np.ndarray) -> np.ndarray:
     return np.minimum(m, np.percentile(m[m > 0.1 * m.max()], 50))
 
 
-SCANS: tuple[Scan, ...] = (
-    Scan('series', 'eddy currents of second order', signal(eddy), 'told', 'Misfit'),
-    Scan('series', 'first echo with a ramp of its own', in_echo(own_ramp, 0), 'told', 'Misfit'),
-    Scan('series', 'zipper in the second echo', in_echo(zipper, 1)),
-    Scan('series', 'ghost in the second echo', in_echo(ghost, 1), 'failed', '.'),
-    Scan('series', 'spike in the second echo', in_echo(spike, 1)),
-    Scan('series', 'second echo ten times as noisy', in_echo(noisy(0.15), 1)),
-    Scan('series', 'SNR of 8', signal(noisy(0.1))),
-    Scan('series', 'two echoes, bipolar', source=('--bipolar', '3', *TWO), words='two echoes'),
-    Scan('series', 'two echoes, a ghost in one', in_echo(ghost, 1), 'failed', '.', source=TWO),
-    Scan(
-        'series',
+SCANS = of_kind(
+    'series',
+    told('eddy currents of second order', signal(eddy), 'Misfit'),
+    told('first echo with a ramp of its own', signal(own_ramp, only=1), 'Misfit'),
+    right('zipper in the second echo', signal(zipper, only=2)),
+    failed('ghost in the second echo', signal(ghost, only=2), '.'),
+    right('spike in the second echo', signal(spike, only=2)),
+    right('second echo ten times as noisy', signal(noisy(0.15), only=2)),
+    right('SNR of 8', signal(noisy(0.1))),
+    right('two echoes, bipolar', words='two echoes', source='--bipolar 3 --tes 5 15'),
+    failed('two echoes, a ghost in one', signal(ghost, only=2), '.', source='--tes 5 15'),
+    told(
         'two echoes, the second 3 mm away',
-        in_echo(moved, 1),
-        'told',
+        signal(moved, only=2),
         'Motion|Misfit',
-        source=TWO,
+        source='--tes 5 15',
     ),
-    Scan('series', 'unwrapped slice by slice', phase(slice_by_slice), words='wrapped'),
-    Scan(
-        'series',
-        'phase through a median filter',
-        phase(lambda p: ndimage.median_filter(p, 3)),
-        'failed',
-        '.',
-    ),
-    Scan('series', 'header oblique by 30 degrees, image not', tilted_header(30), 'failed', 'B0'),
-    Scan('series', 'header oblique by 15 degrees, image not', tilted_header(15), 'told', 'B0'),
-    Scan('series', 'slices of 4.5 mm called 3 mm', distance(2 / 3), 'failed', '.', source=THICK),
-    Scan('series', 'slices of 4.5 mm called 9 mm', distance(2), 'failed', '.', source=THICK),
-    Scan('series', 'repeat 3 mm away, averaged', second_run(moved), flags=('--average-runs',)),
-    Scan(
-        'series',
+    right('unwrapped slice by slice', phase(slice_by_slice), 'wrapped'),
+    failed('phase through a median filter', phase(lambda p: ndimage.median_filter(p, 3)), '.'),
+    failed('header oblique by 30 degrees, image not', tilted_header(30), 'B0'),
+    told('header oblique by 15 degrees, image not', tilted_header(15), 'B0'),
+    failed('slices of 4.5 mm called 3 mm', distance(2 / 3), '.', source='--voxel 3 3 4.5'),
+    failed('slices of 4.5 mm called 9 mm', distance(2), '.', source='--voxel 3 3 4.5'),
+    right('repeat 3 mm away, averaged', second_run(moved), flags='--average-runs'),
+    failed(
         'repeat is noise, averaged',
         second_run(lambda z: noisy(3)(z, 1)),
-        'failed',
         'run-2',
-        flags=('--average-runs',),
+        flags='--average-runs',
     ),
-    Scan(
-        'series',
-        'repeat with the other sign, averaged',
-        second_run(np.conj),
-        'failed',
-        'run-2',
-        flags=('--average-runs',),
+    failed(
+        'repeat with the other sign, averaged', second_run(np.conj), 'run-2', flags='--average-runs'
     ),
-    Scan('series', 'seven axes', on_files(more_axes), 'refused', 'squeeze'),
-    Scan('series', 'named .gz, not compressed', on_files(named_compressed), 'refused', 'gz'),
-    Scan('series', 'half of the files compressed', on_files(partly_compressed)),
-    Scan(
-        'series',
+    refused('seven axes', on_files(more_axes), 'squeeze'),
+    refused('named .gz, not compressed', on_files(named_compressed), 'gz'),
+    right('half of the files compressed', on_files(partly_compressed)),
+    right(
         'zeros after the end of the file',
         on_files(lambda path: path.write_bytes(path.read_bytes() + bytes(512))),
     ),
-    Scan('series', 'phase in 16 bits, odd slope', scaled_integers(np.int16, 1.0001e-4)),
-    Scan(
-        'series',
+    right('phase in 16 bits, odd slope', scaled_integers(np.int16, 1.0001e-4)),
+    right(
         'phase unsigned with a slope of 2 pi by 65535',
         both(phase(lambda p: p + PI), scaled_integers(np.uint16, 2 * PI / 65535)),
-        words='0 to 2 pi',
+        '0 to 2 pi',
     ),
-    Scan('series', 'magnitude saturated', magnitude(saturated), 'failed', '.'),
-    Scan(
-        'series',
+    failed('magnitude saturated', magnitude(saturated), '.'),
+    told(
         'magnitude scaled echo by echo in 8 bits',
         magnitude(lambda m: 255 * m / m.max(), dtype=np.uint8),
-        'told',
         'R2',
     ),
-    Scan(
-        'series',
-        'magnitude less its noise floor',
-        magnitude(lambda m: m - 0.05 * m.max()),
-        'told',
-        'negative',
-    ),
-    Scan(
-        'series',
+    told('magnitude less its noise floor', magnitude(lambda m: m - 0.05 * m.max()), 'negative'),
+    told(
         'two flip angles',
         sidecars(FlipAngle=lambda s: 6 if s['EchoTime'] < 0.015 else 21),
-        'told',
         'FlipAngle 6 and 21',
     ),
-    Scan(
-        'series',
+    told(
         'half of the echoes an hour later',
         sidecars(AcquisitionTime=lambda s: f'1{int(s["EchoTime"] > 0.015)}:00:00.0'),
-        'told',
         'AcquisitionTime',
     ),
-    Scan(
-        'series',
+    told(
         'water of a Dixon scan',
         sidecars(ImageType=['DERIVED', 'PRIMARY', 'DIXON', 'WATER']),
-        'told',
         'WATER',
     ),
-    Scan('series', 'feet first, prone', sidecars(PatientPosition='FFP')),
-    Scan(
-        'series',
+    right('feet first, prone', sidecars(PatientPosition='FFP')),
+    told(
         '9.4 T called 7 T',
-        sidecars(MagneticFieldStrength=7, drop=('ImagingFrequency',)),
-        'told',
+        sidecars(MagneticFieldStrength=7, drop='ImagingFrequency'),
         'field strength|MagneticFieldStrength',
-        source=('--b0', '9.4', '--tes', '3', '8', '13', '18'),
+        source='--b0 9.4 --tes 3 8 13 18',
     ),
-    Scan('series', 'haemorrhage at the surface', source=('--lesions', 'haemorrhage')),
-    Scan('series', 'voxels of 6 mm', source=('--voxel', '6')),
+    right('haemorrhage at the surface', source='--lesions haemorrhage'),
+    right('voxels of 6 mm', source='--voxel 6'),
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import complex_noise, phase, signal
-from reported_data import Raw, Scan, read, store, write
+from scans.changes import TIMES, by_parts, complex_noise, exchange, in_t1w, phase, signal, times
+from scans.dataset import Raw, failed, of_kind, read, refused, right, store, told, write
 from scipy import ndimage
 
 
@@ -51,7 +51,7 @@ def ghost(z: np.ndarray, echo: int) -> np.ndarray:
 def moved_during_scan(z: np.ndarray, echo: int) -> np.ndarray:
     """The head moves by 6 mm when 60 % of the lines have been measured."""
     shift = (0, 2.0, 0)
-    moved = ndimage.shift(z.real, shift) + 1j * ndimage.shift(z.imag, shift)
+    moved = by_parts(lambda part: ndimage.shift(part, shift), z)
     lines = np.arange(z.shape[1]) > 0.6 * z.shape[1]
     k, other = (np.fft.fftshift(np.fft.fft(x, axis=1), axes=1) for x in (z, moved))
     mixed = np.where(lines[None, :, None], other, k)
@@ -62,11 +62,6 @@ def half_turned(z: np.ndarray, echo: int) -> np.ndarray:
     """One half of the head has the phase of another coil, pi away."""
     left = np.arange(z.shape[0]) < z.shape[0] // 2
     return z * np.where(left, -1, 1)[:, None, None]
-
-
-def echo_half_turned(z: np.ndarray, echo: int) -> np.ndarray:
-    """One half of the head is turned by pi in one echo alone."""
-    return half_turned(z, echo) if echo == 2 else z
 
 
 def against(kept: int | None) -> Callable:
@@ -91,7 +86,7 @@ def metal(z: np.ndarray, echo: int) -> np.ndarray:
     offset = [3 * (p - c) for p, c in zip(place, centre, strict=True)]
     radius = np.sqrt(sum(o**2 for o in offset)) + 1e-3
     field_ppm = 40 * (15 / radius) ** 3 * (3 * (offset[2] / radius) ** 2 - 1)
-    turned = z * np.exp(2j * np.pi * 127.7 * field_ppm * (0.004 + 0.008 * echo))
+    turned = z * np.exp(2j * np.pi * 127.7 * field_ppm * TIMES[echo])
     return np.where(radius < 30, 0.01 * turned, turned)
 
 
@@ -119,16 +114,15 @@ def interleaved(root: Path) -> None:
 
 def fat(root: Path) -> None:
     """The scalp is fat: 3.5 ppm below water, and a voxel away along the readout."""
-    brain = read(min((root / 'derivatives' / 'simulation').rglob('*desc-brain_mask.nii.gz'))) > 0
-    times = [0.004, 0.012, 0.020, 0.028]
+    brain = Raw(root).brain()
 
     def change(z: np.ndarray, echo: int) -> np.ndarray:
         head = ndimage.binary_opening(np.abs(z) > 0.1 * np.percentile(np.abs(z), 98))
         head = ndimage.binary_fill_holes(head)
         scalp = head & (3 * ndimage.distance_transform_edt(head) < 7)
         scalp &= ~ndimage.binary_dilation(brain)
-        bright = 1.5 * np.abs(z).max() * np.exp(-30 * times[echo])
-        turned = np.exp(1j * (np.angle(z) - 2 * np.pi * 447 * times[echo]))
+        bright = 1.5 * np.abs(z).max() * np.exp(-30 * TIMES[echo])
+        turned = np.exp(1j * (np.angle(z) - 2 * np.pi * 447 * TIMES[echo]))
         return np.where(scalp, 0, z) + np.roll(np.where(scalp, bright * turned, 0), 1, axis=0)
 
     Raw(root).signal(change)
@@ -138,7 +132,7 @@ def interpolated(root: Path) -> None:
     """Twice as many voxels along two axes, from a k-space that is filled with zeros."""
     raw, fine = Raw(root), np.diag([0.5, 0.5, 1, 1])
     signals = {}
-    for magnitude, phase_at in zip(raw.files('mag'), raw.files('phase'), strict=True):
+    for magnitude, phase_at in raw.pairs():
         k = np.fft.fftshift(np.fft.fftn(read(magnitude) * np.exp(1j * read(phase_at))))
         room = [(n // 2, n // 2) for n in k.shape[:2]] + [(0, 0)]
         z = 4 * np.fft.ifftn(np.fft.ifftshift(np.pad(k, room)))
@@ -157,7 +151,7 @@ def interpolated(root: Path) -> None:
 def breathing(z: np.ndarray, echo: int) -> np.ndarray:
     """Slices measured one after another have frequencies of their own (SD 3 Hz)."""
     hertz = np.random.default_rng(5).normal(0, 3, z.shape[2])
-    return z * np.exp(2j * np.pi * hertz * (0.004 + 0.008 * echo))
+    return z * np.exp(2j * np.pi * hertz * TIMES[echo])
 
 
 def partial_fourier(z: np.ndarray, echo: int) -> np.ndarray:
@@ -186,55 +180,69 @@ def shared_offset(root: Path) -> None:
         store(path, image / (ndimage.gaussian_filter(image, 8) + 0.05 * image.max()))
 
 
-SCANS: tuple[Scan, ...] = (
-    Scan('scanner', 'k-space cut to 80 % and filled with zeros', cut(0.8)),
-    Scan('scanner', 'k-space cut to a half and filled with zeros', cut(0.5), 'told', '.'),
-    Scan('scanner', 'a spike in k-space', signal(spike), 'told', '.'),
-    Scan('scanner', 'a ghost of a fifth', signal(ghost), 'told', 'ghosts'),
-    Scan(
-        'scanner',
-        'moved while the lines were measured',
+def dead_element(z: np.ndarray, echo: int) -> np.ndarray:
+    """One element of the coil is dead: a quarter of the head has the signal of noise."""
+    x, y = (np.linspace(0, 1, n) for n in z.shape[:2])
+    gain = 1 - 0.95 / (1 + np.exp(30 * (np.hypot.outer(x - 0.15, y - 0.3) - 0.3)))
+    rng = np.random.default_rng(echo)
+    noise = 0.01 * np.abs(z).max() * complex_noise(z.shape, rng)
+    return gain[..., None] * z + noise
+
+
+def folded(z: np.ndarray, echo: int) -> np.ndarray:
+    """The field of view was too small: the nose lies on the back of the head."""
+    cut = z.shape[1] // 6
+    inner = z.copy()
+    inner[:, :cut] += np.roll(z, cut, axis=1)[:, :cut]
+    inner[:, -cut:] = 0
+    return inner
+
+
+SCANS = of_kind(
+    'scanner',
+    right('k-space cut to 80 % and filled with zeros', cut(0.8)),
+    told('k-space cut to a half and filled with zeros', cut(0.5), '.'),
+    told('a spike in k-space', signal(spike), '.'),
+    told('a ghost of a fifth', signal(ghost), 'ghosts'),
+    failed('moved while the lines were measured', signal(moved_during_scan), 'veins'),
+    right('one half turned by pi', signal(half_turned)),
+    told('one half turned by pi in one echo', signal(half_turned, only=3), '.'),
+    refused('each phase against the first', against(0), '.'),
+    failed('each phase against the one before', against(None), 'one phase'),
+    told('metal in the teeth', signal(metal), '.'),
+    right('distortion corrected in the magnitude alone', distorted),
+    told('slices of the magnitude interleaved', interleaved, '.'),
+    told('uniform magnitude of each echo', shared_offset, 'R2|decay|rises'),
+    right('phase corrected by a slope of one part in a thousand', phase(lambda p: p * 1.001)),
+    told('single echo, one half turned by pi', signal(half_turned), '.', source='--tes 20'),
+    right('ultrashort first echo of 0.1 ms', source='--tes 0.1 8 16 24'),
+    right('twelve echoes', source=f'--tes {" ".join(str(3 + 2.5 * n) for n in range(12))}'),
+    right('fat a voxel away', fat),
+    right('interpolated to twice the matrix', interpolated),
+    told('slices with frequencies of their own', signal(breathing), 'slice'),
+    right('partial Fourier, filled with zeros', signal(partial_fourier)),
+    right('noise of parallel imaging in the middle', signal(noisy_centre)),
+    right('0.55 T', source='--b0 0.55 --tes 8 20 35 50 65'),
+    right('9.4 T', source='--b0 9.4 --tes 3 8 13 18'),
+    right('7 T, echoes to 50 ms', source='--b0 7 --tes 10 20 30 40 50'),
+)
+SCANS += of_kind(
+    'few',
+    failed('one echo, other sign', phase(lambda p: -p), '[Ss]ign', source='--tes 20'),
+    told('one echo, EchoTime of half', times(lambda t: t / 2), '.', source='--tes 20'),
+    told('one echo, EchoTime of a third', times(lambda t: t / 3), '.', source='--tes 20'),
+    failed('one echo, turned by 30 degrees', in_t1w(30), 'B0', source='--tes 20'),
+    told(
+        'one echo, moved while the lines were measured',
         signal(moved_during_scan),
-        'failed',
-        'veins',
-    ),
-    Scan('scanner', 'one half turned by pi', signal(half_turned)),
-    Scan('scanner', 'one half turned by pi in one echo', signal(echo_half_turned), 'told', '.'),
-    Scan('scanner', 'each phase against the first', against(0), 'refused', '.'),
-    Scan('scanner', 'each phase against the one before', against(None), 'failed', 'one phase'),
-    Scan('scanner', 'metal in the teeth', signal(metal), 'told', '.'),
-    Scan('scanner', 'distortion corrected in the magnitude alone', distorted),
-    Scan('scanner', 'slices of the magnitude interleaved', interleaved, 'told', '.'),
-    Scan('scanner', 'uniform magnitude of each echo', shared_offset, 'told', 'R2|decay|rises'),
-    Scan(
-        'scanner',
-        'phase corrected by a slope of one part in a thousand',
-        phase(lambda p: p * 1.001),
-    ),
-    Scan(
-        'scanner',
-        'single echo, one half turned by pi',
-        signal(half_turned),
-        'told',
         '.',
-        source=('--tes', '20'),
+        source='--tes 20',
     ),
-    Scan(
-        'scanner',
-        'ultrashort first echo of 0.1 ms',
-        source=('--tes', '0.1', '8', '16', '24'),
-    ),
-    Scan('scanner', 'twelve echoes', source=('--tes', *(str(3 + 2.5 * n) for n in range(12)))),
-    Scan('scanner', 'fat a voxel away', fat),
-    Scan('scanner', 'interpolated to twice the matrix', interpolated),
-    Scan('scanner', 'slices with frequencies of their own', signal(breathing), 'told', 'slice'),
-    Scan('scanner', 'partial Fourier, filled with zeros', signal(partial_fourier)),
-    Scan('scanner', 'noise of parallel imaging in the middle', signal(noisy_centre)),
-    Scan('scanner', '0.55 T', source=('--b0', '0.55', '--tes', '8', '20', '35', '50', '65')),
-    Scan('scanner', '9.4 T', source=('--b0', '9.4', '--tes', '3', '8', '13', '18')),
-    Scan(
-        'scanner',
-        '7 T, echoes to 50 ms',
-        source=('--b0', '7', '--tes', '10', '20', '30', '40', '50'),
-    ),
+    told('one echo, a ghost of a fifth', signal(ghost), '.', source='--tes 20'),
+    failed('two echoes, the second negated', phase(lambda p: -p, echo=2), '.', source='--tes 5 15'),
+    failed('two echoes, phases exchanged', exchange('phase', 1, 2), '.', source='--tes 5 15'),
+    failed('two echoes, other sign', phase(lambda p: -p), '[Ss]ign', source='--tes 5 15'),
+    failed('two echoes, turned by 30 degrees', in_t1w(30), 'B0', source='--tes 5 15'),
+    told('one element of the coil is dead', signal(dead_element), '.'),
+    told('nose folded onto the back', signal(folded), '.'),
 )

@@ -43,6 +43,11 @@ def passes(name: str, words: str, said: str = '', file: str = '') -> Command:
     return Command(name, f'{DRY} {words}', said, file, passes=True)
 
 
+def settings(name: str, file: str, said: str) -> Command:
+    """A rehearsal on the usual folders with a settings file that cannot work."""
+    return refused(name, '--config-file FILE', said, file)
+
+
 COMMANDS: tuple[Command, ...] = (
     Command('level first', 'participant BIDS OUT', 'participant|order|BIDS_DIR'),
     Command('no level', 'BIDS OUT', 'participant'),
@@ -129,56 +134,24 @@ COMMANDS: tuple[Command, ...] = (
     passes(
         'filter by echoes as text', '--bids-filter-file FILE', '', '{"megre": {"echo": ["1", "2"]}}'
     ),
-    refused('settings in JSON', '--config-file FILE', 'TOML', '{"processing": {}}'),
-    refused(
-        'settings of a flag',
-        '--config-file FILE',
-        'known',
-        '[processing]\nbackground-parameter = 3\n',
-    ),
-    refused(
-        'settings, inversion unknown',
-        '--config-file FILE',
-        'choose',
-        '[processing]\ninversion = "medi"\n',
-    ),
-    refused(
+    settings('settings in JSON', '{"processing": {}}', 'TOML'),
+    settings('settings of a flag', '[processing]\nbackground-parameter = 3\n', 'known'),
+    settings('settings, inversion unknown', '[processing]\ninversion = "medi"\n', 'choose'),
+    settings(
         'settings, parameter as text',
-        '--config-file FILE',
-        'big',
         '[processing]\ninversion = "tikhonov"\ninversion_parameters = {weight = "big"}\n',
+        'big',
     ),
-    refused('settings, negative memory', '--config-file FILE', 'mem', '[execution]\nmem_gb = -3\n'),
-    refused('settings, no processors', '--config-file FILE', '', '[execution]\nnprocs = 0\n'),
-    refused(
-        'settings, negative hang',
-        '--config-file FILE',
-        'hang',
-        '[execution]\nhang_after_min = -1\n',
-    ),
-    refused(
-        'settings, resolution of 100',
-        '--config-file FILE',
-        'resolution',
-        '[processing]\nsr_resolution = "100"\n',
-    ),
-    refused(
-        'settings, label with a blank',
-        '--config-file FILE',
-        'label',
-        '[inputs]\nparticipants = ["01 02"]\n',
-    ),
-    refused(
-        'settings, device of a friend',
-        '--config-file FILE',
-        'device',
-        '[processing]\ndevice = "gpu"\n',
-    ),
-    refused(
+    settings('settings, negative memory', '[execution]\nmem_gb = -3\n', 'mem'),
+    settings('settings, no processors', '[execution]\nnprocs = 0\n', ''),
+    settings('settings, negative hang', '[execution]\nhang_after_min = -1\n', 'hang'),
+    settings('settings, resolution of 100', '[processing]\nsr_resolution = "100"\n', 'resolution'),
+    settings('settings, label with a blank', '[inputs]\nparticipants = ["01 02"]\n', 'label'),
+    settings('settings, device of a friend', '[processing]\ndevice = "gpu"\n', 'device'),
+    settings(
         'settings, samples of zero',
-        '--config-file FILE',
-        'samples',
         '[processing]\ninversion = "diffusion"\nposterior_samples = 0\n',
+        'samples',
     ),
     refused(
         'settings for another inversion, overridden',
@@ -229,7 +202,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     refused('a variable that no shell replaced', '-d masks=$HOME/masks', 'nothing has replaced'),
     refused('mask as a file', '-d MASKS/sub-01/anat/sub-01_desc-brain_mask.nii.gz', 'is a file'),
-    refused('settings of fMRIPrep', '--config-file FILE', 'known', '[workflow]\nanat_only = 1\n'),
+    settings('settings of fMRIPrep', '[workflow]\nanat_only = 1\n', 'known'),
     refused('session that is not there', '--session-label 02', 'no session'),
     passes('memory of 16GiB', '--mem 16GiB'),
     Command('two levels', 'BIDS OUT participant group', 'unrecognized'),

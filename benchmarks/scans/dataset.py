@@ -1,4 +1,4 @@
-"""Datasets that ``reported.py`` alters, and what is expected of the program."""
+"""Datasets that ``reported.py`` alters, and what it expects of the program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nb
@@ -23,6 +24,23 @@ class Raw:
         """Images of one part, by echo."""
         return sorted(self.root.glob(f'sub-{subject}/**/*_echo-{echo}_part-{part}_*.nii*'))
 
+    def with_sidecars(self, part: str = '*', echo: int | str = '*') -> list[Path]:
+        """Images of one part, each before its sidecar."""
+        return [file for path in self.files(part, echo) for file in (path, sidecar(path))]
+
+    def pairs(self) -> list[tuple[Path, Path]]:
+        """Magnitude and phase of each echo."""
+        return list(zip(self.files('mag'), self.files('phase'), strict=True))
+
+    @property
+    def truth(self) -> Path:
+        """Folder of the true maps of the first participant."""
+        return self.root / 'derivatives' / 'simulation' / 'sub-01'
+
+    def brain(self) -> np.ndarray:
+        """Mask of the brain of the first participant."""
+        return read(next(self.truth.rglob('sub-01_desc-brain_mask.nii.gz'))) > 0
+
     def all(self) -> list[Path]:
         """Raw images and those of the truth."""
         return sorted(self.root.rglob('sub-*.nii.gz'))
@@ -34,21 +52,18 @@ class Raw:
 
     def signal(self, change: Callable[[np.ndarray, int], np.ndarray]) -> None:
         """Change the complex signal of each echo, counted from zero."""
-        pairs = zip(self.files('mag'), self.files('phase'), strict=True)
-        for echo, (magnitude, phase) in enumerate(pairs):
+        for echo, (magnitude, phase) in enumerate(self.pairs()):
             changed = change(read(magnitude) * np.exp(1j * read(phase)), echo)
             store(magnitude, np.abs(changed).astype(np.float32))
             store(phase, np.angle(changed).astype(np.float32))
 
-    def sidecars(
-        self, part: str = '*', echo: int | str = '*', drop: tuple[str, ...] = (), **keys
-    ) -> None:
-        """Change sidecars; a function as a value is given the sidecar."""
+    def sidecars(self, part: str = '*', echo: int | str = '*', drop: str = '', **keys) -> None:
+        """Change keys of sidecars and drop some; a function as a value is given the sidecar."""
         for path in self.files(part, echo):
             content = json.loads(sidecar(path).read_text())
             content |= {k: v(content) if callable(v) else v for k, v in keys.items()}
             sidecar(path).write_text(
-                json.dumps({k: v for k, v in content.items() if k not in drop})
+                json.dumps({k: v for k, v in content.items() if k not in drop.split()})
             )
 
     def geometry(self, change: Callable[[np.ndarray, np.ndarray], tuple]) -> None:
@@ -74,14 +89,18 @@ def store(
 ) -> None:
     """Write values as they are stored; the scaling goes into the header alone."""
     data = data if dtype is None else np.rint(data).astype(dtype)
-    write(path, data, nb.load(path).affine)
+    write(path, data, path)
     if np.isfinite(slope):
         set_header(path, scl_slope=slope, scl_inter=inter)
 
 
-def write(path: Path, data: np.ndarray, affine: np.ndarray, sform: int = 1, qform: int = 1) -> None:
-    """Write an image whose place in the scanner is known."""
-    data = data.astype(np.float32) if data.dtype == np.float64 else data
+def write(
+    path: Path, data: np.ndarray, affine: np.ndarray | Path, sform: int = 1, qform: int = 1
+) -> None:
+    """Write an image whose place in the scanner is known; a path stands for the affine there."""
+    affine = nb.load(affine).affine if isinstance(affine, Path) else affine
+    smaller = {'float64': np.float32, 'bool': np.uint8}
+    data = data.astype(smaller.get(data.dtype.name, data.dtype))
     image = nb.Nifti1Image(data, affine)
     image.set_sform(affine, sform)
     image.set_qform(affine, qform)
@@ -132,30 +151,41 @@ class Scan:
 
     Parameters
     ----------
-    kind, name
+    name
         Of the table.
     change
         Alters the dataset; returns its root where that has moved.
+    words
+        Pattern that the terminal or the record must hold.
+    flags
+        Of the command line, between blanks.
+    source
+        Arguments of the simulation, between blanks.
+    mask
+        As :func:`derivatives` takes it.
     expect
         ``'map'`` (right, exit code 0), ``'refused'`` (no map, another exit code), ``'failed'``
         (another exit code, map or not) or ``'told'`` (with the words; a map that is not quite right
         may have the exit code 0).
-    words
-        Pattern that the terminal or the record must hold.
-    flags
-        Of the command line.
-    source
-        Arguments of the simulation.
-    mask
-        As :func:`derivatives` takes it.
+    kind
+        Of the table.
 
     """
 
-    kind: str
     name: str
-    change: Callable[[Path], Path | None] = lambda root: None
-    expect: str = 'map'
+    change: Callable[[Path], object] = lambda root: None
     words: str = ''
-    flags: tuple[str, ...] = ()
-    source: tuple[str, ...] = ()
+    flags: str = ''
+    source: str = ''
     mask: Callable | str | None = 'true'
+    expect: str = 'map'
+    kind: str = ''
+
+
+right = Scan
+told, failed, refused = (partial(Scan, expect=end) for end in ('told', 'failed', 'refused'))
+
+
+def of_kind(kind: str, *scans: Scan) -> tuple[Scan, ...]:
+    """Scans of one kind."""
+    return tuple(replace(scan, kind=kind) for scan in scans)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from reported_changes import both, geometry, headers, on_files, scaled
-from reported_data import Raw, Scan, read, write
+from scans.changes import both, geometry, headers, on_files, scaled, values
+from scans.dataset import Raw, failed, of_kind, read, refused, right, store, told, write
 from scipy import ndimage
 
 
@@ -45,7 +45,7 @@ def orientation(codes: str) -> Callable:
     return geometry(change)
 
 
-def cropped(*box: slice) -> Callable:
+def cropped(box: tuple[slice, ...]) -> Callable:
     """A part of the field of view."""
 
     def change(data: np.ndarray, affine: np.ndarray) -> tuple:
@@ -96,16 +96,14 @@ def stored_as(dtype: str, part: str, factor: float = 1.0) -> Callable:
     return on_files(change, part)
 
 
-def spoilt(change: Callable[[nb.Nifti1Header, np.ndarray], None]) -> Callable:
+def spoilt(change: Callable[[nb.Nifti1Header], None]) -> Callable:
     """Headers after a change that Nibabel would not make by itself."""
 
     def alter(path: Path) -> None:
-        image = nb.load(path)
-        data, affine = np.asarray(image.dataobj), image.affine
-        write(path, data, affine)
+        store(path, np.asarray(nb.load(path).dataobj))
         raw = bytearray(gzip.decompress(path.read_bytes()))
         header = nb.Nifti1Header(bytes(raw[:348]), check=False)
-        change(header, affine)
+        change(header)
         raw[:348] = header.binaryblock
         path.write_bytes(gzip.compress(bytes(raw), 1))
 
@@ -115,7 +113,7 @@ def spoilt(change: Callable[[nb.Nifti1Header, np.ndarray], None]) -> Callable:
 def sform(affine: np.ndarray | float) -> Callable:
     """Another sform, its code 1, whatever the qform says."""
 
-    def change(header: nb.Nifti1Header, _: np.ndarray) -> None:
+    def change(header: nb.Nifti1Header) -> None:
         matrix = np.broadcast_to(affine, (4, 4))
         for name, row in zip(('srow_x', 'srow_y', 'srow_z'), matrix, strict=False):
             header[name] = row
@@ -192,156 +190,88 @@ def repeated(data: np.ndarray, affine: np.ndarray) -> tuple:
     return np.repeat(data[:, :, middle : middle + 1], 12, axis=2), affine
 
 
-SCANS: tuple[Scan, ...] = (
-    Scan('header', 'sform alone', transforms(1, 0, lambda a: a)),
-    Scan('header', 'qform alone', transforms(0, 1, lambda a: a)),
-    Scan('header', 'no orientation', transforms(0, 0, lambda a: a), 'map', 'no orientation'),
-    Scan('header', 'scanner by the sform, qform lies', transforms(1, 2, lying), 'map', 'differ'),
-    Scan('header', 'sform lies, code 2', both(transforms(2, 1, lambda a: a)), 'map'),
-    Scan('header', 'both say scanner and differ', transforms(1, 1, lying), 'told', 'differ'),
-    Scan(
-        'header',
-        'B0 along another axis',
-        geometry(lambda d, a: (d, lying(np.eye(4)) @ a)),
-        'failed',
-        'Direction of B0',
-    ),
-    Scan('header', 'sagittal', orientation('PSR')),
-    Scan('header', 'oblique by 45 degrees', source=('--b0-direction', '0.5', '0.5', '0.7071')),
-    Scan(
-        'header',
-        'voxels in micrometres',
-        both(scaled(1000), headers(xyzt_units=3)),
-        'refused',
-        'mm',
-    ),
-    Scan(
-        'header', 'negative pixdim', headers(pixdim=[1, -3, 3, 3, 0, 0, 0, 0]), 'refused', 'pixdim'
-    ),
-    Scan('header', 'pixdim of ones', headers(pixdim=[1, 1, 1, 1, 0, 0, 0, 0]), 'map', 'pixdim'),
-    Scan('header', 'no unit of length', headers(xyzt_units=0)),
-    Scan('header', 'NIfTI-2, big-endian, not compressed', uncompressed),
-    Scan(
-        'header',
-        'fourth axis of one',
-        on_files(lambda p: write(p, read(p)[..., None], nb.load(p).affine)),
-        'refused',
-        'squeeze_image',
-    ),
-    Scan('header', 'slices of 1 x 1 x 4 mm', source=('--voxel', '2', '2', '5')),
-    Scan('header', 'left-handed', orientation('LAS')),
-    Scan('header', 'axes from below', orientation('IPL')),
-    Scan('header', 'coronal, left-handed', orientation('RIA')),
-    Scan('header', 'phase flipped with its affine', flipped_phase, 'refused', 'share one grid'),
-    Scan(
-        'header',
+across_b0 = geometry(lambda data, affine: (data, lying(np.eye(4)) @ affine))
+SCANS = of_kind(
+    'header',
+    right('sform alone', transforms(1, 0, lambda a: a)),
+    right('qform alone', transforms(0, 1, lambda a: a)),
+    right('no orientation', transforms(0, 0, lambda a: a), 'no orientation'),
+    right('scanner by the sform, qform lies', transforms(1, 2, lying), 'differ'),
+    right('sform lies, code 2', transforms(2, 1, lambda a: a)),
+    told('both say scanner and differ', transforms(1, 1, lying), 'differ'),
+    failed('B0 along another axis', across_b0, 'Direction of B0'),
+    right('sagittal', orientation('PSR')),
+    right('oblique by 45 degrees', source='--b0-direction 0.5 0.5 0.7071'),
+    refused('voxels in micrometres', both(scaled(1000), headers(xyzt_units=3)), 'mm'),
+    refused('negative pixdim', headers(pixdim=[1, -3, 3, 3, 0, 0, 0, 0]), 'pixdim'),
+    right('pixdim of ones', headers(pixdim=[1, 1, 1, 1, 0, 0, 0, 0]), 'pixdim'),
+    right('no unit of length', headers(xyzt_units=0)),
+    right('NIfTI-2, big-endian, not compressed', uncompressed),
+    refused('fourth axis of one', values(lambda v: v[..., None]), 'squeeze_image'),
+    right('slices of 1 x 1 x 4 mm', source='--voxel 2 2 5'),
+    right('left-handed', orientation('LAS')),
+    right('axes from below', orientation('IPL')),
+    right('coronal, left-handed', orientation('RIA')),
+    refused('phase flipped with its affine', flipped_phase, 'share one grid'),
+    right(
         'affines differ by rounding',
         on_files(lambda p: write(p, read(p), nb.load(p).affine + 2e-4), 'phase'),
     ),
-    Scan(
-        'header',
+    failed(
         'sform of ones beside a right qform',
         both(orientation('PSR'), sform(np.diag([3.0, 3, 3, 1]))),
-        'failed',
         'differ|B0',
     ),
-    Scan('header', 'in metres', both(scaled(1e-3), headers(xyzt_units=1)), 'refused', 'mm'),
-    Scan('header', 'sform not a number', sform(np.nan), 'refused', 'not finite'),
-    Scan('header', 'sform of zeros', sform(0.0), 'refused', 'singular'),
-    Scan(
-        'header',
+    refused('in metres', both(scaled(1e-3), headers(xyzt_units=1)), 'mm'),
+    refused('sform not a number', sform(np.nan), 'not finite'),
+    refused('sform of zeros', sform(0.0), 'singular'),
+    refused(
         'quaternion longer than one',
-        spoilt(lambda h, a: set_fields(h, sform_code=0, quatern_b=0.9, quatern_c=0.9)),
-        'refused',
+        spoilt(lambda h: set_fields(h, sform_code=0, quatern_b=0.9, quatern_c=0.9)),
         'affine',
     ),
-    Scan(
-        'header',
-        'data offset of zero',
-        spoilt(lambda h, a: set_fields(h, vox_offset=0)),
-        'refused',
-        'vox_offset',
-    ),
-    Scan(
-        'header',
+    refused('data offset of zero', spoilt(lambda h: set_fields(h, vox_offset=0)), 'vox_offset'),
+    refused(
         'fourth dimension of zero',
-        spoilt(lambda h, a: set_fields(h, dim=[4, *h['dim'][1:4], 0, 1, 1, 1])),
-        'refused',
+        spoilt(lambda h: set_fields(h, dim=[4, *h['dim'][1:4], 0, 1, 1, 1])),
         'ax',
     ),
-    Scan('header', 'doubles', stored_as('float64', '*')),
-    Scan('header', 'whole numbers of 32 bits', stored_as('int32', 'mag', 1000)),
-    Scan(
-        'header',
+    right('doubles', stored_as('float64', '*')),
+    right('whole numbers of 32 bits', stored_as('int32', 'mag', 1000)),
+    refused(
         'half of the voxels declared',
         spoilt(
-            lambda h, a: set_fields(
-                h, dim=[3, h['dim'][1], h['dim'][2], h['dim'][3] // 2, 1, 1, 1, 1]
-            )
+            lambda h: set_fields(h, dim=[3, h['dim'][1], h['dim'][2], h['dim'][3] // 2, 1, 1, 1, 1])
         ),
-        'refused',
         'declares',
     ),
-    Scan(
-        'header',
-        'B0 along another axis, code of a standard space',
-        to_standard,
-        'failed',
-        'B0|scanner',
-    ),
-    Scan('view', 'odd and prime', cropped(slice(0, 61), slice(0, 67), slice(0, 47))),
-    Scan('view', 'zeros around', geometry(padded)),
-    Scan(
-        'view',
-        'slab of 8 slices',
-        cropped(slice(None), slice(None), slice(24, 32)),
-        'told',
-        'slab|slices|field of view|volume',
-    ),
-    Scan(
-        'view', 'one slice', cropped(slice(None), slice(None), slice(28, 29)), 'refused', 'volume'
-    ),
-    Scan(
-        'view',
-        'part of the brain, tight',
-        cropped(slice(16, 48), slice(20, 52), slice(16, 44)),
-        'told',
-        'volume',
-    ),
-    Scan('view', 'mouse, voxels of 0.25 mm', scaled(1 / 12), 'map', 'volume'),
-    Scan(
-        'view',
-        'brain cut off at the top',
-        cropped(slice(None), slice(None), slice(0, 38)),
-        'told',
-        '.',
-    ),
-    Scan('header', 'sform sheared by a thousandth', transforms(1, 1, sheared)),
-    Scan('header', 'extension of AFNI', on_files(extended)),
-    Scan('header', 'qfac of zero', headers(pixdim=[0, 3, 3, 3, 0, 0, 0, 0], sform_code=0)),
-    Scan(
-        'header',
+    failed('B0 along another axis, code of a standard space', to_standard, 'B0|scanner'),
+    right('sform sheared by a thousandth', transforms(1, 1, sheared)),
+    right('extension of AFNI', on_files(extended)),
+    right('qfac of zero', headers(pixdim=[0, 3, 3, 3, 0, 0, 0, 0], sform_code=0)),
+    told(
         'voxels ten times too small',
         geometry(lambda d, a: (d, np.diag([0.1, 0.1, 0.1, 1]) @ a)),
-        'told',
         'volume',
     ),
-    Scan('view', 'gaps between slices', fewer_slices(True), 'told', 'voxels are 3 x 3 x 6 mm'),
-    Scan('view', 'gaps between slices, header without them', fewer_slices(False), 'told', '.'),
-    Scan('view', 'one slice repeated', geometry(repeated), 'refused', 'slice'),
-    Scan(
-        'view',
-        'slab of 16 slices',
-        cropped(slice(None), slice(None), slice(20, 36)),
-        'told',
-        'a slab of 48 mm',
-    ),
-    Scan(
-        'header',
+    failed(
         'resampled straight by nearest neighbours',
         nearest,
-        'failed',
         'nearest neighbours',
-        source=('--b0-direction', '0', '0.34', '0.94'),
+        source='--b0-direction 0 0.34 0.94',
     ),
+)
+SCANS += of_kind(
+    'view',
+    right('odd and prime', cropped(np.s_[0:61, 0:67, 0:47])),
+    right('zeros around', geometry(padded)),
+    told('slab of 8 slices', cropped(np.s_[:, :, 24:32]), 'slab|slices|field of view|volume'),
+    refused('one slice', cropped(np.s_[:, :, 28:29]), 'volume'),
+    told('part of the brain, tight', cropped(np.s_[16:48, 20:52, 16:44]), 'volume'),
+    right('mouse, voxels of 0.25 mm', scaled(1 / 12), 'volume'),
+    told('brain cut off at the top', cropped(np.s_[:, :, 0:38]), '.'),
+    told('gaps between slices', fewer_slices(True), 'voxels are 3 x 3 x 6 mm'),
+    told('gaps between slices, header without them', fewer_slices(False), '.'),
+    refused('one slice repeated', geometry(repeated), 'slice'),
+    told('slab of 16 slices', cropped(np.s_[:, :, 20:36]), 'a slab of 48 mm'),
 )
