@@ -62,6 +62,8 @@ class Participant:
         Voxel size, direction of B0 in the head, where the array's axes lead, and SNR.
     bent
         The head is a new one, which is bent out of a segmented one.
+    size
+        Its lengths, in units of those of the segmented head.
 
     """
 
@@ -74,6 +76,7 @@ class Participant:
     axes: str = AXES[0]
     snr: int = 100
     bent: bool = False
+    size: float = 1.0
 
     @classmethod
     def draw(cls, number: int) -> Participant:
@@ -137,12 +140,14 @@ class Participant:
     def _head(self, heads: list[Path], folder: Path) -> Path:
         """Label volume of the head; one that is bent lies beside the dataset."""
         head = heads[self.number % len(heads)]
-        if not self.bent:
-            return head
         path = folder.with_name(f'{folder.name}_labels.nii.gz')
-        if not path.exists():
+        if self.bent and not path.exists():
             bend(head, path, self.number)
-        return path
+        elif self.size != 1 and not path.exists():
+            image = nb.load(head)
+            affine = np.diag([self.size, self.size, self.size, 1]) @ image.affine
+            nb.save(nb.Nifti1Image(np.asarray(image.dataobj), affine), path)
+        return path if path.exists() else head
 
 
 def bend(labels: Path, target: Path, seed: int) -> None:

@@ -72,7 +72,7 @@ def init_reports_wf(
     echoes_gb = len(echo_times_s) * volume_gb
 
     quality = pe.Node(
-        MeasureQuality(field_strength_t=field_strength_t),
+        MeasureQuality(field_strength_t=field_strength_t, echo_times_s=list(echo_times_s)),
         name='quality',
         mem_gb=LIBRARIES_GB + 30 * volume_gb,
     )

@@ -75,6 +75,7 @@ class _MeasureQualityInputSpec(BaseInterfaceInputSpec):
     r2star = File(exists=True, desc='R2* [1/s]')
     magnitude = File(exists=True, desc='magnitude, echoes along the fourth axis')
     unwrapped = File(exists=True, desc='unwrapped phase of the echoes [rad]')
+    echo_times_s = traits.List(traits.Float, desc='echo times [s]')
     inversion = traits.Dict(desc='record of the dipole inversion')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
 
@@ -135,6 +136,7 @@ class MeasureQuality(SimpleInterface):
             r2star_hz=images.read_given(inputs.r2star),
             magnitude=magnitude,
             unwrapped=images.read_given(inputs.unwrapped),
+            echo_times_s=inputs.echo_times_s,
             spectrum_misfit=inputs.inversion.get('misfit') if isdefined(inputs.inversion) else None,
         )
         return runtime

@@ -22,8 +22,6 @@ ONE_FIELD = 0.9
 """Share of the steps' power that one field must explain."""
 OFF = 0.25
 """Part of the mean distance of echoes by which one must be off to be named."""
-CLEARER = 5.0
-"""How much better all others must fit without it."""
 FOLLOWS = 0.7
 """Least correlation of its phase with that of the others: noise has no echo time."""
 
@@ -44,8 +42,9 @@ def times_by_phase(
     Returns
     -------
     echo, time_s
-        Counted from zero; None where all times fit, where more than one is off, or there are fewer
-        than three. Three cannot tell which one it is: the middle one stands for any.
+        Counted from zero; None where all times fit, or there are fewer than three. Three cannot
+        tell which one it is: the middle one stands for any. Where two of more are off, it is one
+        of them or one that they make look so.
 
     """
     times = np.array(echo_times_s)
@@ -64,7 +63,7 @@ def times_by_phase(
         echo = int(np.argmin(misfits)) if len(times) > 3 else 1
         error = abs(predicted[echo] - times[echo])
         spacing = np.ptp(times) / (len(times) - 1)
-        if error < OFF * spacing or error < CLEARER * misfits[echo] or follows[echo] < FOLLOWS:
+        if error < OFF * spacing or follows[echo] < FOLLOWS:
             return None
         if echo != reference:
             break

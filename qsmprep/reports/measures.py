@@ -33,9 +33,12 @@ times of half make twice of either."""
 FOREIGN_RISE = 12.0
 """Rise of R2* with susceptibility below which magnitude and phase show different tissue, though R2*
 itself is as expected: true maps of one head against R2* of others have 2 to 15."""
-FLIPPED = 0.04
-"""Gain of a flip beyond which phase and magnitude are flipped against each other. Simulated heads
-have -0.05 to -0.3 as they are, and as much above zero where one was flipped."""
+FLIPPED = 3.0
+"""Gain of a flip [standard errors] beyond which phase and magnitude are flipped against each other:
+where they have nothing in common, one scan of 30,000 has as much by chance."""
+ELSEWHERE = -2.0
+"""Gain of a flip above which details of the map are hardly those of R2*: a mirror image has them as
+well. Where the echoes disagree besides, the scan is damaged, and not merely noisy."""
 NO_TISSUE = 0.08
 """Sign of susceptibility below which neither veins nor nuclei show. Clean scans, 62 of them, have
 0.12 to 0.39, but for one whose map was poor (0.00); motion, ghosts and noise leave 0.06 or less."""
@@ -110,28 +113,37 @@ def _turned_sign(quality: Mapping[str, float]) -> list[str]:
 def _contradictions(quality: Mapping[str, float], infant: bool) -> list[str]:
     """Sentences on measures of a head with several echoes that contradict it together."""
     found = []
-    tails, rise, misfit, spread = (
+    tails, rise, misfit, spread, gain, disagreement = (
         quality.get(key, math.nan)
-        for key in ('chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb')
+        for key in (
+            'chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb',
+            'flip_gain_errors', 'echo_disagreement_percent',
+        )
+    )  # fmt: skip
+    disagree = _side('echo_disagreement_percent', disagreement) > 0
+    no_tissue = OTHER_SIGN < tails < NO_TISSUE and (
+        rise < LEAST_RISE or misfit > MOST_MISFIT or disagree
     )
     found += [] if infant else _wrong_scale(quality)
-    if quality.get('flip_gain', 0) > FLIPPED:
+    if gain > FLIPPED:
         found.append(
             'Susceptibility, from the phase, fits R2*, from the magnitude, better if it is flipped '
-            f'along an array axis (correlation {quality["flip_gain"]:.2f} higher): the phase, or '
-            'the field or map that was given, is flipped; flip its array, and keep its header.'
+            f'along an array axis (by {gain:.2g} standard errors): the '
+            'phase, or the field or map that was given, is flipped; flip its array, and keep its '
+            'header.'
         )
     if tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '
             f'{rise:.3g} 1/s/ppm/T): {TURN}'
         )
-    elif OTHER_SIGN < tails < NO_TISSUE and (rise < LEAST_RISE or misfit > MOST_MISFIT):
+    elif no_tissue or (disagree and gain > ELSEWHERE):
+        shows = 'neither veins nor nuclei' if no_tissue else 'other veins and nuclei than R2*'
         found.append(
-            f'The map shows neither veins nor nuclei (long tail: {tails:.2f}; R2* with '
-            f'susceptibility: {rise:.3g} 1/s/ppm/T; misfit of the echoes: {misfit:.3g}): the scan '
-            'is damaged, as by motion, ghosts or phases that are differences of echoes; look at '
-            'magnitude and phase.'
+            f'The map shows {shows} (long tail: {tails:.2f}; R2* with susceptibility: {rise:.3g} '
+            f'1/s/ppm/T; misfit of the echoes: {misfit:.3g}; disagreement: {disagreement:.3g} %): '
+            'the scan is damaged, as by motion, ghosts or phases that are differences of echoes; '
+            'look at magnitude and phase.'
         )
     elif rise < FOREIGN_RISE and _measure('r2star_relative').accepts(
         quality.get('r2star_relative', math.nan)

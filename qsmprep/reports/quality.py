@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from qsmprep.qsm.grid import Grid, depth_mm, hz_to_ppm
 from qsmprep.qsm.metrics import nrmse
 from qsmprep.reports import consistency
+from qsmprep.reports.agreement import disagreement_percent
 from qsmprep.reports.catalogue import MEASURES
-from qsmprep.reports.flips import flip_gain
+from qsmprep.reports.flips import flip_gain, turn_gain
 from qsmprep.reports.measure import RIM_MM
 
 
@@ -31,6 +33,7 @@ def measure_quality(
     r2star_hz: np.ndarray | None = None,
     magnitude: np.ndarray | None = None,
     unwrapped: np.ndarray | None = None,
+    echo_times_s: Sequence[float] = (),
     spectrum_misfit: float | None = None,
 ) -> dict[str, float]:
     """
@@ -60,6 +63,8 @@ def measure_quality(
         R2* [1/s].
     magnitude, unwrapped
         Magnitude [arbitrary] and unwrapped phase [rad] of the echoes, (X, Y, Z, E).
+    echo_times_s
+        Their echo times [s].
     spectrum_misfit
         Misfit of the field's spectrum, from the calibration.
 
@@ -100,11 +105,17 @@ def measure_quality(
             core = measured & (depth_mm(inside, grid.voxel_size) > RIM_MM)
             jumps = consistency.jumps_percent(step.reshape(inside.shape), core)
             found['phase_jumps_percent'] = jumps
+            fields = total_field_hz, local_field_hz
+            given = (magnitude, *fields)
+            if several and echo_times_s and all(x is not None for x in given):
+                found['echo_disagreement_percent'] = disagreement_percent(
+                    unwrapped, magnitude, echo_times_s, *fields, measured, grid
+                )
         if r2star_hz is not None:
             median_hz = np.median(r2star_hz[measured])
             found['r2star_median_hz'] = median_hz
             found['r2star_relative'] = median_hz / consistency.usual_r2star_hz(field_strength_t)
-            found['flip_gain'] = flip_gain(r2star_hz, chi, measured, grid)
+            found['flip_gain_errors'] = flip_gain(r2star_hz, chi, measured, grid)
             found['r2star_per_chi'] = consistency.relaxation_per_chi(
                 r2star_hz, chi, measured, field_strength_t
             )
@@ -202,6 +213,8 @@ def measure_mask(
         return found
     found['brain_dark_percent'] = consistency.dark_percent(magnitude, brain_mask)
     found['brain_beyond_percent'] = consistency.brain_beyond_percent(magnitude, brain_mask, grid)
+    signal = consistency.signal_of(magnitude, brain_mask)
+    found['brain_turn_gain'] = turn_gain(signal, brain_mask, grid)
     if magnitude.ndim == 4 and magnitude.shape[3] > 1:
         found['echo_shift_voxels'] = consistency.echo_shift_voxels(magnitude, brain_mask, grid)
     return found

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from qsmprep.qsm.grid import Grid
+from qsmprep.reports.agreement import disagreement_percent
 from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.distribution import modified_z_scores
-from qsmprep.reports.flips import flip_gain
+from qsmprep.reports.flips import flip_gain, turn_gain
 from qsmprep.reports.measures import implausible, quality_warnings
 from qsmprep.reports.quality import (
     cone_power_ratio,
@@ -64,6 +66,7 @@ def test_known_values_come_out():
         r2star_hz=np.where(chi > 0, 25.0, 22.0),
         magnitude=np.stack([np.where(brain, 1.0, 0.0)] * 2, axis=-1),
         unwrapped=np.stack([0 * local, 3 * local], axis=-1),
+        echo_times_s=(0.005, 0.02),
         spectrum_misfit=0.01,
     )
     assert found['brain_dark_percent'] == found['brain_holes_percent'] == 0
@@ -72,9 +75,9 @@ def test_known_values_come_out():
     assert found['local_field_to_noise'] == pytest.approx(1 / 0.7, rel=0.01)
     assert found['phase_jumps_percent'] == pytest.approx(50, abs=1)
     assert found['map_estimated_ml'] == pytest.approx(20 * 0.002)
-    # the map is too small for waves of 45 mm, and to show the direction of B0
-    small = ('total_coarse_to_fine', 'b0_angle_deg')
-    assert list(found) == [measure.key for measure in MEASURES if measure.key not in small]
+    # the map is too small for waves of 45 mm, and to show the direction of B0; its field is white
+    none = ('total_coarse_to_fine', 'b0_angle_deg', 'echo_disagreement_percent')
+    assert list(found) == [measure.key for measure in MEASURES if measure.key not in none]
     assert all(type(value) is float for value in found.values())
     assert found['brain_volume_ml'] == pytest.approx(brain.sum() * 0.002)
     assert found['map_volume_ml'] == pytest.approx(final.sum() * 0.002)
@@ -139,13 +142,65 @@ def test_a_map_that_is_flipped_against_the_magnitude_is_told(axis):
     iron = RNG.normal(size=grid.shape)
     chi = mask * (0.02 * iron + 0.02 * RNG.normal(size=grid.shape))
     rate = 20 + 2 * iron + 5 * RNG.normal(size=grid.shape)
-    assert -0.4 < flip_gain(rate, chi, mask, grid) < -0.2
+    # the details correlate by 0.26, and white noise by 1 / sqrt(voxels) where nothing belongs
     turned, moved = np.flip(chi, axis), np.flip(mask, axis)
+    as_is = flip_gain(rate, chi, mask, grid)
     gain = flip_gain(rate, turned, moved & mask, grid)
-    assert 0.2 < gain < 0.4
-    head = {'map_volume_ml': 900.0, 'r2star_median_hz': 20.0, 'flip_gain': gain}
+    voxels = np.count_nonzero(moved & mask)
+    assert as_is == pytest.approx(-0.26 * math.sqrt(np.count_nonzero(mask) / 2), rel=0.2)
+    assert gain == pytest.approx(0.26 * math.sqrt(voxels / 2), rel=0.2)
+    head = {'map_volume_ml': 900.0, 'r2star_median_hz': 20.0, 'flip_gain_errors': gain}
     assert 'is flipped' in implausible(head)[0]
-    assert implausible(head | {'flip_gain': -0.1}) == []
+    assert implausible(head | {'flip_gain_errors': as_is}) == []
+
+
+@pytest.mark.parametrize('smooth_mm', [0.0, 5.0])
+def test_details_that_have_nothing_in_common_gain_by_chance_alone(smooth_mm):
+    grid, mask = Grid((40, 40, 40), (3, 3, 3)), ball((40, 40, 40), 0.9)
+    gains = []
+    for seed in range(20):
+        chi, rate = np.random.default_rng(seed).normal(size=(2, *grid.shape))
+        chi, rate = (ndimage.gaussian_filter(x, smooth_mm / 3) for x in (chi, rate))
+        gains.append(flip_gain(rate, mask * chi, mask, grid))
+    # the best of three flips over none, or over zero if that is more: 0.45 of a standard error
+    assert np.mean(gains) == pytest.approx(0.45, abs=0.45)
+    assert max(gains) < 3
+
+
+@pytest.mark.parametrize('degrees', [6, -10, 14])
+@pytest.mark.parametrize('axes', [(0, 1), (1, 2), (0, 2)])
+def test_a_mask_that_is_turned_against_the_brain_is_told(axes, degrees):
+    grid = Grid((56, 64, 48), (3, 3, 3))
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing='ij')
+    brain = (z / 0.7) ** 2 + (y / 0.85) ** 2 + ((x - 0.3 * y * (y > 0)) / 0.65) ** 2 < 1
+    scalp = ndimage.binary_dilation(brain, iterations=5)
+    scalp &= ~ndimage.binary_dilation(brain, iterations=3)
+    signal = brain + 0.8 * scalp + 0.15 * RNG.normal(size=grid.shape)
+    turned = ndimage.rotate(brain.astype(float), degrees, axes, reshape=False, order=1) > 0.5
+    assert turn_gain(signal, brain, grid) < 0
+    assert turn_gain(signal, turned, grid) > 0.01
+
+
+def test_echoes_disagree_by_what_neighbours_share():
+    grid, mask = Grid((40, 40, 40), (2, 2, 2)), ball((40, 40, 40), 0.9)
+    times = (0.005, 0.015, 0.025)
+    local, other = (ndimage.gaussian_filter(RNG.normal(size=grid.shape), 3) for _ in range(2))
+    local, other = local / local[mask].std(), other / other[mask].std()
+    ramp = np.linspace(-20, 20, 40)[:, None, None] + np.zeros(grid.shape)
+    phase = 2 * np.pi * np.stack([local * t for t in times], axis=-1)
+    noise = 0.05 * RNG.normal(size=phase.shape)
+    magnitude = np.ones(phase.shape)
+
+    def told(*changes):
+        wrong = phase + noise
+        for echo, hertz in changes:
+            wrong[..., echo] += 2 * np.pi * hertz * times[echo]
+        return disagreement_percent(wrong, magnitude, times, local, local, mask, grid)
+
+    assert told() < 3
+    assert told((1, ramp), (2, 0.5 * ramp)) < 3  # background removal takes it off
+    assert told((1, 3 * other)) < 3  # the last echo weighs more than the others
+    assert told((2, 0.4 * other)) == pytest.approx(40, rel=0.2)
 
 
 def test_a_small_object_is_told_once_that_values_of_brains_do_not_apply():

@@ -61,6 +61,21 @@ FIELDS = (
         tried=True,
     ),
     Measure(
+        'echo_disagreement_percent',
+        'Disagreement of the echoes',
+        '%',
+        'Standard deviation of the field of an echo around the combined one (the median of the '
+        'echoes by their weights in it), without the noise that neighbours do not share, over that '
+        'of the local field.',
+        None,
+        15.0,
+        'The scan is damaged, as by motion, ghosts, breathing or eddy currents, or echo times are '
+        'wrong; look at magnitude and phase.',
+        head=(-math.inf, 50.0),
+        why='What the echoes contradict each other by is no field of tissue, but becomes map.',
+        tried=True,
+    ),
+    Measure(
         'phase_jumps_percent',
         'Jumps of the unwrapped phase',
         '%',

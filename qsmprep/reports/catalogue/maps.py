@@ -150,13 +150,14 @@ MAPS = (
         brain=True,
     ),
     Measure(
-        'flip_gain',
+        'flip_gain_errors',
         'Gain of a flip',
-        '',
+        'standard errors',
         'Correlation of the details of R2* with those of susceptibility flipped along the '
-        'likeliest array axis, less that with susceptibility as it is.',
+        'likeliest array axis, less that with susceptibility as it is, over the standard error of '
+        'details that do not belong together (shifted by 15 to 30 mm).',
         None,
-        0.02,
+        2.0,
         'Look whether veins and nuclei lie where they lie in the magnitude: the phase, or a field '
         'that was given, may be flipped.',
         why='Iron raises both: their details lie in one place.',

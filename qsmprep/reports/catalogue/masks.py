@@ -46,6 +46,19 @@ MASKS = (
         tried=True,
     ),
     Measure(
+        'brain_turn_gain',
+        'Gain of a turned mask',
+        '',
+        'Correlation of the brain mask with the signal within 20 mm of its edge if it is turned by '
+        '5 to 15 degrees about the likeliest axis, less that as it is or turned the other way.',
+        None,
+        0.005,
+        'Look at the outline of the brain mask: it may be that of another position of the head, or '
+        'too wide.',
+        why='A mask that is turned against the brain takes air for tissue and tissue for air.',
+        tried=True,
+    ),
+    Measure(
         'brain_holes_percent',
         'Holes in the mask',
         '%',
