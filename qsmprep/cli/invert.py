@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=parameter,
         default=[],
         metavar='NAME=VALUE',
-        help='parameters of the method that shall differ from their defaults',
+        help='parameters of the method, where they differ from its defaults',
     )
     parser.add_argument(
         '--posterior-samples',

@@ -63,7 +63,7 @@ def add_selection_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--bids-database-dir',
         metavar='PATH',
-        help='accepted; no database is needed, for only the folders of the participants are read',
+        help='accepted, without effect: only the folders of the participants are read',
     )
     group.add_argument(
         '-d',
@@ -80,7 +80,7 @@ def add_selection_options(group: argparse._ArgumentGroup) -> None:
         '--skip-bids-validation',
         '--skip_bids_validation',
         action='store_true',
-        help='do not run the BIDS validator (which is run where it is installed)',
+        help='do not run the BIDS validator (it runs where it is installed)',
     )
 
 
@@ -102,7 +102,7 @@ def add_phase_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--fix-ge-slices',
         action='store_true',
-        help='slices of a GE scan alternate by pi, should that not be found in the phase',
+        help='slices of a GE scan alternate by pi, where the phase alone does not show it',
     )
 
 
@@ -146,7 +146,7 @@ def _add_field_options(group: argparse._ArgumentGroup) -> None:
         type=parameter,
         action=NamedNumbers,
         metavar='NAME=VALUE',
-        help='parameters of the background field removal that shall differ from their defaults',
+        help='parameters of the background field removal, where they differ from its defaults',
     )
 
 
@@ -164,7 +164,7 @@ def _add_map_options(group: argparse._ArgumentGroup) -> None:
         type=parameter,
         action=NamedNumbers,
         metavar='NAME=VALUE',
-        help='parameters of the inversion that shall differ from their defaults',
+        help='parameters of the inversion, where they differ from its defaults',
     )
     group.add_argument(
         '--posterior-samples',
@@ -184,7 +184,7 @@ def _add_map_options(group: argparse._ArgumentGroup) -> None:
         type=resolution,
         metavar='MM',
         help='write a finer map too: longest edge of its voxels in mm, or iso for the shortest '
-        'edge that was measured (voxels that are as small already stay)',
+        'edge that was measured (voxels that are as small already are kept)',
     )
     group.add_argument(
         '--sr-source',
@@ -214,13 +214,13 @@ def _add_contrast_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--cosmos',
         action='store_true',
-        help='one more map of all orientations of a session: three or more runs between which the '
-        'head was turned',
+        help='also make one map of all orientations of a session (COSMOS): three or more runs '
+        'between which the head was turned',
     )
     group.add_argument(
         '--average-runs',
         action='store_true',
-        help='the mean of the susceptibility maps of the runs of a session too',
+        help='also write the mean of the susceptibility maps of the runs of a session',
     )
 
 
@@ -281,7 +281,7 @@ def add_outputs_options(group: argparse._ArgumentGroup) -> None:
         '--aggregate-session-reports',
         type=positive(int),
         metavar='N',
-        help='one report for all sessions up to N of them, one a session beyond (default: 4)',
+        help='up to N sessions share one report; of more, each has its own (default: 4)',
     )
     group.add_argument(
         '--md-only-boilerplate',
@@ -330,8 +330,8 @@ def add_execution_options(group: argparse._ArgumentGroup) -> None:
         dest='hang_after_min',
         type=positive(float),
         metavar='MINUTES',
-        help='end a node that has not used a processor for so long, or that has run a hundred '
-        'times as long (default: 15)',
+        help='end a node that has used no processor for MINUTES, or has run a hundred times as '
+        'long (default: 15)',
     )
     group.add_argument(
         '--use-plugin',

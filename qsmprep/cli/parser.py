@@ -54,10 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
         action=Completion,
         choices=('bash', 'zsh', 'tcsh'),
         metavar='SHELL',
-        help='print what makes a shell (bash, zsh or tcsh) complete this command',
+        help='print the completion of this command for a shell: bash, zsh or tcsh',
     )
     add_selection_options(parser.add_argument_group('What to process'))
-    add_phase_options(parser.add_argument_group('How stored phase is understood'))
+    add_phase_options(parser.add_argument_group('How the stored phase is read'))
     add_processing_options(parser.add_argument_group('Processing'))
     add_outputs_options(parser.add_argument_group('Outputs'))
     add_execution_options(parser.add_argument_group('Execution'))
