@@ -112,11 +112,8 @@ def init_fieldmap_wf(
     if remove_offset:
         corrected = _add_offset_removal(workflow, inputnode, echo_times_s, mem_gb)
     workflow.connect(corrected, 'phase', romeo, 'phase')
-    if given:
-        workflow.connect(inputnode, 'unwrapped', combine_echoes, 'unwrapped')
-        return workflow
-    unwrap_echoes = romeo
-    if unwrapping != 'romeo':
+    unwrap_echoes = {'given': inputnode, 'romeo': romeo}.get(unwrapping)
+    if unwrap_echoes is None:
         unwrap_echoes = pe.Node(
             UnwrapEchoes(method=unwrapping), name='unwrap_echoes', mem_gb=LIBRARIES_GB + 4 * mem_gb
         )

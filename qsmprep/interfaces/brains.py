@@ -29,10 +29,10 @@ class Brain:
             inside = itk.resample(inside, own, stay, data.shape, affine) > 0.5
         return cls(data, inside, affine)
 
-    def points(self, count: int = 20000) -> np.ndarray:
-        """Some of the voxels of the brain [mm], evenly taken."""
+    def points(self) -> np.ndarray:
+        """Some 20 000 voxels of the brain [mm], evenly taken."""
         found = np.argwhere(self.mask)
-        found = found[:: max(1, len(found) // count)]
+        found = found[:: max(1, len(found) // 20_000)]
         return found @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def values(self, points: np.ndarray) -> np.ndarray:

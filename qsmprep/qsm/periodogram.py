@@ -54,13 +54,10 @@ class Cells(NamedTuple):
         ratio = self.measured / self.expected
         return float(np.average(ratio - 1 - np.log(ratio), weights=self.samples))
 
-    def profiles(self, bins: int = 16) -> dict[str, list[float]]:
+    def profiles(self) -> dict[str, list[float]]:
         r"""Power over \|k\| near the cone (\|D\| < 0.1) and far from it, for a plot.
 
-        Parameters
-        ----------
-        bins
-            Number of wavenumbers, evenly spaced in their logarithm; empty ones are left out.
+        There are 16 wavenumbers, evenly spaced in their logarithm; empty ones are left out.
 
         Returns
         -------
@@ -69,7 +66,7 @@ class Cells(NamedTuple):
             ``..._on_cone`` and ``..._off_cone``; four digits of each.
 
         """
-        edges = np.geomspace(self.wavenumber.min(), 1.0001 * self.wavenumber.max(), bins + 1)
+        edges = np.geomspace(self.wavenumber.min(), 1.0001 * self.wavenumber.max(), 17)
         found: dict[str, list[float]] = {name: [] for name in PROFILES}
         for low, high in pairwise(edges):
             here = (self.wavenumber >= low) & (self.wavenumber < high)

@@ -78,16 +78,16 @@ def scale_phase(raw: np.ndarray, low: float, high: float, sign: int = 1) -> np.n
     return wrap(stored * kind(scale) - kind(scale * (low + high) / 2))
 
 
-def masked_voxels(phase: np.ndarray, least: float = 0.05) -> np.ndarray:
+def masked_voxels(phase: np.ndarray) -> np.ndarray:
     """
     Voxels whose phase was masked: in each echo they hold the value that its first corner holds.
+
+    Where they are less than a twentieth of the volume there is no such mask.
 
     Parameters
     ----------
     phase
         Wrapped phase [rad], ``(X, Y, Z, E)``.
-    least
-        Part of the volume below which there is no such mask.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def masked_voxels(phase: np.ndarray, least: float = 0.05) -> np.ndarray:
 
     """
     masked = np.all(phase == phase[0, 0, 0], axis=-1)
-    return masked if masked.mean() > least else np.zeros_like(masked)
+    return masked if masked.mean() > 0.05 else np.zeros_like(masked)
 
 
 def correct_alternate_slices(phase: np.ndarray, axis: int = 2) -> np.ndarray:

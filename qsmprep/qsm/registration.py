@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+GROUPS = 32
+"""Groups of equal numbers of voxels that the correlation ratio takes."""
 
-def dependence(known: np.ndarray, other: np.ndarray, bins: int = 32) -> float:
+
+def dependence(known: np.ndarray, other: np.ndarray) -> float:
     """
     Correlation ratio: the share of an image's variance that another one explains.
 
@@ -18,8 +21,6 @@ def dependence(known: np.ndarray, other: np.ndarray, bins: int = 32) -> float:
         Values that explain.
     other
         Values of the same voxels.
-    bins
-        Groups, of equal numbers of voxels.
 
     Returns
     -------
@@ -33,11 +34,11 @@ def dependence(known: np.ndarray, other: np.ndarray, bins: int = 32) -> float:
     1.0
 
     """
-    edges = np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])
+    edges = np.quantile(known, np.linspace(0, 1, GROUPS + 1)[1:-1])
     group = np.searchsorted(edges, known, side='right')
-    count = np.maximum(np.bincount(group, minlength=bins), 1)
+    count = np.maximum(np.bincount(group, minlength=GROUPS), 1)
     other = np.asarray(other, np.float64)
-    mean = np.bincount(group, other, minlength=bins) / count
+    mean = np.bincount(group, other, minlength=GROUPS) / count
     total = np.var(other)
     return float(1 - np.mean((other - mean[group]) ** 2) / total) if total > 0 else 0.0
 

@@ -20,6 +20,8 @@ NEAR_MM = 3.0
 """Distance around a spot in which its source is looked for."""
 CLEAR_PPM = 0.1
 """Susceptibility, against the surroundings, above which a sign is stated."""
+MOST = 8
+"""Number of spots that are listed."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,6 @@ def dark_spots(
     mask: np.ndarray,
     grid: Grid,
     estimated: np.ndarray | None = None,
-    most: int = 8,
 ) -> list[Spot]:
     """
     Find dark spots of a magnitude, and what the susceptibility is there.
@@ -92,8 +93,11 @@ def dark_spots(
         Their grid.
     estimated
         Voxels without a field of their own.
-    most
-        Number of spots that are returned, those with the strongest sources first.
+
+    Returns
+    -------
+    list of Spot
+        The eight with the strongest sources, these first.
 
     """
     if not np.any(mask):
@@ -134,7 +138,7 @@ def dark_spots(
             )
         )
     spots.sort(key=lambda spot: -max(-spot.lowest_ppm, spot.highest_ppm) * spot.volume_mm3)
-    return spots[:most]
+    return spots[:MOST]
 
 
 def _surroundings(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:

@@ -35,8 +35,6 @@ def plot_unwrapping(
     ----------
     phase, unwrapped
         Echoes [rad].
-    out_path
-        PNG to write.
     mask
         Nothing is shown outside.
     echo_times_s
@@ -71,8 +69,6 @@ def plot_background(
     ----------
     total, local
         Fields [Hz].
-    out_path
-        PNG to write.
     mask
         Nothing is shown outside.
 
@@ -98,8 +94,6 @@ def plot_residual(
     ----------
     field, residual
         Local field, and field of the map minus it [Hz].
-    out_path
-        PNG to write.
     mask
         Nothing is shown outside.
 
@@ -125,8 +119,6 @@ def plot_kspace(chi: str | PathLike, out_path: str | PathLike, *, mask: str | Pa
     ----------
     chi
         Susceptibility [ppm].
-    out_path
-        PNG to write.
     mask
         Where the map is given.
 

@@ -29,8 +29,6 @@ def plot_r2star(
     ----------
     r2star
         R2* [1/s].
-    out_path
-        PNG to write.
     mask
         Chooses the slices.
     field_strength_t
@@ -57,8 +55,6 @@ def plot_swi(
     ----------
     swi, minimum
         Arbitrary units; one window.
-    out_path
-        PNG to write.
     mask
         Chooses the slices.
 
@@ -91,8 +87,6 @@ def plot_separation(
     ----------
     paramagnetic, diamagnetic
         Susceptibility [ppm], from 0 up and from 0 down.
-    out_path
-        PNG to write.
     mask
         Chooses the slices.
 

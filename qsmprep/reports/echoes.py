@@ -40,8 +40,6 @@ def plot_echoes(
     magnitude, phase
         Echoes; arbitrary units and rad. Magnitudes share one window; phase is shown from -pi to
         pi, so that a wrong scaling shows as missing contrast or as saturation.
-    out_path
-        PNG to write.
     mask
         Centres the slices; the whole field of view is shown.
     echo_times_s
@@ -87,8 +85,6 @@ def plot_unwrapped(
     ----------
     unwrapped
         Echoes [rad]; all share one symmetric window.
-    out_path
-        PNG to write.
     mask
         Nothing is shown outside.
     echo_times_s
@@ -111,8 +107,6 @@ def plot_masks(magnitude: Paths, out_path: str | PathLike, **masks: str | PathLi
     ----------
     magnitude
         The first echo is shown.
-    out_path
-        PNG to write.
     **masks
         Names and images of at most four masks, the widest first.
 

@@ -28,8 +28,6 @@ def plot_total_field(
     ----------
     field, noise
         Field and its standard deviation [Hz].
-    out_path
-        PNG to write.
     mask
         Nothing is shown outside.
 
@@ -65,8 +63,6 @@ def plot_local_field(
     ----------
     field
         Local field [Hz].
-    out_path
-        PNG to write.
     mask
         Chooses the slices.
 

@@ -42,8 +42,6 @@ def plot_chi(
     ----------
     chi
         Susceptibility [ppm].
-    out_path
-        PNG to write.
     mask
         Chooses the slices.
 
@@ -71,8 +69,6 @@ def plot_uncertainty(
     ----------
     uncertainty
         Standard deviation [ppm].
-    out_path
-        PNG to write.
     mask
         Nothing is shown outside.
 
@@ -93,8 +89,6 @@ def plot_superres(coarse: str | PathLike, fine: str | PathLike, out_path: str | 
     ----------
     coarse, fine
         Susceptibility [ppm], zero outside the mask.
-    out_path
-        PNG to write.
 
     """
     strips = []
@@ -123,8 +117,6 @@ def plot_truth(
         Susceptibility [ppm].
     mask
         Where they are compared; the mean of each is taken off there.
-    out_path
-        PNG to write.
 
     """
     expected = load_volume(truth)

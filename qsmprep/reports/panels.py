@@ -18,7 +18,7 @@ class Panel:
     caption
         What to look for.
     draw
-        ``module:function`` of :mod:`qsmprep.reports` that draws it.
+        ``module:function`` of :mod:`qsmprep.reports` that draws it into the PNG ``out_path``.
     inputs
         Image (an output of the graph) -> argument of the function that takes its path.
     expected
@@ -32,7 +32,7 @@ class Panel:
     caption: str
     draw: str = ''
     inputs: dict[str, str] = field(default_factory=dict)
-    expected: bool = True
+    expected: bool = False
     halves: bool = False
 
 
@@ -45,6 +45,7 @@ PANELS = {
         'reconstruction; blurred edges or ghosts motion. Outside the head there is only noise.',
         'echoes:plot_echoes',
         {'magnitude': 'magnitude', 'phase': 'phase', 'brain_mask': 'mask'},
+        expected=True,
     ),
     'unwrapped': Panel(
         'Unwrapped phase',
@@ -52,13 +53,13 @@ PANELS = {
         'red are wraps that are left; an echo with another overall colour has a wrong offset.',
         'echoes:plot_unwrapped',
         {'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
+        expected=True,
     ),
     'unwrapping': Panel(
         'Unwrapping, before and after',
         'Every jump of the phase before is gone after, and nothing has come that was not there.',
         'comparisons:plot_unwrapping',
         {'phase': 'phase', 'unwrapped': 'unwrapped', 'brain_mask': 'mask'},
-        expected=False,
         halves=True,
     ),
     'totalfield': Panel(
@@ -68,6 +69,7 @@ PANELS = {
         'region in which susceptibility cannot be trusted.',
         'fields:plot_total_field',
         {'total_field': 'field', 'field_noise': 'noise', 'brain_mask': 'mask'},
+        expected=True,
     ),
     'mask': Panel(
         'Masks',
@@ -83,6 +85,7 @@ PANELS = {
             'chi_mask': 'Susceptibility map',
             'estimated_mask': 'Estimated without a field',
         },
+        expected=True,
     ),
     'background': Panel(
         'Background field removal, before and after',
@@ -90,7 +93,6 @@ PANELS = {
         'after is background that is left.',
         'comparisons:plot_background',
         {'total_field': 'total', 'local_field': 'local', 'field_mask': 'mask'},
-        expected=False,
         halves=True,
     ),
     'localfield': Panel(
@@ -99,6 +101,7 @@ PANELS = {
         'towards the edge is background field that is left.',
         'fields:plot_local_field',
         {'local_field': 'field', 'field_mask': 'mask'},
+        expected=True,
     ),
     'chi': Panel(
         'Susceptibility',
@@ -110,6 +113,7 @@ PANELS = {
         'inverted means a wrong sign of the phase.',
         'maps:plot_chi',
         {'chi': 'chi', 'chi_mask': 'mask'},
+        expected=True,
     ),
     'residual': Panel(
         'What the map does not explain',
@@ -118,7 +122,6 @@ PANELS = {
         'or that B0 is elsewhere.',
         'comparisons:plot_residual',
         {'local_field': 'field', 'residual': 'residual', 'field_mask': 'mask'},
-        expected=False,
     ),
     'kspace': Panel(
         'The map in k-space',
@@ -127,7 +130,6 @@ PANELS = {
         'blur along it; what is even across it has been filled in by the method.',
         'comparisons:plot_kspace',
         {'chi': 'chi', 'chi_mask': 'mask'},
-        expected=False,
     ),
     'uncertainty': Panel(
         'Uncertainty of the susceptibility',
@@ -136,7 +138,6 @@ PANELS = {
         'trusted. What the model of the field leaves out is not in it.',
         'maps:plot_uncertainty',
         {'uncertainty': 'uncertainty', 'chi_mask': 'mask'},
-        expected=False,
     ),
     'superres': Panel(
         'Super-resolution',
@@ -144,7 +145,6 @@ PANELS = {
         'sharper; what only the lower row shows was not measured, but is what the prior expects.',
         'maps:plot_superres',
         {'chi': 'coarse', 'chi_fine': 'fine'},
-        expected=False,
     ),
     'r2star': Panel(
         'R2*',
@@ -152,7 +152,6 @@ PANELS = {
         'gradients through the slice, not from tissue.',
         'contrasts:plot_r2star',
         {'r2star': 'r2star', 'brain_mask': 'mask'},
-        expected=False,
     ),
     'swi': Panel(
         'Susceptibility-weighted image',
@@ -162,7 +161,6 @@ PANELS = {
         'background field that is left.',
         'contrasts:plot_swi',
         {'swi': 'swi', 'minimum': 'minimum', 'chi_mask': 'mask'},
-        expected=False,
     ),
     'separation': Panel(
         'Paramagnetic and diamagnetic susceptibility',
@@ -171,7 +169,6 @@ PANELS = {
         'relaxation rate has sources other than susceptibility.',
         'contrasts:plot_separation',
         {'paramagnetic': 'paramagnetic', 'diamagnetic': 'diamagnetic', 'chi_mask': 'mask'},
-        expected=False,
     ),
     'registration': Panel(
         'Registration to the T1-weighted image',
@@ -180,7 +177,6 @@ PANELS = {
         'cuts across them means that regions and maps in other spaces lie elsewhere.',
         'regions:plot_registration',
         {'placed_magnitude': 'magnitude', 't1w': 't1w'},
-        expected=False,
         halves=True,
     ),
     'regions': Panel(
@@ -190,7 +186,6 @@ PANELS = {
         'mean that the values below do not belong to them.',
         'regions:plot_regions',
         {'chi': 'chi', 'atlas_labels': 'labels'},
-        expected=False,
     ),
     'regionvalues': Panel(
         'Susceptibility of the regions',
@@ -199,7 +194,6 @@ PANELS = {
         'nuclei, and the two sides.',
         'regions:plot_region_values',
         {'atlas_table': 'table'},
-        expected=False,
     ),
     'cosmos': Panel(
         'Susceptibility of all orientations (COSMOS)',
@@ -207,7 +201,6 @@ PANELS = {
         'enough. Doubled edges mean runs that do not lie on one another.',
         'maps:plot_chi',
         {'cosmos': 'chi', 'cosmos_mask': 'mask'},
-        expected=False,
     ),
     'mean': Panel(
         'Mean susceptibility of the runs',
@@ -215,7 +208,6 @@ PANELS = {
         'another.',
         'maps:plot_chi',
         {'mean': 'chi', 'mean_mask': 'mask'},
-        expected=False,
     ),
     'truth': Panel(
         'Truth and result',
@@ -223,7 +215,6 @@ PANELS = {
         'that are left show over- or underestimated susceptibility.',
         'maps:plot_truth',
         {'truth': 'truth', 'chi': 'result', 'chi_mask': 'mask'},
-        expected=False,
     ),
 }
 """Key of a picture -> how it is made and what the report says of it, in the order of the report."""

@@ -15,6 +15,9 @@ from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.flips import flip_gain, turn_gain
 from qsmprep.reports.measure import RIM_MM
 
+ON_CONE = 0.05
+"""Largest magnitude of the dipole kernel on its cone."""
+
 
 def measure_quality(
     grid: Grid,
@@ -260,9 +263,7 @@ def rim_to_core_sd(chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
     return float(np.std(chi_ppm[rim]) / spread) if spread and rim.any() else math.nan
 
 
-def cone_power_ratio(
-    chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid, width: float = 0.05
-) -> float:
+def cone_power_ratio(chi_ppm: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
     """
     Power where the dipole kernel nearly vanishes over power elsewhere, shell by shell.
 
@@ -279,8 +280,6 @@ def cone_power_ratio(
         Its mask; the mean inside is taken off.
     grid
         Its grid.
-    width
-        Largest magnitude of the kernel on the cone.
 
     """
     values = np.where(mask, chi_ppm - np.mean(chi_ppm[mask]), 0).astype(np.float32)
@@ -300,8 +299,8 @@ def cone_power_ratio(
     ratios = []
     for index in range(16):
         here = shell == index
-        on = here & (np.abs(kernel) < width)
-        off = here & (np.abs(kernel) > 3 * width)
+        on = here & (np.abs(kernel) < ON_CONE)
+        off = here & (np.abs(kernel) > 3 * ON_CONE)
         if np.count_nonzero(on) >= 8 and power[off].sum() > 0:
             ratios.append(power[on].mean() / power[off].mean())
     return float(np.mean(ratios)) if ratios else math.nan

@@ -69,8 +69,6 @@ def plot_registration(magnitude: PathLikeStr, t1w: PathLikeStr, out_path: PathLi
         Magnitude, brought to the grid of the T1-weighted image.
     t1w
         T1-weighted image; the outline is that of its bright tissue.
-    out_path
-        PNG to write.
 
     """
     anatomy = load_volume(t1w).echo(0)
@@ -98,8 +96,6 @@ def plot_regions(chi: PathLikeStr, labels: PathLikeStr, out_path: PathLikeStr) -
         Susceptibility [ppm].
     labels
         Labels of the CIT168 atlas on its grid.
-    out_path
-        PNG to write.
 
     """
     volume = load_volume(chi)
@@ -123,8 +119,6 @@ def plot_region_values(table: PathLikeStr, out_path: PathLikeStr) -> Path:
     ----------
     table
         Table of the regions of the CIT168 atlas.
-    out_path
-        PNG to write.
 
     """
     rows = [
@@ -166,8 +160,6 @@ def plot_group_regions(
     ----------
     rows
         Rows of the tables of all acquisitions, with ``participant_id``.
-    out_path
-        PNG to write.
     ages
         Age of participants [years]; those outside of the ages of the published values are drawn
         hollow.

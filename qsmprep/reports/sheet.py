@@ -227,8 +227,6 @@ def draw_sheet(
     ----------
     strips
         All are drawn to one scale (pixels per mm).
-    out_path
-        PNG to write.
     legend
         Colour and text of entries below the strips.
 

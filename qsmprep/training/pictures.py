@@ -13,20 +13,21 @@ from qsmprep.qsm.simulate.stream import Maps
 
 LEVELS_PPM = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 SAMPLE_VOXELS_MM = (0.7, 1.0, 2.0)
+EDGE, STEPS = 64, 40
 
 
 @torch.no_grad()
-def draw_samples(denoiser: Denoiser, *, edge: int = 64, steps: int = 40, seed: int = 0) -> Maps:
+def draw_samples(denoiser: Denoiser) -> Maps:
     """Draw unconditional samples, one for each voxel size, by Euler's method.
 
     Karras et al. 2022, 10.48550/arXiv.2206.00364, Eq. 1 and 3.
     """
     device = next(denoiser.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     voxel_size = torch.tensor(SAMPLE_VOXELS_MM, device=device)[:, None].expand(-1, 3)
     architecture = denoiser.architecture
-    levels = sigma_levels(steps, architecture.sigma_max_ppm, architecture.sigma_min_ppm).tolist()
-    x = torch.randn((len(voxel_size), 1, edge, edge, edge), generator=generator).to(device)
+    levels = sigma_levels(STEPS, architecture.sigma_max_ppm, architecture.sigma_min_ppm).tolist()
+    x = torch.randn((len(voxel_size), 1, *3 * (EDGE,)), generator=generator).to(device)
     x = x * levels[0]
     for sigma, following in zip(levels, [*levels[1:], 0.0], strict=True):
         with torch.autocast(device.type, torch.bfloat16):

@@ -126,9 +126,7 @@ def noise_like(chi: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def denoising_error(
-    denoiser: Denoiser, windows: Sequence[Maps], sigma: float, *, seed: int = 0
-) -> float:
+def denoising_error(denoiser: Denoiser, windows: Sequence[Maps], sigma: float) -> float:
     """Root mean square error of the denoised maps within the brain, as a share of the noise.
 
     Parameters
@@ -139,14 +137,12 @@ def denoising_error(
         Maps without noise.
     sigma
         SD of the noise [ppm].
-    seed
-        Seed of the noise.
 
     """
     device = next(denoiser.parameters()).device
     squares = voxels = 0.0
     for number, batch in enumerate(windows):
-        generator = torch.Generator().manual_seed(seed + number)
+        generator = torch.Generator().manual_seed(number)
         chi = batch.chi.to(device)
         noisy = chi + sigma * noise_like(chi, generator)
         level = torch.full((len(chi),), sigma, device=device)

@@ -76,12 +76,8 @@ def diffusion_qsm(
 
     Parameters
     ----------
-    field, mask, grid
-        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
-    magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
-    calibration
-        That of the scan, if it is at hand.
+    field, mask, grid, magnitude, noise, calibration
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     seed
         Seed of the noise.
     progress
@@ -310,8 +306,6 @@ def sample(
         Noise levels [ppm], falling.
     late_steps, repeats
         How many of the last levels before the lowest are repeated, and how often.
-    calibration
-        That of the scan, if it is at hand.
     seed
         Seed of the noise.
     progress

@@ -114,12 +114,8 @@ def diffusion(
 
     Parameters
     ----------
-    field, mask, grid
-        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
-    magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
-    calibration
-        That of the scan, if it is at hand.
+    field, mask, grid, magnitude, noise, calibration
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     seed
         Seed of the noise of the levels.
     progress

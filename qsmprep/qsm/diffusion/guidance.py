@@ -14,6 +14,7 @@ from qsmprep.qsm.noise import field_roughness
 from qsmprep.qsm.operators import Dipole
 
 SOLVED_TO = 1e-3
+COMPLETIONS = 2
 
 
 class Guide(Protocol):
@@ -90,17 +91,16 @@ class Posterior:
 class CompletedPosterior:
     """Maps that are free outside the mask, where the field is filled in from the map.
 
-    What is filled in counts by the share of the field that the dipole model explains; the rest
-    counts as a field of zero. In closed form after each completion (expectation-maximisation), as
-    in :meth:`~qsmprep.qsm.likelihood.Likelihood.posterior_mean`: in vivo, where the field is not
-    quite that of any map, this spreads less of the error than an exact solution does.
+    The field is filled in twice. What is filled in counts by the share of the field that the dipole
+    model explains; the rest counts as a field of zero. In closed form after each completion
+    (expectation-maximisation), as in :meth:`~qsmprep.qsm.likelihood.Likelihood.posterior_mean`: in
+    vivo, where the field is not quite that of any map, this spreads less of the error than an exact
+    solution does.
 
     Parameters
     ----------
     likelihood, mask, tolerance, generator
         See :class:`Posterior`.
-    completions
-        How often the field is filled in.
 
     """
 
@@ -110,11 +110,10 @@ class CompletedPosterior:
         mask: Tensor,
         *,
         tolerance: float = 1.0,
-        completions: int = 2,
         generator: torch.Generator | None = None,
     ) -> None:
         self.likelihood, self.mask, self.tolerance = likelihood, mask, tolerance
-        self.completions, self.generator = completions, generator
+        self.generator = generator
         self.measured, self.field = likelihood.measured(mask)
 
     def prox(self, expected: Tensor, sigma: float, *, start: Tensor) -> Tensor:
@@ -128,7 +127,7 @@ class CompletedPosterior:
             target += kernel / error * _white(dipole, self.generator)
             target += stiff.sqrt() * _white(dipole, self.generator)
         spectrum = dipole.transform(start)
-        for _ in range(self.completions):
+        for _ in range(COMPLETIONS):
             predicted = torch.fft.irfftn(kernel * spectrum, s=dipole.padded_shape)
             field = self.field + (1 - self.measured) * predicted
             solution = (gain * torch.fft.rfftn(field) + target) / (kernel * gain + stiff)

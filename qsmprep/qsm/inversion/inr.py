@@ -65,15 +65,11 @@ def inr(
 
     Parameters
     ----------
-    field, mask, grid
-        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
-    magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
+    field, mask, grid, magnitude, noise, calibration
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     progress
         Called with the iteration, their greatest number, and the loss in units of the
         discrepancy that the noise leads one to expect.
-    calibration
-        That of the scan, if it is at hand.
     regularisation
         Weight of the total variation [ppm], differences per mean voxel edge. By default 0.04
         times the noise, times the fourth root of the noise over 0.5 ppb; the noise is its median
@@ -117,15 +113,9 @@ def inr(
     if trust > 0:
         edges = edges_inside(mask, grid.voxel_size)
         edges = edge_weights(start, edges, lower_percentile, upper_percentile)
+        weights = calibration.weights(mask)
         objective = _Objective(
-            dipole,
-            field,
-            calibration.weights(mask),
-            mask,
-            edges,
-            level,
-            regularisation,
-            phase_noise,
+            dipole, field, weights, mask, edges, level, regularisation, phase_noise
         )
 
     def fit(rate: float) -> tuple[Tensor, int]:

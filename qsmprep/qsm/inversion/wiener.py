@@ -42,17 +42,12 @@ def wiener(
 
     Parameters
     ----------
-    field, mask, grid
-        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
-    magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
+    field, mask, grid, magnitude, noise, calibration
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     progress
         Called with the iteration, their greatest number, and the relative residual.
-    calibration
-        That of the scan, if it is at hand.
     error_share
-        Weight of the model error, 0 to 1; by default as
-        :func:`~qsmprep.qsm.calibration.calibrate` measures it.
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     tolerance, iterations
         Relative residual and number of steps at which the exact solution ends.
 

@@ -142,7 +142,6 @@ def make_phantom(
     *,
     factors: Sequence[int] = (2, 2, 2),
     lesions: Sequence[str] = (),
-    veins: bool = True,
     generator: torch.Generator,
 ) -> Phantom:
     """Susceptibility of a head on a grid and on a finer one.
@@ -158,8 +157,6 @@ def make_phantom(
         partial volumes.
     lesions
         Any of :data:`~qsmprep.qsm.simulate.lesions.LESIONS`.
-    veins
-        Whether to grow veins.
     generator
         Source of all that is random.
 
@@ -176,9 +173,7 @@ def make_phantom(
     """
     factors = tuple(int(f) for f in factors)
     fine = axes.finer(factors)
-    labels, chi, texture_sd = draw_tissues(
-        head, fine, lesions=lesions, veins=veins, generator=generator
-    )
+    labels, chi, texture_sd = draw_tissues(head, fine, lesions=lesions, generator=generator)
     texture = correlated_noise(axes, generator) * block_mean(texture_sd, factors)
     del texture_sd
     texture += cortical_layers(labels, axes, factors)

@@ -76,14 +76,10 @@ def inr_qsm(
 
     Parameters
     ----------
-    field, mask, grid
-        See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
-    magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first.
+    field, mask, grid, magnitude, noise, calibration
+        See :func:`~qsmprep.qsm.inversion.tv.tv`.
     progress
         Called with the epoch and their number, over all blocks, and the mean loss of the epoch.
-    calibration
-        That of the scan, if it is at hand.
     seed
         Of the initial weights and the order of the voxels.
     published
