@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 SHARED = {
@@ -40,3 +41,14 @@ def benchmark_parser(
     for name in shared:
         parser.add_argument(f'--{name}', **SHARED[name])
     return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Arguments of a script; its folder is made, and PyTorch keeps to its threads."""
+    import torch
+
+    args = parser.parse_args()
+    os.environ['OMP_NUM_THREADS'] = str(args.threads)
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    return args

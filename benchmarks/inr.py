@@ -7,13 +7,11 @@ of label volumes is given it is analytic.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from inversion import Case, scores
 from measure import Table, measure
 from scipy.ndimage import map_coordinates
@@ -186,9 +184,7 @@ def _even(case: Case) -> Case:
 
 def main() -> None:
     """Run the benchmark."""
-    args = build_parser().parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
+    args = parse(build_parser())
     heads = find_heads(args.labels)
     table = Table(
         f'Parts of inr and inr-qsm, {args.voxel_mm:g} mm, {args.threads} thread(s)',

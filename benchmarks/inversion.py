@@ -12,14 +12,12 @@ QSM-CI.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from measure import QUICK_METHODS, Table, measure
 from qsm_ci import qsm_eval
 
@@ -171,16 +169,13 @@ def draw_bars(table: Table, path: Path) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = build_parser()
-    args = parser.parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
+    args = parse(parser)
     heads = find_heads(args.labels)
     slabs = sorted(args.slabs.glob('*_phs.nii.gz')) if args.slabs else []
     known = [*SIMULATED, *(path.name.removesuffix('_phs.nii.gz') for path in slabs)]
     rows = args.rows or known
     if unknown := [row for row in rows if row not in known]:
         parser.error(f'no row {", ".join(unknown)}; choose of {", ".join(known)}')
-    args.out.mkdir(parents=True, exist_ok=True)
     table = Table(f'Dipole inversions, {args.threads} thread(s)', (*COLUMNS, *COST), [])
     for row in rows:
         case = simulated(row, heads, args.seed) if row in SIMULATED else in_vivo(args.slabs, row)

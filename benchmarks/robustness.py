@@ -11,14 +11,13 @@ inside the mask.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from inversion import Case, scores
 from measure import Table
 from scipy.ndimage import distance_transform_edt
@@ -219,10 +218,7 @@ def voxel_edge_mm(text: str) -> float:
 
 def main() -> None:
     """Run the benchmark."""
-    args = build_parser().parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = parse(build_parser())
     heads = find_heads(args.labels)
     head = read_head(heads[-1]) if heads else None
     table = Table('Robustness', (*COLUMNS, *SHARES), [])

@@ -12,13 +12,12 @@ levels.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from inversion import COLUMNS, COST, WINDOW_PPM, Case, draw_maps, scores
 from measure import Table, measure
 
@@ -235,10 +234,7 @@ def compare_spread(head: Path, args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    args = build_parser().parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = parse(build_parser())
     head = find_heads(args.labels)[-1]
     parts = {
         'samplers': compare_samplers,

@@ -8,14 +8,13 @@ methods crop the grid to the box of the brain, a fifth of it.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from measure import QUICK_METHODS, Cost, Table, measure
 
 from qsmprep.methods import BACKGROUNDS, INVERSIONS
@@ -88,9 +87,7 @@ def warm_up(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    args = build_parser().parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
+    args = parse(build_parser())
     table = Table(
         f'Cost against the number of voxels N^3, analytic head in {FIELD_OF_VIEW_MM:g} mm',
         COLUMNS,

@@ -9,13 +9,12 @@ QSM-CI against the fine truth, within both masks.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from measure import Table, measure
 from qsm_ci import qsm_eval
 from scipy.ndimage import zoom
@@ -188,11 +187,8 @@ def run(case: Case, name: str, label: str, args: argparse.Namespace, table: Tabl
 
 def main() -> None:
     """Run the benchmark."""
-    args = build_parser().parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
+    args = parse(build_parser())
     heads = find_heads(args.labels)[-args.heads :] or [None]
-    args.out.mkdir(parents=True, exist_ok=True)
     table = Table(f'Super-resolution, {args.threads} thread(s)', COLUMNS, [])
     for number, head in enumerate(heads):
         for name in args.scans:

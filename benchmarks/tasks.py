@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from arguments import benchmark_parser
+from arguments import benchmark_parser, parse
 from measure import Table, measure
 from superres import (
     MAP_NOISE_PPM,
@@ -129,10 +128,7 @@ def run(case: Case, head: str, table: Table) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Run the benchmark."""
-    args = build_parser().parse_args()
-    os.environ['OMP_NUM_THREADS'] = str(args.threads)
-    torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = parse(build_parser())
     table = Table(f'Tasks of DM-QSM, {args.threads} thread(s)', COLUMNS, [])
     heads = find_heads(args.labels)[-args.heads :]
     for number, head in enumerate(heads):
