@@ -25,6 +25,8 @@ import nibabel as nb
 import numpy as np
 from measure import Table
 from scans import (
+    archives,
+    clinics,
     datasets,
     echoes,
     files,
@@ -59,6 +61,8 @@ TABLES = (
     series,
     objects,
     forums,
+    archives,
+    clinics,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

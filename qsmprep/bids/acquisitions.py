@@ -30,7 +30,6 @@ from qsmprep.bids.plausibility import (
     check_differences,
     check_filter,
     check_place,
-    check_slices,
 )
 from qsmprep.bids.scattered import scattered
 from qsmprep.bids.sidecars import (
@@ -41,6 +40,7 @@ from qsmprep.bids.sidecars import (
     scan_warnings,
     shared_metadata,
 )
+from qsmprep.bids.slices import check_gaps, check_interleaves, check_scales, check_slices
 
 SUFFIXES = ('MEGRE', 'T2starw')
 STEM_ENTITIES = {
@@ -278,16 +278,19 @@ def _build(
     warnings += notes + scan_warnings(metadata, len(times))
     warnings += grid_warnings(np.asarray(reference.affine), reference.shape)
     if coils == 1 and len(reference.shape) == 3:
+        how = None if is_complex else scale
         signals = [
-            _signal(*pair, None if is_complex else scale)
-            for pair in zip(first, second, strict=True)
+            _signal(one.sample, other.sample, how) for one, other in zip(first, second, strict=True)
         ]
-        stored = np.asarray(read_image(second[0].path).dataobj)
+        other, stored = (np.asarray(read_image(part[0].path).dataobj) for part in (first, second))
+        volume = _signal(other, stored, how)
         warnings += [*check_slices(second[0], stored), *check_balance(signals)]
-        warnings += check_copies(np.asarray(read_image(first[0].path).dataobj), stored)
+        warnings += check_copies(other, stored)
+        warnings += [*check_interleaves(np.abs(volume)), *check_gaps(volume)]
         warnings += check_filter(signals, times, strength)
         warnings += check_differences(signals, times, strength)
         if not is_complex:
+            check_scales(second[0], stored)
             warnings += check_place(first[0], second[0], stored, scale.high - scale.low)
     sentences = dict.fromkeys(warnings)
 
@@ -318,12 +321,12 @@ def _build(
     )
 
 
-def _signal(first: ImageSummary, second: ImageSummary, scale: PhaseScale | None) -> np.ndarray:
-    """Sampled signal of both parts of an echo; without a scale they are real and imaginary."""
+def _signal(first: np.ndarray, second: np.ndarray, scale: PhaseScale | None) -> np.ndarray:
+    """Signal of both parts of an echo; without a scale they are real and imaginary."""
     if scale is None:
-        return first.sample + 1j * second.sample
-    turn = (second.sample - scale.low) / (scale.high - scale.low)
-    return first.sample * np.exp(2j * np.pi * turn - 1j * np.pi)
+        return first + np.complex64(1j) * second
+    turn = (second - scale.low) / (scale.high - scale.low)
+    return first * np.exp(np.complex64(2j * np.pi) * (turn - 0.5).astype(np.float32))
 
 
 def _of_headers(images: list[ImageSummary]) -> list[str]:

@@ -101,7 +101,8 @@ def order_echoes(stem: str, pairs: list[EchoPair]) -> tuple[list[EchoPair], list
         order = np.argsort(times, kind='stable')
         times = [times[i] for i in order]
         first = first or times
-        if len(by_coil) > 1 and (len(times) < 2 or not np.allclose(times, first, atol=1e-6)):
+        alike = len(times) == len(first) and np.allclose(times, first, atol=1e-6)
+        if len(by_coil) > 1 and (len(times) < 2 or not alike):
             raise InputError(
                 f'{members[0].second.path}: coil-{coil} of {stem} has the echo times {times} s and '
                 f'the first coil {first} s; coils can be combined from two echoes on, and all need '
@@ -166,8 +167,8 @@ def _echo_time_elsewhere(pair: EchoPair) -> str:
             if re.sub('[^a-z]', '', key.lower()) in ('echotime', 'te', 'echotimems'):
                 return f' It has {key}; BIDS spells the key EchoTime.'
         stem = file.path.name.partition('.')[0]
-        for path in sorted(file.path.parent.glob(f'{stem}*.json')):
-            if path.name != f'{stem}.json':
+        for path in sorted(file.path.parent.glob(f'{stem}*')):
+            if path.name.lower().endswith('.json') and path.name != f'{stem}.json':
                 return f' {path.name} is read for no image; the sidecar of this one is {stem}.json.'
     return ''
 

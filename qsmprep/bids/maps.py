@@ -36,8 +36,8 @@ class MapKind:
     scales
         Units that a sidecar may state -> factor to ``unit`` and power of the field strength [T] in
         that factor.
-    limit
-        Median size of its values, where they are not zero, that none can exceed.
+    limit, least
+        Median size of its values, where they are not zero, that none can exceed, or fall below.
 
     """
 
@@ -47,6 +47,7 @@ class MapKind:
     unit: str
     scales: Mapping[str, tuple[float, int]]
     limit: float
+    least: float = 0.0
 
 
 FREQUENCY = {
@@ -75,7 +76,7 @@ MAPS = {
     ),
     'r2': MapKind(
         'R2map', 'anat', 'R2', '1/s',
-        {'1/s': (1.0, 0), 's^-1': (1.0, 0), 'Hz': (1.0, 0), '1/ms': (1e3, 0)}, 1e3,
+        {'1/s': (1.0, 0), 's^-1': (1.0, 0), 'Hz': (1.0, 0), '1/ms': (1e3, 0)}, 1e3, 0.3,
     ),
 }  # fmt: skip
 """Name of a map in ``io_spec.json`` -> what it is."""
@@ -183,10 +184,11 @@ def _check(
     if not values.size:
         raise InputError(f'{path} is zero everywhere; give a map that holds the {kind.words}.')
     typical = float(np.median(values))
-    if typical > kind.limit:
+    if not kind.least <= typical <= kind.limit:
         raise InputError(
-            f'{path} has values of {typical:.3g} {kind.unit} (median size), more than any '
-            f'{kind.words} has; its Units say {unit!r}: check them.'
+            f'{path} has values of {typical:.3g} {kind.unit} (median size), '
+            f'{"more" if typical > kind.limit else "less"} than any {kind.words} has; its Units '
+            f'say {unit!r}: check them.'
         )
     if kind is MAPS['total_field']:
         _check_torn(path, data, magnitude_signal(acquisition))

@@ -1,4 +1,4 @@
-"""What the values of a phase show against it: copied slices, other scales, filters, moves."""
+"""What the values of a phase show against it: copied voxels, other scales, filters, moves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from qsmprep.bids.contents import BACKGROUND
-from qsmprep.bids.errors import InputError
 from qsmprep.bids.headers import ImageSummary, read_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.sidecars import PROTON_GYROMAGNETIC_RATIO
@@ -41,69 +40,19 @@ STEADY = 0.5
 LESS, SURE = 0.9, 6.0
 """Another place explains a phase where it leaves this part of its jumps, by that many standard
 errors."""
-MOST_COPIES = 0.6
-"""Part of the slices that may be copies of their neighbours: half are, where voxels were split."""
 REPEATED = 0.01
 """Part of the neighbours that hold the same two numbers, above which voxels were taken from the
 nearest of another grid: 4 % where that was turned by 20 degrees. Noise repeats both hardly ever."""
-FILLED = 0.1
-"""Part of a slice that holds other values than its corner where it crosses the head: of phase that
-was masked, single voxels are left beyond it."""
-MOVES = (-4, -1, 1, 4)
+MOVES = (-4, -2, -1, 1, 2, 4)
 """Voxels by which a phase is moved to see whether it fits better there."""
-
-
-def check_slices(image: ImageSummary, stored: np.ndarray) -> list[str]:
-    """
-    Warn of slices that hold the same values as the one before them: noise never repeats.
-
-    Slices of one value alone, such as those around a mask, do not count, but those between others.
-
-    Parameters
-    ----------
-    image
-        Phase, real or imaginary part of an echo.
-    stored
-        Its values.
-
-    Raises
-    ------
-    InputError
-        If most of them do: a volume made of one slice has no field along its normal.
-
-    """
-    for axis, count in enumerate(stored.shape[:3]):
-        pairs = itertools.pairwise(np.moveaxis(stored, axis, 0))
-        copies = sum(np.array_equal(one, other) and np.ptp(one) > 0 for one, other in pairs)
-        what = (
-            f'{image.path.name}: {copies} of {count} slices along array axis {axis + 1} hold the '
-            'same values as the one before them'
-        )
-        if copies > MOST_COPIES * count:
-            raise InputError(
-                f'{image.path.parent / what}; a volume that was measured is needed: a single slice '
-                'cannot be repeated to make one.'
-            )
-        if copies:
-            return [f'{what}; slices were lost or repeated: convert the image again.']
-        slices = np.moveaxis(stored, axis, 0)
-        filled = np.flatnonzero([np.mean(x != x.flat[0]) > FILLED for x in slices])
-        inner = slices[filled[0] : filled[-1]] if len(filled) else slices[:0]
-        empty = sum(int(np.ptp(x) == 0) for x in inner)
-        if empty:
-            return [
-                f'{image.path.name}: {empty} of {count} slices along array axis {axis + 1} hold '
-                'one value alone between others that are filled; convert the image again.'
-            ]
-    return []
 
 
 def check_copies(first: np.ndarray, second: np.ndarray) -> list[str]:
     """
     Warn of voxels that are copies of their neighbours, as interpolation by the nearest leaves them.
 
-    Whole slices of copies are left to :func:`check_slices`: nothing is wrong where voxels were
-    split.
+    Whole slices of copies are left to :func:`~qsmprep.bids.slices.check_slices`: nothing is wrong
+    where voxels were split.
 
     Parameters
     ----------

@@ -36,7 +36,8 @@ def scattered(found: Sequence[Scan]) -> Mapping[str, str]:
     Warnings, by stem, on acquisitions that look like parts of one.
 
     These are acquisitions of one echo each that differ in a label and their echo time alone, pairs
-    that differ in a label and have no number of an echo in common, and chunks of a volume.
+    that differ in a label and have no number of an echo in common, runs that lack echoes of another
+    run, and chunks of a volume.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def scattered(found: Sequence[Scan]) -> Mapping[str, str]:
         Acquisitions of a participant.
 
     """
-    warned = _halves(found) | _single_echoes(found)
+    warned = _cut_short(found) | _halves(found) | _single_echoes(found)
     return warned | {x.stem: _of_chunk(x) for x in found if 'chunk' in x.entities}
 
 
@@ -90,6 +91,22 @@ def _halves(found: Sequence[Scan]) -> dict[str, str]:
                 'here each is processed by itself.'
             )
             warned |= {one.stem: warning, other.stem: warning}
+    return warned
+
+
+def _cut_short(found: Sequence[Scan]) -> dict[str, str]:
+    """Warnings on runs on one grid that have some of the echo times of another run alone."""
+    warned: dict[str, str] = {}
+    for one, other in itertools.permutations(found, 2):
+        differing = {key for key, _ in set(one.entities.items()) ^ set(other.entities.items())}
+        lacks = set(one.echo_times_s) < set(other.echo_times_s)
+        if differing == {'run'} and lacks and _grid(one) == _grid(other):
+            numbers = len(one.echo_times_s), len(other.echo_times_s)
+            warned[one.stem] = (
+                f'{one.stem} has {numbers[0]} of the {numbers[1]} echoes of {other.stem}: it was '
+                'stopped, or not all of it was exported. Add what is missing, or leave this run '
+                'out with --bids-filter-file; here it is processed as it is.'
+            )
     return warned
 
 

@@ -20,6 +20,14 @@ LARGEST_SEED = 2**63 - 1
 DASHES = ('--', '\N{EN DASH}', '\N{EM DASH}')
 """How options begin, and what a word processor makes of that."""
 
+ELSEWHERE = {
+    '--subject': '--participant-label',
+    '--subject-label': '--participant-label',
+    '--mask': '--derivatives',
+    '--brain-mask': '--derivatives',
+}
+"""Options as other programs spell them."""
+
 
 class Parser(argparse.ArgumentParser):
     """
@@ -73,7 +81,8 @@ class Parser(argparse.ArgumentParser):
             )
         elif 'are required' not in message:
             return ''
-        spelt = {word.lower(): word for word in known}
+        others = {word: meant for word, meant in ELSEWHERE.items() if meant in known}
+        spelt = {word.lower(): word for word in known} | others
         found = [difflib.get_close_matches(word.lower(), spelt, n=1) for word in words]
         meant = [spelt[match[0]] for match in found if match]
         if meant:
@@ -198,7 +207,7 @@ def named_path(text: str) -> tuple[str, Path]:
     try:
         if not equals or '/' in name or Path(text).is_dir():
             name, path = '', text
-        path = at_home(path).absolute()
+        path = folder(path).absolute()
         path.is_dir()
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f'{text[:80]!r} is no path ({error})') from None

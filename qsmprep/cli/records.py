@@ -242,8 +242,9 @@ def _complete(output_dir: Path, acquisition: dict, infant: bool) -> None:
         acquisition['reference'] = referencing.get('ReferenceRegion')
     stem = chi.name.removesuffix('_Chimap.nii.gz')
     contents = [content, *_of_all_runs(chi.parent, stem, acquisition['inputs'])]
-    for name in (f'{stem}_from-*_xfm.json', f'{stem}_seg-*_regions.json'):
-        contents += [read_json_object(path) for path in sorted(chi.parent.glob(name))]
+    for ending in ('from-*_xfm', 'seg-*_regions', 'R2primemap', 'desc-paramagnetic_Chimap'):
+        found = sorted(chi.parent.glob(f'{stem}_{ending}.json'))
+        contents += [read_json_object(path) for path in found]
     stages = [x for content in contents for x in content.values() if isinstance(x, dict)]
     acquisition['warnings'] = [*acquisition.get('warnings', ()), *_left_over(chi, stem, content)]
     for kind in ('warnings', 'notes'):

@@ -79,11 +79,14 @@ class SubtractR2(SimpleInterface):
         self._results['r2prime'] = images.write(found, self.inputs.r2star, runtime.cwd, 'r2prime')
         below = float(100 * np.mean(r2star[known] < r2[known])) if known.any() else 100.0
         record = {'Method': 'R2* - R2', 'PercentOfVoxelsWithR2AboveR2star': below}
+        text = (
+            f"R2 lies above R2* in {below:.0f} % of the voxels, where R2' counts as zero: check "
+            'the R2 map, its Units (a map of T2 is none), and that it lies on this scan.'
+        )
         if below > 30:
-            record['Warnings'] = [
-                f'R2 lies above R2* in {below:.0f} % of the voxels: check the R2 map, its Units, '
-                'and that it lies on this scan.'
-            ]
+            record['Warnings'] = [text]
+        if below > 50:
+            record['Doubts'] = [text]
         self._results['parameters'] = record
         return runtime
 

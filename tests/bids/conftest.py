@@ -10,6 +10,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from qsmprep.bids.headers import inspect_image
 from qsmprep.cli.simulate import write_scan, write_truth
 from qsmprep.qsm.simulate import simulate_head
 
@@ -88,3 +89,20 @@ def path(tmp_path):
     image.set_sform(image.affine, 1)
     image.to_filename(tmp_path / 'image.nii.gz')
     return tmp_path / 'image.nii.gz'
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Magnitude and phase of an object without symmetry, noise around it."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, 40)] * 3, indexing='ij')
+    ball = (x + 0.15) ** 2 + (1.1 * y - 0.1) ** 2 + (1.2 * z + 0.1) ** 2 < 0.6
+    phase = np.where(ball, 3 * x + 2 * y * z, rng.uniform(-np.pi, np.pi, ball.shape))
+    magnitude = np.where(ball, 100.0, 2.0) + rng.uniform(0, 1, ball.shape)
+
+    def write(name, data):
+        image = nb.Nifti1Image(data.astype(np.float32), np.eye(4))
+        image.to_filename(tmp_path / f'{name}.nii.gz')
+        return inspect_image(tmp_path / f'{name}.nii.gz')
+
+    return write, magnitude, (phase + np.pi) % (2 * np.pi) - np.pi

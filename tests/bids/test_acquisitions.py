@@ -172,6 +172,16 @@ def test_repeats_of_all_echoes_are_no_halves(tiny_dataset):
     assert not any('look like' in text for scan in find(tiny_dataset)[0] for text in scan.warnings)
 
 
+def test_a_run_that_was_stopped_is_named(tiny_dataset):
+    tiny_dataset.add('sub-01_run-1').add('sub-01_run-2', echo_times_s=(0.005, 0.010))
+    whole, stopped = find(tiny_dataset)[0]
+    assert not any('was stopped' in text for text in whole.warnings)
+    assert any(
+        'sub-01_run-2_MEGRE has 2 of the 3 echoes of sub-01_run-1_MEGRE: it was stopped' in text
+        for text in stopped.warnings
+    )
+
+
 def test_chunks_are_told_to_be_parts(tiny_dataset):
     tiny_dataset.add('sub-01_chunk-1').add('sub-01_chunk-2')
     for scan in find(tiny_dataset)[0]:

@@ -169,6 +169,11 @@ def test_coils_need_the_same_two_echoes_at_least(tiny_dataset):
     assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)
 
 
+def test_a_coil_that_lacks_an_echo_is_named(tiny_dataset):
+    tiny_dataset.add('sub-01_coil-1').add('sub-01_coil-2', echo_times_s=(0.005, 0.010))
+    assert 'coil-2 of sub-01_MEGRE has the echo times' in the_error(tiny_dataset)
+
+
 def test_a_fourth_axis_of_coils_is_read_from_the_name(tiny_dataset):
     tiny_dataset.add('sub-01_coil-all', echo_times_s=(0.005, 0.010))
     for path in sorted(tiny_dataset.root.rglob('*.nii.gz')):
@@ -215,6 +220,9 @@ def test_where_an_echo_time_may_hide_is_said(tiny_dataset):
     for path in tiny_dataset.folder('sub-01').glob('*.json'):
         path.rename(path.with_name(path.name.replace('.json', '.nii.gz.json')))
     assert 'part-mag_MEGRE.nii.gz.json is read for no image' in the_error(tiny_dataset)
+    for path in tiny_dataset.folder('sub-01').glob('*.json'):
+        path.rename(path.with_name(path.name.replace('.nii.gz.json', '.JSON')))
+    assert 'part-mag_MEGRE.JSON is read for no image' in the_error(tiny_dataset)
 
 
 def test_echo_time_of_one_part_is_enough_but_both_must_agree(tiny_dataset):

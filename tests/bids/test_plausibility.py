@@ -2,13 +2,10 @@
 
 import re
 
-import nibabel as nb
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from qsmprep.bids.errors import InputError
-from qsmprep.bids.headers import inspect_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.plausibility import (
     check_balance,
@@ -16,7 +13,6 @@ from qsmprep.bids.plausibility import (
     check_differences,
     check_filter,
     check_place,
-    check_slices,
 )
 
 TIMES_S = (0.004, 0.012, 0.020, 0.028)
@@ -118,48 +114,6 @@ def test_phase_that_follows_tissue_and_has_not_turned_is_no_matter_of_scales():
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2])
-def test_slices_that_are_copies_are_named(parts, axis):
-    write, _, phase = parts
-    order = [slice(None)] * 3
-    assert check_slices(write('p', phase), phase) == []
-    order[axis] = [*range(12), 11, 11, *range(14, 40)]
-    (warning,) = check_slices(write('p', phase[tuple(order)]), phase[tuple(order)])
-    assert f'p.nii.gz: 2 of 40 slices along array axis {axis + 1} hold the same values' in warning
-    order[axis] = [20] * 40
-    with pytest.raises(InputError, match='single slice cannot be repeated'):
-        check_slices(write('p', phase[tuple(order)]), phase[tuple(order)])
-
-
-def test_slices_of_one_value_are_no_copies(parts):
-    write, _, phase = parts
-    phase[:, :, 20:] = 0
-    assert check_slices(write('p', phase), phase) == []
-    phase[:, :, 7] = 0
-    (warning,) = check_slices(write('p', phase), phase)
-    assert '1 of 40 slices along array axis 3 hold one value alone between others' in warning
-    phase[:, :, 7:] = 0
-    phase[5, 5, 30] = 1  # a voxel that a mask left
-    assert check_slices(write('p', phase), phase) == []
-
-
-@pytest.fixture
-def parts(tmp_path):
-    """Magnitude and phase of an object without symmetry, noise around it."""
-    rng = np.random.default_rng(0)
-    x, y, z = np.meshgrid(*[np.linspace(-1, 1, 40)] * 3, indexing='ij')
-    ball = (x + 0.15) ** 2 + (1.1 * y - 0.1) ** 2 + (1.2 * z + 0.1) ** 2 < 0.6
-    phase = np.where(ball, 3 * x + 2 * y * z, rng.uniform(-np.pi, np.pi, ball.shape))
-    magnitude = np.where(ball, 100.0, 2.0) + rng.uniform(0, 1, ball.shape)
-
-    def write(name, data):
-        image = nb.Nifti1Image(data.astype(np.float32), np.eye(4))
-        image.to_filename(tmp_path / f'{name}.nii.gz')
-        return inspect_image(tmp_path / f'{name}.nii.gz')
-
-    return write, magnitude, (phase + np.pi) % (2 * np.pi) - np.pi
-
-
-@pytest.mark.parametrize('axis', [0, 1, 2])
 def test_a_flipped_phase_is_doubted(parts, axis):
     write, magnitude, phase = parts
     flipped = np.flip(phase, axis)
@@ -168,12 +122,12 @@ def test_a_flipped_phase_is_doubted(parts, axis):
     assert f'if it is flipped along array axis {axis + 1}' in warnings[0]
 
 
-@pytest.mark.parametrize(('voxels', 'doubted'), [(1, False), (3, True), (-7, True)])
+@pytest.mark.parametrize(('voxels', 'doubted'), [(1, False), (2, True), (3, True), (-7, True)])
 def test_a_phase_that_was_moved_is_reported(parts, voxels, doubted):
     write, magnitude, phase = parts
     moved = np.roll(phase, voxels, 1)
     warnings = check_place(write('m', magnitude), write('p', moved), moved, 2 * np.pi)
-    assert re.search('if it is moved by -?[14] voxels along array axis 2', warnings[0])
+    assert re.search('if it is moved by -?[124] voxels along array axis 2', warnings[0])
     assert isinstance(warnings[0], Doubt) == doubted
 
 

@@ -207,6 +207,8 @@ def test_a_newcomer_reads_what_to_type(capsys):
         (['participant', '--inversion', 'wienner'], 'wiener'),
         (['participant', '--inversion', 'TV'], 'tv'),
         (['participant', '--particpant-label=01'], '--participant-label'),
+        (['participant', '--subjects', '01'], '--participant-label'),
+        (['participant', '--mask', 'mask.nii.gz'], '--derivatives'),
         (['participant', '\N{EN DASH}dry-run'], '--dry-run'),
     ],
 )
@@ -228,6 +230,13 @@ def test_an_empty_name_of_a_folder_is_refused(folders, capsys, given):
     folders[given] = ''
     with pytest.raises(SystemExit, match='2'):
         parse_args([*folders, 'participant'])
+    assert 'is a variable of the shell not set?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('given', ['masks=', ''])
+def test_derivatives_without_a_path_are_refused(folders, capsys, given):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant', '-d', given])
     assert 'is a variable of the shell not set?' in capsys.readouterr().err
 
 

@@ -296,6 +296,26 @@ def test_warnings_on_the_map_of_all_runs_stand_with_the_first_run(tmp_path):
     assert second['warnings'] == ['seen', 'The readout is bipolar.']
 
 
+def test_warnings_on_other_images_of_a_scan_stand_with_it(tmp_path):
+    folder = tmp_path / 'sub-01' / 'anat'
+    folder.mkdir(parents=True)
+    record = _record('a')
+    (acquisition,) = record['acquisitions']
+    (folder / 'sub-01_Chimap.nii.gz').touch()
+    (folder / 'sub-01_Chimap.json').write_text(json.dumps(CONTENT))
+    said = {'Warnings': ['R2 lies above R2*.'], 'Doubts': ['R2 lies above R2*.']}
+    (folder / 'sub-01_R2primemap.json').write_text(json.dumps({'ReversibleRelaxation': said}))
+    acquisition['outputs'] = {'chi': 'sub-01/anat/sub-01_Chimap.nii.gz'}
+    finish_record(
+        tmp_path,
+        record,
+        tmp_path,
+        Outcome({'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.outputs_wf.sink_chi'}),
+    )
+    assert acquisition['warnings'][-1] == 'R2 lies above R2*.'
+    assert acquisition['implausible'] == ['R2 lies above R2*.']
+
+
 def test_steps_add_the_time_and_keep_the_most_memory_of_their_nodes(tmp_path):
     record = _record('a')
     branch = 'qsmprep_wf.sub_01_wf.ses_a_MEGRE_wf.'

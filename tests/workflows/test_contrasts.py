@@ -98,6 +98,7 @@ def test_what_a_contrast_needs_is_asked_for(dataset, tmp_path, caplog):
         ({'units': 'ms'}, "has the Units 'ms'"),
         ({'value': 0.0}, 'zero everywhere'),
         ({'value': 1.4e4}, 'more than any R2 has'),
+        ({'value': 0.08}, 'less than any R2 has'),
         ({'value': np.nan}, 'zero everywhere'),
         ({'shape': (7, 8, 9)}, 'has 7 x 8 x 9 voxels'),
         ({'affine': np.diag([2.0, 2, 2.5, 1])}, 'another affine'),
