@@ -22,8 +22,10 @@ from pathlib import Path
 import numpy as np
 from measure import Table
 from reported import call, simulate
+from scans.changes import label_all, relabel
 from scans.command_lines import COMMANDS, Command
 from scans.dataset import Raw, derivatives, read, store, write
+from scans.phase import of_maker, twelve_bits
 
 USUAL = """BIDS OUT participant --skip-bids-validation --no-viewer --inversion tikhonov -w WORK
 -d masks=MASKS"""
@@ -96,6 +98,21 @@ def moved_affine(root: Path, masks: Path) -> None:
         write(path, np.asarray(image.dataobj), turn @ image.affine)
 
 
+def labelled(root: Path, masks: Path) -> None:
+    """A second scan is to come, and the first was named run-1."""
+    label_all('run-1')(root)
+
+
+def to_other_name(root: Path, masks: Path) -> None:
+    """The suffix was corrected."""
+    relabel('_MEGRE', '_T2starw')(root)
+
+
+def phase_in_integers(root: Path, masks: Path) -> None:
+    """Converted again, by a converter that keeps whole numbers."""
+    of_maker('Siemens', lambda p: 2 * twelve_bits(p) - 4096, dtype=np.int16)(root)
+
+
 RERUNS: tuple[Rerun, ...] = (
     Rerun('nothing changed'),
     Rerun('echo times corrected', later_echoes),
@@ -106,6 +123,12 @@ RERUNS: tuple[Rerun, ...] = (
     Rerun('field strength at the root, corrected', at_the_root),
     Rerun('headers turned by 20 degrees', moved_affine),
     Rerun('another sign of the phase', flags=('--phase-sign', '-1')),
+    Rerun('files labelled run-1', labelled),
+    Rerun('suffix T2starw', to_other_name),
+    Rerun('phase converted again, whole numbers', phase_in_integers),
+    Rerun('a contrast more', flags=('--contrasts', 'swi')),
+    Rerun('another background removal', flags=('--background', 'vsharp')),
+    Rerun('a step left out', flags=('--ignore', 'relaxometry')),
 )
 
 

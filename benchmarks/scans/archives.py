@@ -206,12 +206,13 @@ SCANS = of_kind(
     refused('DICOM files', of_another_format('.dcm', bytes(128) + b'DICM'), 'DICOM|dcm'),
     refused('named as SEPIA wants them', as_sepia, 'part-|MEGRE'),
     told('folder ses-01, names ses-02', other_session, 'ses-0'),
-    right(
+    refused(
         'run-01 of the magnitude, run-1 of the phase',
         both(
             relabel('sub-01_', 'sub-01_run-01_', 'mag'),
             relabel('sub-01_', 'sub-01_run-1_', 'phase'),
         ),
+        'may be the other part',
     ),
     refused(
         'sidecars .JSON',
