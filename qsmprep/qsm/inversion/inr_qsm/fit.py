@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import cos, pi, sqrt
 from typing import Any
 
@@ -15,7 +15,7 @@ from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr_qsm.blocks import in_blocks
 from qsmprep.qsm.inversion.inr_qsm.published import UNIT_PPM, evaluate, fit_siren, network_map
-from qsmprep.qsm.inversion.inr_qsm.siren import Siren
+from qsmprep.qsm.inversion.inr_qsm.siren import Siren, side_by_side
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
 from qsmprep.qsm.inversion.reliability import reweighted
 from qsmprep.qsm.inversion.tv import tv
@@ -31,6 +31,8 @@ LAYERS, FREQUENCY, FIRST_FREQUENCY = 5, 30.0, 100.0
 PUBLISHED_WIDTH, MOST_VOXELS, WEIGHTS_PER_VOXEL = 512, 100_000, 2.5
 HIDDEN_RATE, ADAM_RATE = 0.02 / FREQUENCY, 1e-3
 LEAST_STEPS = 600
+AT_ONCE = 64
+"""Networks that an accelerator fits in one step: 60 MB each; one by one it waits for launches."""
 
 
 def inr_qsm(
@@ -231,46 +233,71 @@ def _imitate(
 
     function, parts = in_blocks(mask.nonzero(), MOST_VOXELS, build)
     power = wanted[mask].square().mean() / UNIT_PPM**2
-    for number, (network, places) in enumerate(parts):
-        values = wanted[tuple(places.T)] / UNIT_PPM
-        losses: list[float] = []
-        for error in _descend(network, places, values, epochs, rate, generator):
-            losses.append(float(error / power))
-            check_loss(losses, rate)
+    groups = list(_groups([network for network, _ in parts]))
+    for number, group in enumerate(groups):
+        networks, places = zip(*(parts[i] for i in group), strict=True)
+        values = [wanted[tuple(p.T)] / UNIT_PPM for p in places]
+        losses: list[Tensor] = []
+        for error in _descend(networks, places, values, epochs, rate, generator):
+            losses.append((error / power).cpu())
+            for each in torch.stack(losses, 1).tolist():
+                check_loss(each, rate)
             if progress is not None:
-                progress(number * epochs + len(losses), len(parts) * epochs, losses[-1])
+                mean = float(losses[-1].mean())
+                progress(number * epochs + len(losses), len(groups) * epochs, mean)
     widest = max(len(network.weights[0]) for network, _ in parts)
     return function, {'networks': len(parts), 'width': widest}
 
 
+def _groups(networks: Sequence[Siren]) -> Iterator[Sequence[int]]:
+    """Numbers of networks of one width that are fitted at once."""
+    widths = [len(network.weights[0]) for network in networks]
+    most = 1 if networks[0].weights[0].device.type == 'cpu' else AT_ONCE
+    for width in sorted(set(widths)):
+        alike = [i for i, w in enumerate(widths) if w == width]
+        yield from (alike[i : i + most] for i in range(0, len(alike), most))
+
+
 def _descend(
-    network: Siren,
-    places: Tensor,
-    values: Tensor,
+    networks: Sequence[Siren],
+    places: Sequence[Tensor],
+    values: Sequence[Tensor],
     epochs: int,
     rate: float,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Fit a network to values at voxels, a random batch a step; the mean error of each epoch."""
-    hidden = list(network.weights)[1:-1]
-    rest = [p for p in network.parameters() if all(p is not h for h in hidden)]
+    """Fit networks to values at voxels, a random batch of each a step; their errors by epoch."""
+    hidden = [w for network in networks for w in list(network.weights)[1:-1]]
+    known = {id(w) for w in hidden}
+    rest = [p for network in networks for p in network.parameters() if id(p) not in known]
     optimisers = [
         torch.optim.Muon(hidden, lr=rate, weight_decay=0, momentum=0.9),
         torch.optim.Adam(rest, lr=ADAM_RATE, betas=(0.9, 0.99)),
     ]
     first_rates = (rate, ADAM_RATE)
-    batch = min(16 * len(hidden[0]), 1 + len(places) * epochs // LEAST_STEPS)
+    counts = [len(p) for p in places]
+    most = max(counts)
+    batch = min(16 * len(hidden[0]), 1 + most * epochs // LEAST_STEPS)
+    coordinates = [n.scaled(p.float()) for n, p in zip(networks, places, strict=True)]
+    # the padding of the smaller blocks comes last in every epoch, and has no weight
+    x, wanted, real = (
+        torch.nn.utils.rnn.pad_sequence(list(each), batch_first=True)
+        for each in (coordinates, values, [torch.ones_like(v) for v in values])
+    )
+    row = torch.arange(len(networks), device=x.device)[:, None]
     for epoch in range(epochs):
-        order = torch.randperm(len(places), generator=generator, device=places.device)
+        draw = torch.rand(real.shape, generator=generator, device=x.device)
         errors = []
-        for step, chosen in enumerate(order.split(batch)):
-            done = (epoch + step * batch / len(places)) / epochs
+        for step, chosen in enumerate((draw - real).argsort(1).split(batch, 1)):
+            done = (epoch + step * batch / most) / epochs
             for optimiser, first in zip(optimisers, first_rates, strict=True):
                 optimiser.param_groups[0]['lr'] = first * (0.01 + 0.99 * (1 + cos(pi * done)) / 2)
                 optimiser.zero_grad()
-            error = (network(places[chosen].float()) - values[chosen]).square().mean()
-            error.backward()
+            weight = real[row, chosen]
+            left = side_by_side(networks, x[row, chosen]) - wanted[row, chosen]
+            error = (weight * left.square()).sum(1) / weight.sum(1).clamp(min=1)
+            error.sum().backward()
             for optimiser in optimisers:
                 optimiser.step()
             errors.append(error.detach())
-        yield torch.stack(errors).mean()
+        yield torch.stack(errors).mean(0)

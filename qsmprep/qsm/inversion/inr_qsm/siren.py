@@ -8,7 +8,6 @@ from math import sqrt
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from qsmprep.qsm.grid import Grid
 
@@ -76,17 +75,29 @@ class Siren(nn.Module):
             limit = 1 / sqrt(fan_in) if layer < layers - 1 else 0
             self.biases.append(bias.uniform_(-limit, limit, generator=generator))
 
+    def scaled(self, positions: Tensor) -> Tensor:
+        """Coordinates of positions (N, 3) in voxels, within -1 and 1 in the grid."""
+        return (positions - self._centre) * self._scale
+
     def forward(self, positions: Tensor) -> Tensor:
         """Values (N,) at positions (N, 3) in voxels from the centre of the first one."""
-        scaled_by = zip(self.frequencies, self.weights, self.biases, strict=False)
-        layers = [(w0 * w, w0 * b) for w0, w, b in scaled_by]
-        scaled = (positions - self._centre) * self._scale
-        hidden = functional.linear(scaled, *layers[0]).sin()
-        hidden = hidden.to(self.hidden_dtype)
-        for weight, bias in layers[1:]:
-            weight, bias = weight.to(self.hidden_dtype), bias.to(self.hidden_dtype)
-            hidden = functional.linear(hidden, weight, bias).sin()
-        return functional.linear(hidden.float(), self.weights[-1], self.biases[-1])[:, 0]
+        return _values(self, self.scaled(positions), list(self.weights), list(self.biases))
+
+
+def side_by_side(networks: Sequence[Siren], coordinates: Tensor) -> Tensor:
+    """Values (K, N) of K networks of one shape, each at scaled coordinates (K, N, 3) of its own."""
+    weights, biases = (
+        [torch.stack(layer) for layer in zip(*parameters, strict=True)]
+        for parameters in ([n.weights for n in networks], [n.biases for n in networks])
+    )
+    return _values(networks[0], coordinates, weights, [b[:, None] for b in biases])
+
+
+def _values(like: Siren, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    for w0, weight, bias in zip(like.frequencies, weights, biases, strict=False):
+        weight, bias = (w0 * weight).to(x.dtype), (w0 * bias).to(x.dtype)
+        x = (x @ weight.mT + bias).sin().to(like.hidden_dtype)
+    return (x.float() @ weights[-1].mT + biases[-1])[..., 0]
 
 
 def hidden_precision(device: torch.device) -> torch.dtype:

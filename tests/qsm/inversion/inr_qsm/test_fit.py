@@ -37,9 +37,11 @@ def test_network_beats_linear_inversions_and_keeps_contrast(head, found):
     assert slope(found.chi_ppm, head.chi, head.mask) > 0.85
 
 
-def test_networks_side_by_side_are_as_good_as_one(head, found, monkeypatch):
+@pytest.mark.parametrize('at_once', [1, 2])
+def test_networks_side_by_side_are_as_good_as_one(head, found, monkeypatch, at_once):
     monkeypatch.setattr(fit, 'MOST_VOXELS', int(0.6 * head.mask.sum()))
-    divided = run(head)
+    monkeypatch.setattr(fit, '_groups', lambda networks: [[0], [1]] if at_once == 1 else [[0, 1]])
+    divided = run(head, width=128)
     assert found.parameters['networks'] == 1
     assert divided.parameters['networks'] == 2
     errors = [nrmse(i.chi_ppm, head.chi, head.mask) for i in (found, divided)]
