@@ -25,10 +25,10 @@ APART, TORN = 0.15, 0.4
 most 0.06 in simulated and real scans as they are, noise and thick slices included."""
 ROWS = 64
 """Rows of each slice that are looked at."""
-CLEAR, GAP = 0.5, 1.35
+CLEAR, GAP = 0.7, 1.4
 """Slopes of the phase between slices on that between their neighbours: what the median of a scan
-must have for noise not to rule, and from which on a slice is missing. Scans as they are have 1.16
-at most, those that lack one 1.5 to 2.5."""
+must have for noise not to rule, and from which on a slice is missing, if it is larger than both
+beside it together. Scans as they are have 1.16 at most, those that lack one 1.5 to 2.5."""
 
 
 def check_slices(image: ImageSummary, stored: np.ndarray) -> list[str]:
@@ -189,14 +189,16 @@ def check_gaps(signal: np.ndarray) -> list[str]:
         growth = _growth_between(_band(signal, axis))
         known = growth[np.isfinite(growth)]
         usual = np.median(known) if len(known) >= FEWEST_RANGES else 0
-        if usual < CLEAR or known.max() < GAP * max(usual, 1):
-            continue
-        number = int(np.nanargmax(growth)) + 2
-        return [
-            f'Between the slices {number} and {number + 1} along array axis {axis + 1} the phase '
-            f'changes {known.max():.1f} times as much as between those beside them: a slice is '
-            'missing there, and the field is wrong around. Convert the images again.'
-        ]
+        between = growth[1:-1]
+        alone = between > growth[:-2] + growth[2:]  # beside a gap, the gap counts for them
+        gaps = np.flatnonzero(alone & (between > GAP * max(usual, 1)))
+        if usual > CLEAR and len(gaps):
+            number = int(gaps[0]) + 3
+            return [
+                f'Between the slices {number} and {number + 1} along array axis {axis + 1} the '
+                f'phase changes {between[gaps[0]]:.1f} times as much as between those beside them: '
+                'a slice is missing there, and the field is wrong around. Convert the images again.'
+            ]
     return []
 
 
