@@ -181,7 +181,11 @@ PHILIPS = {'PhilipsRescaleSlope': 1.53455, 'PhilipsRescaleIntercept': -3142}
 SCANS = of_kind(
     'archive',
     told('a slice lost in the phase, another elsewhere', lost_apart, 'slice|does not fit'),
-    right('a slice lost in all images', geometry(lambda d, a: (without_slice(d, 36), a))),
+    told(
+        'a slice lost in all images',
+        geometry(lambda d, a: (without_slice(d, 36), a)),
+        'slice is missing',
+    ),
     told('a slice lost in the second echo', signal(lost_in_one, 2), '[Ss]lice|[Mm]otion|Misfit'),
     told('the first slice twice, one lost', geometry(first_twice), 'same values'),
     failed('every third slice of two echoes exchanged', mixed_echoes, '[Ss]lice|[Ee]cho'),
