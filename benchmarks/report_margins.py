@@ -208,13 +208,6 @@ def list_checks() -> list[Check]:
         ),
         Check('flip_gain_errors', measures.FLIPPED, True, several, 'head, several echoes'),
         Check(
-            'echo_disagreement_percent',
-            DISAGREE,
-            True,
-            every(several, beyond('flip_gain_errors', measures.ELSEWHERE)),
-            f'gain of a flip above {measures.ELSEWHERE:g}',
-        ),
-        Check(
             rise,
             measures.FOREIGN_RISE,
             False,
