@@ -37,8 +37,8 @@ FLIPPED = 3.0
 """Gain of a flip [standard errors] beyond which phase and magnitude are flipped against each other:
 where they have nothing in common, one scan of 30,000 has as much by chance."""
 NO_TISSUE = 0.08
-"""Sign of susceptibility below which neither veins nor nuclei show. Clean scans, 62 of them, have
-0.12 to 0.39, but for one whose map was poor (0.00); motion, ghosts and noise leave 0.06 or less."""
+"""Sign of susceptibility below which neither veins nor nuclei show. Clean scans have 0.12 to 0.39,
+at low SNR and in slabs as little as motion, ghosts and noise leave: their echoes agree, though."""
 RIM_FIELD, RIM_CHI = 7.5, 4.0
 """Spread of the local field and of the map at the rim, over that in the core, beyond which the rim
 is no tissue. True masks have about 1 of both, own ones up to 5.7 and 1.1, one that is 6 mm too wide
