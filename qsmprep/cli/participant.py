@@ -115,7 +115,7 @@ def run_participants(settings: Settings, command: str) -> int:
             trace = ''.join(traceback.format_exception(error))
             record['errors'].append({'node': 'input', 'message': str(error), 'traceback': trace})
         if not _is_rehearsal(settings):
-            keep_earlier(output_dir, record)
+            keep_earlier(output_dir, record, bids_dir)
             write_record(output_dir, record)
         records[participant] = record
     code = _run_jobs(jobs, records, settings, device, run_uuid)

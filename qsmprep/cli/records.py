@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -123,7 +124,7 @@ def rejected_record(rejected: RejectedAcquisition) -> dict:
     }
 
 
-def keep_earlier(output_dir: Path, record: dict) -> None:
+def keep_earlier(output_dir: Path, record: dict, bids_dir: Path) -> None:
     """Take over what earlier runs completed and this one leaves alone: other sessions, say."""
     path = record_path(output_dir, record['participant'])
     if not path.is_file():
@@ -134,11 +135,19 @@ def keep_earlier(output_dir: Path, record: dict) -> None:
     except InputError as error:
         LOGGER.warning('%s What earlier runs did is not taken over.', error)
         return
-    record['acquisitions'] += [
-        acquisition | {'implausible': []}  # the run that made it has said so
-        for acquisition in earlier['acquisitions']
-        if acquisition['stem'] not in stems and acquisition['status'] == 'completed'
-    ]
+    for acquisition in earlier['acquisitions']:
+        if acquisition['stem'] in stems or acquisition['status'] != 'completed':
+            continue
+        images = [bids_dir / uri.rpartition(':')[2] for uri in acquisition['inputs']]
+        if images and not any(os.path.lexists(path) for path in images):
+            gone = (
+                f'{acquisition["stem"]} was made by an earlier run, of images that are no longer '
+                'in the dataset: remove its outputs, if the images have another name now.'
+            )
+            acquisition['warnings'] = list(dict.fromkeys([*acquisition['warnings'], gone]))
+            LOGGER.warning('sub-%s: %s', record['participant'], gone)
+        # the run that made it has said what is implausible
+        record['acquisitions'].append(acquisition | {'implausible': []})
     record['acquisitions'].sort(key=lambda acquisition: acquisition['stem'])
 
 

@@ -116,8 +116,23 @@ def test_a_run_on_one_session_keeps_the_record_of_the_others(tmp_path):
     first['acquisitions'][1]['status'] = 'failed'
     write_record(tmp_path, first)
     second = _record('c')
-    keep_earlier(tmp_path, second)
+    keep_earlier(tmp_path, second, tmp_path)
     assert [a['stem'][11:12] for a in second['acquisitions']] == ['a', 'c']
+
+
+def test_an_earlier_scan_whose_images_have_gone_is_named(tmp_path, caplog):
+    first = _record('a', 'b')
+    for name, acquisition in zip('ab', first['acquisitions'], strict=True):
+        acquisition |= {'status': 'completed', 'inputs': [f'bids:raw:sub-01/{name}.nii.gz']}
+    write_record(tmp_path, first)
+    (tmp_path / 'sub-01').mkdir(exist_ok=True)
+    (tmp_path / 'sub-01' / 'b.nii.gz').symlink_to('not-fetched')
+    second = _record('c')
+    keep_earlier(tmp_path, second, tmp_path)
+    gone, there, _ = second['acquisitions']
+    assert 'images that are no longer in the dataset' in gone['warnings'][-1]
+    assert gone['warnings'][-1] in caplog.text
+    assert there['warnings'] == ['seen']
 
 
 def test_images_that_an_earlier_run_made_otherwise_are_named(tmp_path):
