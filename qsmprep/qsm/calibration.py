@@ -31,7 +31,6 @@ from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import doubts
 
 OFF_CONE = 0.3
-MOST_FREEDOM = 0.4
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
@@ -61,7 +60,7 @@ class Calibration:
     error_share
         How far the spectra count, 0 to 1: the probability that the field has a model error.
     outside_share
-        Probability that sources just outside the mask add to the field.
+        Expected power of sources just outside the mask over that of those inside, 0 to 1.
     known_noise
         Standard deviation of the noise [ppm] where it was given, else None.
     unexplained
@@ -96,11 +95,8 @@ class Calibration:
 
     @property
     def freedom(self) -> float:
-        """How far the map is free outside the mask, 0 to 1.
-
-        Without a model error at most 0.4: a map that is free there takes up what is not its own.
-        """
-        return max(self.error_share, MOST_FREEDOM * self.outside_share)
+        """How far the map is free outside the mask, 0 to 1."""
+        return max(self.error_share, self.outside_share)
 
     def weights(self, mask: Tensor) -> Tensor:
         """Voxel weights, one in the mask where nothing tells voxels apart."""
@@ -181,7 +177,7 @@ def calibrate(
     over the volume of a voxel, as in heads, with one of 0.8.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
-    (:func:`~qsmprep.qsm.streaks.doubts`, which gives that of sources just outside the mask as
+    (:func:`~qsmprep.qsm.streaks.doubts`, which gives the power of sources just outside the mask as
     well). After background removal it is one, and there are smooth remnants but none of sources
     around the mask: low frequencies of the local field are gone with the background, and no streaks
     show that. The error that acts off the cone is 0.3 times that on it, as measured in vivo.

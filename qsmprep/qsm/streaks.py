@@ -25,7 +25,7 @@ BANDS = (0.05, 0.08, 0.12)
 ON_CONE, OFF_CONE = 0.1, 0.2
 STEPS = 16
 LEAST_NOISE = 1e-9
-SPREAD = np.array([0.4, 0.3, 0.3])
+SPREAD = np.array([0.4, 0.3])
 
 
 class Doubts(NamedTuple):
@@ -36,7 +36,7 @@ class Doubts(NamedTuple):
     error
         Probability that it has the model error of scans in vivo.
     outside
-        Probability that there are sources just outside the mask.
+        Expected power of sources just outside the mask over that of those inside, at most 1.
     remnant
         Logarithm of how much likelier the map is with the remnant than without; 0 of none.
 
@@ -56,7 +56,7 @@ def doubts(
     remnant: Callable[[Dipole], Tensor] | None,
     noise: float,
 ) -> Doubts:
-    r"""How likely a model error, sources outside the mask and a remnant are, by the map they make.
+    r"""How likely model error and remnant are, and how strong sources outside, by their map.
 
     Sources in the mask and a rim of two blocks around it are fitted to some fields by sixteen steps
     of conjugate gradients: the measured one; a simulated one of sources in the mask, of the
@@ -67,8 +67,8 @@ def doubts(
     show: streaks. One that explains sources outside the mask, or a smooth remnant, has power in the
     rim. Two excesses are compared, each over the simulated field of sources in the mask: the power
     near the cone over the root of that far from it, a geometric mean over three bands of
-    wavenumbers; and the power in the block next to the mask over that in its outer two blocks, or
-    for a remnant over that in the whole mask where this is more. With
+    wavenumbers; and the power in the block next to the mask over that in the mask or in its outer
+    two blocks, whichever is more. With
     :math:`\rho` the logarithm of the measured excess and :math:`\rho_1` that of what was added,
     which are taken to spread by :math:`s` about zero and :math:`\rho_1`, the logarithm of how much
     likelier it is with what was added is
@@ -78,7 +78,8 @@ def doubts(
     and where both are equally likely beforehand :math:`p = 1 / (1 + e^{-u})`. s is 0.4 for streaks
     and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act on all fields alike:
     sources in the mask are simulated on its own grid. Where noise drowns the excess,
-    :math:`\rho_1` is near zero, and u too.
+    :math:`\rho_1` is near zero, and u too. Sources outside, if there are any, have the power
+    :math:`(e^\rho - 1) / (e^{\rho_1} - 1)` of those inside; p times that is expected.
 
     Fields are compared in blocks of about 2 mm, or of 1/64 of the object where that is less.
 
@@ -146,23 +147,25 @@ def doubts(
     def seen(field: Tensor) -> np.ndarray:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
         beyond, whole, outer = (float(chi[part].square().mean().log()) for part in shells)
-        return np.array([_streaks(chi, dipole), beyond - outer, beyond - max(whole, outer)])
+        return np.array([_streaks(chi, dipole), beyond - max(whole, outer)])
 
     null = seen(simulated)
     found = seen(measured) - null
 
-    def evidence(added: Tensor) -> np.ndarray:
-        expected = seen(simulated + added) - null
+    def excess(added: Tensor) -> np.ndarray:
+        return seen(simulated + added) - null
+
+    def likelier(expected: np.ndarray) -> np.ndarray:
         return expected * (found - expected / 2) / SPREAD**2
 
-    error = dipole.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())
-    outside = dipole.forward(rim * dipole.filter(draws[1], expected.sqrt()))
+    streaks, _ = likelier(excess(dipole.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())))
+    sources = excess(dipole.forward(rim * dipole.filter(draws[1], expected.sqrt())))
+    strength = np.expm1(found[1]) / max(np.expm1(sources[1]), LEAST_NOISE)
+    outside = expit(likelier(sources)[1]) * strength
     smooth = 0.0
     if remnant is not None:
-        smooth = evidence(dipole.filter(draws[2], remnant(dipole).sqrt()))[2]
-    return Doubts(
-        float(expit(evidence(error)[0])), float(expit(evidence(outside)[1])), float(smooth)
-    )
+        smooth = likelier(excess(dipole.filter(draws[2], remnant(dipole).sqrt())))[1]
+    return Doubts(float(expit(streaks)), float(np.clip(outside, 0, 1)), float(smooth))
 
 
 def _shells(inside: Tensor, size: tuple[float, ...]) -> list[Tensor]:
