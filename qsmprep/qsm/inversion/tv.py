@@ -70,8 +70,8 @@ def tv(
 
     Between the two, filters, weights and penalties are interpolated geometrically by the share of
     the model error, at least 0.2: a little of the spectrum is of use to the cleanest field. What
-    binds the map outside the mask is loosened by that share, or by the expected power of sources
-    there where that is more. In vivo total variation alone leaves shadows or streaks in
+    binds the map outside the mask is loosened by that share, or by the square of the expected power
+    of sources there where that is more. In vivo total variation alone leaves shadows or streaks in
     any dose, while in simulations the Gaussian prior leaves half of the error.
 
     Solved by ADMM in the whitened map, over-relaxed by 1.8, at two pairs of Fourier transforms an
