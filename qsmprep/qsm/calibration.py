@@ -34,6 +34,7 @@ OFF_CONE = 0.3
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
+LEAST_DOUBT = 0.1
 LEAST_REMOVED = 0.02
 LEAST_TISSUE = 0.5
 MOST_EVIDENCE = 5.0
@@ -71,6 +72,8 @@ class Calibration:
         Measured and expected power, for a plot of how well the model fits.
     background_ppm
         Standard deviation of the background that was taken off the field.
+    error_probability
+        That of a model error after background removal, where the share is one by rule; else None.
 
     """
 
@@ -87,6 +90,15 @@ class Calibration:
     weight: Tensor | None = None
     cells: Cells | None = None
     background_ppm: float = 0.0
+    error_probability: float | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether sources in and around the mask explain a field after background removal.
+
+        To take so where they do not costs ten times what it gains where they do.
+        """
+        return self.error_probability is not None and self.error_probability < LEAST_DOUBT
 
     @property
     def model_error(self) -> Tensor:
@@ -138,18 +150,23 @@ class Calibration:
     def record(self) -> dict[str, Any]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
         k = REFERENCE
-        return {
-            'error_share': self.error_share,
-            'outside_share': self.outside_share,
-            'error_ratio': self.error_ratio,
-            'remnant_ppm': sqrt(float(self.remnant.mean())),
-            'background_ppm': self.background_ppm,
-            'white_noise_ppm': sqrt(self.noise),
-            'misfit': 0.0 if self.cells is None else self.cells.misfit(),
-        } | (
-            {}
-            if self.cells is None
-            else {'chi_power_ppm2': self.cells.power_at(k), 'spectra': self.cells.profiles()}
+        measured = self.error_probability
+        return (
+            ({} if measured is None else {'error_probability': round(measured, 3)})
+            | {
+                'error_share': self.error_share,
+                'outside_share': self.outside_share,
+                'error_ratio': self.error_ratio,
+                'remnant_ppm': sqrt(float(self.remnant.mean())),
+                'background_ppm': self.background_ppm,
+                'white_noise_ppm': sqrt(self.noise),
+                'misfit': 0.0 if self.cells is None else self.cells.misfit(),
+            }
+            | (
+                {}
+                if self.cells is None
+                else {'chi_power_ppm2': self.cells.power_at(k), 'spectra': self.cells.profiles()}
+            )
         )
 
 
@@ -184,7 +201,8 @@ def calibrate(
     (:func:`~qsmprep.qsm.streaks.doubts`, which gives the power of sources just outside the mask as
     well). After background removal it is one, and there are smooth remnants but none of sources
     around the mask: low frequencies of the local field are gone with the background, and no streaks
-    show that. The error that acts off the cone is 0.3 times that on it, as measured in vivo.
+    show that; what they do show is kept, for an inversion that has such sources beside the map
+    (:func:`~qsmprep.qsm.inversion.tv.tv`). The error off the cone is 0.3 times that on it.
 
     No cell counts for more than its shape is known, to 15 %. Elsewhere, and where they would be
     most of the fit, remnants are part of the model where Schwarz's criterion admits them, with
@@ -232,8 +250,6 @@ def calibrate(
         grid, padding=padding or room_around(grid), device=field.device, dtype=field.dtype
     )
     relative = _noise_shape(mask, noise, magnitude)
-    if error_share is None and after_background:
-        error_share = 1.0
 
     def fitted_to(field: Tensor) -> tuple[Calibration, Periodogram, Fit]:
         return _calibrate(field, mask, dipole, noise, relative, error_share, after_background)
@@ -287,7 +303,7 @@ def _calibrate(
     tissue, smooth = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
     evidence = periodogram.evidence(tissue, smooth)
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
-    outside_share = 0.0
+    outside_share, probability = 0.0, None
     remnants = after_background or evidence > 0
     settled = after_background and periodogram.tissue_share(smooth) > LEAST_TISSUE
     if error_share is None or (remnants and not settled):
@@ -297,11 +313,14 @@ def _calibrate(
             weight,
             dipole.grid,
             partial(tissue_power, tissue),
-            partial(remnant_power, smooth) if remnants else None,
+            partial(remnant_power, smooth) if remnants and not settled else None,
             tissue.white if known is None else known**2,
         )
-        remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
-        if error_share is None:
+        if not settled:
+            remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
+        if error_share is None and after_background:
+            error_share, probability = 1.0, doubt.error
+        elif error_share is None:
             error_share = 1.0 if remnants else round(doubt.error, 1)
             outside_share = round(doubt.outside, 1)
     free = smooth if remnants else tissue
@@ -324,6 +343,7 @@ def _calibrate(
         known,
         unexplained,
         cells=periodogram.cells(free),
+        error_probability=probability,
     )
     if relative is None:
         return spectra, periodogram, fitted

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid, depth_mm
 from qsmprep.qsm.operators import Dipole
@@ -100,6 +101,28 @@ def test_background_removal_leaves_an_error_that_no_streaks_show(world):
     assert calibrated(field, mask, dipole, after_background=True).error_share == 1
     given = calibrated(field, mask, dipole, after_background=True, error_share=0.2)
     assert given.error_share == 0.2
+    assert given.error_probability is None
+
+
+def test_after_background_removal_a_planted_model_error_still_shows(
+    world, coloured, brain_spectrum
+):
+    mask, _, field, dipole = world
+    wide = tuple(2 * n for n in SHAPE)
+    error = coloured(wide, lambda k: 0.03 * brain_spectrum(k), 3)[tuple(slice(n) for n in SHAPE)]
+    noise = 5e-4 * np.random.default_rng(2).standard_normal(SHAPE).astype(np.float32)
+    known = torch.from_numpy(np.where(mask, np.float32(5e-4), 0))
+    probabilities = []
+    for added in (0, error):
+        total = ((field + added + noise) * mask).astype(np.float32)
+        removed = remove_background(total, mask, dipole.grid, noise=known.numpy())
+        scan = {'noise': known, 'after_background': True}
+        found = calibrated(removed.local_field, mask, dipole, **scan)
+        assert found.error_share == 1
+        probabilities.append(found.error_probability)
+    assert probabilities[0] < 0.3
+    assert probabilities[1] > 0.9
+    assert not found.exact
 
 
 @pytest.mark.parametrize('sd', [0.002, 0.03])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.calibration import calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import tv as total_variation
@@ -44,6 +45,25 @@ def test_noise_is_read_off_the_field_where_there_is_no_map(make_scan):
             for n in (None, known)
         ]
         assert weights[0] == pytest.approx(weights[1], rel=0.2)
+
+
+def test_what_background_removal_took_comes_back(make_scan):
+    scan = make_scan(shape=(56, 60, 52), noise=5e-4)
+    noise = torch.where(scan.mask, 5e-4, 0.0)
+    given = scan.field.numpy(), scan.mask.numpy(), scan.grid
+    local = torch.from_numpy(remove_background(*given, noise=noise.numpy()).local_field)
+
+    def found(**share):
+        scales = {'noise': noise, 'after_background': True, **share}
+        calibration = calibrate(local, scan.mask, scan.grid, **scales)
+        return tv(local, scan.mask, scan.grid, noise=noise, calibration=calibration, **share)
+
+    joint = found()
+    assert joint.chosen['error_probability'] < 0.1
+    assert joint.chosen['error_share'] == 0
+    assert not joint.chi[~scan.mask].any()
+    for share in (0.0, 1.0):
+        assert scan.error(joint.chi) < 0.5 * scan.error(found(error_share=share).chi)
 
 
 def test_total_variation_is_a_minimum(make_scan):
