@@ -248,7 +248,8 @@ def invert_all(
         weights = {}
         if background in BACKGROUNDS:
             weights = {'magnitude': files['combined_magnitude'], 'noise': outputs['noise']}
-            weights |= {'tissue': outputs['tissue'], 'after_background': True}
+            weights |= {'total_noise': files['noise'], 'after_background': True}
+            weights |= {'tissue': outputs['tissue']}
         for method in methods:
             inverted, cost = bench.run(
                 f'chi_{background}_{method}'.replace(' ', '-'),

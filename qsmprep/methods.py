@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SCAN = frozenset({
-    'magnitude', 'noise', 'calibration', 'affine', 'device', 'progress', 'seed',
+    'magnitude', 'noise', 'total_noise', 'calibration', 'affine', 'device', 'progress', 'seed',
 })  # fmt: skip
 """Arguments that describe the scan or the run: a method gets those that it names."""
 LONGEST_MM = 200.0

@@ -57,6 +57,8 @@ def init_inversion_wf(
         Local field [Hz].
     noise
         Standard deviation of the noise of the field [Hz].
+    total_noise
+        That of the total field, without what background removal added to it [Hz].
     magnitude
         Combined magnitude.
     mask
@@ -82,7 +84,7 @@ def init_inversion_wf(
     """
     workflow = Workflow(name=name)
     workflow.__desc__ = _describe(method, reference)
-    images = ('field', 'noise', 'magnitude', 'mask', 'tissue')
+    images = ('field', 'noise', 'total_noise', 'magnitude', 'mask', 'tissue')
     made = ('mask', 'estimated', 'uncertainty')
     inputnode, outputnode = ends(
         inputs=(*images, 'reference_mask', 'reference_placement'),

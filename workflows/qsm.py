@@ -67,7 +67,7 @@ FEEDS = {
     },
     'inversion_wf': {
         'combined_magnitude': 'magnitude', 'local_field': 'field', 'local_noise': 'noise',
-        'field_mask': 'mask', 'tissue': 'tissue',
+        'field_noise': 'total_noise', 'field_mask': 'mask', 'tissue': 'tissue',
     },
     'fit_relaxation': {'magnitude': 'magnitude', 'brain_mask': 'mask', 'noise_sd': 'noise_sd'},
 }  # fmt: skip

@@ -31,6 +31,7 @@ class _InvertDipoleInputSpec(DeviceInputSpec):
     tissue = File(exists=True, desc='voxels of the map, where it goes beyond the mask')
     magnitude = File(exists=True, desc='combined magnitude, for voxel weights')
     noise = File(exists=True, desc='standard deviation of the noise of the field [Hz]')
+    total_noise = File(exists=True, desc='that of the total field, before background removal')
     field_strength_t = traits.Float(mandatory=True, desc='field strength [T]')
     method = traits.Str('tv', usedefault=True, desc='key of qsmprep.methods.INVERSIONS')
     method_parameters = traits.Dict(desc='parameters that differ from their defaults')
@@ -59,7 +60,8 @@ class InvertDipole(SimpleInterface):
 
         inputs = self.inputs
         torch.set_num_threads(inputs.num_threads)
-        given = {key: getattr(inputs, key) for key in ('tissue', 'magnitude', 'noise')}
+        named = ('tissue', 'magnitude', 'noise', 'total_noise')
+        given = {key: getattr(inputs, key) for key in named}
         parameters = dict(inputs.method_parameters if isdefined(inputs.method_parameters) else {})
         inversion = invert_image(
             inputs.field,
@@ -96,6 +98,7 @@ def invert_image(
     tissue: str | Path | None = None,
     magnitude: str | Path | None = None,
     noise: str | Path | None = None,
+    total_noise: str | Path | None = None,
     after_background: bool = False,
     seed: int = 0,
     device: str = 'cpu',
@@ -119,8 +122,8 @@ def invert_image(
         Direction of B0 in the voxel frame; that of the affine by default.
     tissue
         Voxels of the map, where it goes beyond the mask and its holes.
-    magnitude, noise
-        Images for voxel weights; the noise has the unit of the field.
+    magnitude, noise, total_noise
+        Images for voxel weights; noise has the unit of the field.
     after_background, seed, device, parameters, progress
         See :func:`qsmprep.qsm.inversion.invert`.
 
@@ -140,7 +143,7 @@ def invert_image(
     grid = images.read_grid(field)
     if b0_direction is not None:
         grid = replace(grid, b0_direction=b0_direction)
-    for path in (mask, tissue, magnitude, noise):
+    for path in (mask, tissue, magnitude, noise, total_noise):
         if path is not None:
             images.check_same_place(path, field)
     return invert(
@@ -151,6 +154,7 @@ def invert_image(
         tissue=None if tissue is None else images.read(tissue, bool),
         magnitude=None if magnitude is None else images.read(magnitude),
         noise_ppm=None if noise is None else in_ppm(noise),
+        total_noise_ppm=None if total_noise is None else in_ppm(total_noise),
         after_background=after_background,
         seed=seed,
         device=device,

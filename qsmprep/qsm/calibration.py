@@ -34,7 +34,6 @@ OFF_CONE = 0.3
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
-LEAST_DOUBT = 0.1
 LEAST_REMOVED = 0.02
 LEAST_TISSUE = 0.5
 MOST_EVIDENCE = 5.0
@@ -73,7 +72,7 @@ class Calibration:
     background_ppm
         Standard deviation of the background that was taken off the field.
     error_probability
-        That of a model error after background removal, where the share is one by rule; else None.
+        That of a model error: the share, but after background removal, where the share is one.
 
     """
 
@@ -90,15 +89,7 @@ class Calibration:
     weight: Tensor | None = None
     cells: Cells | None = None
     background_ppm: float = 0.0
-    error_probability: float | None = None
-
-    @property
-    def exact(self) -> bool:
-        """Whether sources in and around the mask explain a field after background removal.
-
-        To take so where they do not costs ten times what it gains where they do.
-        """
-        return self.error_probability is not None and self.error_probability < LEAST_DOUBT
+    error_probability: float = 0.0
 
     @property
     def model_error(self) -> Tensor:
@@ -150,23 +141,19 @@ class Calibration:
     def record(self) -> dict[str, Any]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
         k = REFERENCE
-        measured = self.error_probability
-        return (
-            ({} if measured is None else {'error_probability': round(measured, 3)})
-            | {
-                'error_share': self.error_share,
-                'outside_share': self.outside_share,
-                'error_ratio': self.error_ratio,
-                'remnant_ppm': sqrt(float(self.remnant.mean())),
-                'background_ppm': self.background_ppm,
-                'white_noise_ppm': sqrt(self.noise),
-                'misfit': 0.0 if self.cells is None else self.cells.misfit(),
-            }
-            | (
-                {}
-                if self.cells is None
-                else {'chi_power_ppm2': self.cells.power_at(k), 'spectra': self.cells.profiles()}
-            )
+        return {
+            'error_probability': self.error_probability,
+            'error_share': self.error_share,
+            'outside_share': self.outside_share,
+            'error_ratio': self.error_ratio,
+            'remnant_ppm': sqrt(float(self.remnant.mean())),
+            'background_ppm': self.background_ppm,
+            'white_noise_ppm': sqrt(self.noise),
+            'misfit': 0.0 if self.cells is None else self.cells.misfit(),
+        } | (
+            {}
+            if self.cells is None
+            else {'chi_power_ppm2': self.cells.power_at(k), 'spectra': self.cells.profiles()}
         )
 
 
@@ -303,7 +290,7 @@ def _calibrate(
     tissue, smooth = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
     evidence = periodogram.evidence(tissue, smooth)
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
-    outside_share, probability = 0.0, None
+    outside_share, probability = 0.0, error_share or 0.0
     remnants = after_background or evidence > 0
     settled = after_background and periodogram.tissue_share(smooth) > LEAST_TISSUE
     if error_share is None or (remnants and not settled):
@@ -319,9 +306,9 @@ def _calibrate(
         if not settled:
             remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
         if error_share is None and after_background:
-            error_share, probability = 1.0, doubt.error
+            error_share, probability = 1.0, round(doubt.error, 1)
         elif error_share is None:
-            error_share = 1.0 if remnants else round(doubt.error, 1)
+            error_share = probability = 1.0 if remnants else round(doubt.error, 1)
             outside_share = round(doubt.outside, 1)
     free = smooth if remnants else tissue
     ratio = OFF_CONE * error_share * free.ratio

@@ -68,6 +68,7 @@ def invert(
     tissue: np.ndarray | None = None,
     magnitude: np.ndarray | None = None,
     noise_ppm: np.ndarray | None = None,
+    total_noise_ppm: np.ndarray | None = None,
     after_background: bool = False,
     seed: int = 0,
     device: str = 'cpu',
@@ -102,6 +103,9 @@ def invert(
     noise_ppm
         Standard deviation of the field [ppm], used in preference to the magnitude. Where it is a
         hundred times the usual noise the field is unknown.
+    total_noise_ppm
+        That of the total field, without what background removal added to it [ppm], for methods
+        that put back what removal took.
     after_background
         Whether background removal took part of the local field along.
     seed
@@ -132,7 +136,8 @@ def invert(
     if not field.any():
         raise ValueError('The field is zero everywhere in the mask; check field and mask.')
     scan: dict[str, Any] = {'progress': progress, 'seed': seed}
-    for name, image in (('magnitude', magnitude), ('noise', noise_ppm)):
+    images = {'magnitude': magnitude, 'noise': noise_ppm, 'total_noise': total_noise_ppm}
+    for name, image in images.items():
         scan[name] = None if image is None else _cropped(name, image, inside, box).to(target)
         if image is not None and not (scan[name] > 0).any():
             raise ValueError(f'The {name} is nowhere above zero in the mask; check its file.')

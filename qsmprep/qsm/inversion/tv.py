@@ -38,6 +38,7 @@ def tv(
     *,
     magnitude: Tensor | None = None,
     noise: Tensor | None = None,
+    total_noise: Tensor | None = None,
     progress: Callable[[int, int, float], None] | None = None,
     calibration: Calibration | None = None,
     regularisation: float | None = None,
@@ -64,8 +65,9 @@ def tv(
     -2.5 ppm whatever its field shows. The map is free outside the mask.
 
     Background removal takes along the part of the local field that sources around the mask could
-    make. Where it came before and the field shows no model error, the map is solved for under the
-    first of the two problems together with such sources, which put that part back:
+    make. Where it came before, the probability p of a model error weighs two maps: p times that
+    under the second problem, and 1 - p times one under the first together with such sources, which
+    put that part back:
 
     .. math:: \tfrac12 \|W (D (x + b) - f)\|^2 + \lambda\, \mathrm{TV}(x)
         + \tfrac12 \|b\|^2 \sigma^2 / v, \quad x = 0 \text{ outside}, b = 0 \text{ inside},
@@ -94,6 +96,9 @@ def tv(
     magnitude, noise
         Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first. W falls
         below 1 where the noise is above its median or the magnitude below.
+    total_noise
+        That of the total field [ppm], without what background removal left at the rim: with
+        sources around the mask it goes first.
     progress
         Called with the iteration, their greatest number, and the relative change of the map.
     calibration
@@ -135,37 +140,44 @@ def tv(
     if not regularisation > 0:
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
     strength = regularisation / usual
-    problem = _white_problem(regularisation)
+    white = problem = _white_problem(regularisation)
     share = calibration.error_share
-    exact = calibration.exact and error_share is None
+    around = share - calibration.error_probability if error_share is None else 0.0
     if error_share is None:
         share = max(share, LEAST_WHITENING)
-    if exact:
-        problem = _with_sources_around(problem, sd**2 * prod(grid.voxel_size) / AROUND_PPM2_MM3)
-    elif share > 0:
+    if share > 0:
         likelihood = Likelihood(
             field, calibration.seen_through(mask), least_noise=LEAST_NOISE * roughness
         )
-        problem = _calibrated_problem(problem, likelihood, share, calibration.freedom, strength)
-    weight = data_weight(mask, magnitude, noise, roughness)
-    # expectation-maximisation would not reach what weighs less
-    weight = torch.where(weight > 0, weight.clamp(min=LEAST_WEIGHT), 0.0)
-    splitting = Splitting(calibration.dipole, field, mask, weight.square(), problem)
-    steps, total = count(1), iterations + iterations // 2
+        problem = _calibrated_problem(white, likelihood, share, calibration.freedom, strength)
+    parts = [(1 - around, problem, noise)] if around < 1 else []
+    if around > 0:
+        ratio = sd**2 * prod(grid.voxel_size) / AROUND_PPM2_MM3
+        without_rim = noise if total_noise is None else total_noise
+        parts.append((around, _with_sources_around(white, ratio), without_rim))
+    steps, total = count(1), len(parts) * (iterations + iterations // 2)
 
     def tell(change: float) -> None:
         if progress is not None:
             progress(next(steps), total, change)
 
-    chi = splitting.run(iterations, tolerance, tell)
-    if strength == 1:
-        # a map that is smoother than calibrated leaves what is no sign of an error
-        explained = splitting.prediction() if exact else calibration.dipole.forward(chi)
-        residual = (field - explained) * (weight > 0)
-        splitting.power *= reliability(residual, field, weight > 0, known or roughness, grid)
-        chi = splitting.run(iterations // 2, tolerance, tell)
-    record = calibration.record() | ({'error_share': 0.0} if exact else {})
-    return Estimate(chi, {'regularisation': regularisation, **record})
+    chi = torch.zeros_like(field)
+    for part, problem, noise in parts:
+        weight = data_weight(mask, magnitude, noise, roughness)
+        # expectation-maximisation would not reach what weighs less
+        weight = torch.where(weight > 0, weight.clamp(min=LEAST_WEIGHT), 0.0)
+        splitting = Splitting(calibration.dipole, field, mask, weight.square(), problem)
+        found = splitting.run(iterations, tolerance, tell)
+        if strength == 1:
+            # a map that is smoother than calibrated leaves what is no sign of an error, and what
+            # the calibrated one has outside the mask explains errors
+            whole = problem.shape is None
+            explained = splitting.prediction() if whole else calibration.dipole.forward(found)
+            residual = (field - explained) * (weight > 0)
+            splitting.power *= reliability(residual, field, weight > 0, known or roughness, grid)
+            found = splitting.run(iterations // 2, tolerance, tell)
+        chi += part * found
+    return Estimate(chi, {'regularisation': regularisation, **calibration.record()})
 
 
 def _white_problem(regularisation: float) -> Problem:
