@@ -59,11 +59,27 @@ def test_what_background_removal_took_comes_back(make_scan):
         return tv(local, scan.mask, scan.grid, noise=noise, calibration=calibration, **share)
 
     joint = found()
-    assert joint.chosen['error_probability'] < 0.1
-    assert joint.chosen['error_share'] == 0
+    assert joint.chosen['error_probability'] == 0
     assert not joint.chi[~scan.mask].any()
     for share in (0.0, 1.0):
         assert scan.error(joint.chi) < 0.5 * scan.error(found(error_share=share).chi)
+
+
+def test_two_maps_by_the_probability_of_an_error(make_scan):
+    scan = make_scan(shape=(28, 26, 30), noise=2e-3)
+    noise = torch.where(scan.mask, 2e-3, 0.0)
+    measured = calibrate(scan.field, scan.mask, scan.grid, noise=noise, after_background=True)
+
+    def found(probability, total_noise=None):
+        calibration = replace(measured, error_share=1.0, error_probability=probability)
+        given = {'noise': noise, 'total_noise': total_noise, 'calibration': calibration}
+        return tv(scan.field, scan.mask, scan.grid, **given).chi
+
+    without, mean, certain = (found(p) for p in (0.0, 0.3, 1.0))
+    torch.testing.assert_close(mean, 0.7 * without + 0.3 * certain)
+    uneven = torch.where(torch.arange(30) < 15, 4 * noise, noise)
+    assert found(1.0, uneven).equal(certain)
+    assert not found(0.0, uneven).allclose(without, atol=1e-4)
 
 
 def test_total_variation_is_a_minimum(make_scan):
