@@ -30,7 +30,8 @@ def costs_and_errors() -> Iterator[dict]:
             own = [row for row in rows if row['method'] == method]
             own = [row for row in own if (row['scan'] in IN_VIVO) == inside]
             for key in ('NRMSE [%]', 'XSIM', 'CPU [s]'):
-                summary[f'{where} {key}'] = statistics.median(float(row[key]) for row in own)
+                known = [float(row[key]) for row in own if row[key]]
+                summary[f'{where} {key}'] = statistics.median(known)
         yield summary
 
 

@@ -169,12 +169,15 @@ def _numbers(head: list[str], rows: list[list[str]]) -> str:
     texts = sum(not re.fullmatch('[-+.e0-9]+', cell) for cell in rows[0])
     lines = [f'| {" | ".join(head)} |', f'|{" --- |" * texts}{" ---: |" * (len(head) - texts)}']
     for row in rows:
-        cells = [*row[:texts], *(_digits(float(cell)) for cell in row[texts:])]
+        cells = [*row[:texts], *map(_digits, row[texts:])]
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
-def _digits(number: float) -> str:
+def _digits(cell: str) -> str:
+    if not cell:
+        return ''
+    number = float(cell)
     return f'{number:.0f}' if abs(number) >= 100 else f'{number:#.3g}'
 
 
