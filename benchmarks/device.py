@@ -3,7 +3,8 @@
 An ellipsoid that fills the grid holds a Gaussian random map with the spectrum of susceptibility;
 its field has 2 ppb of noise. On a small grid of 3 mm every inversion runs on the CPU and on the
 device. Then each runs on the device at 160 x 200 x 176 voxels of 1 mm and 256^3 of 0.7 mm, from
-arrays in memory to arrays in memory. What takes longer than ``--cap`` is stopped and said so.
+arrays in memory to arrays in memory. What takes longer than ``--cap`` or more memory than there is
+is stopped and said so.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ def make_scan(shape: tuple[int, int, int], voxel: float) -> tuple:
 
 
 def run(method: str, scan: tuple, device: str, cap: int) -> tuple[float, np.ndarray | None]:
-    """Seconds and map of an inversion; no map if it was stopped."""
+    """Seconds and map of an inversion; no map if it was stopped or out of memory."""
     field, mask, grid, _ = scan
     noise = np.full(field.shape, NOISE_PPM, np.float32)
     start = time.perf_counter()
     signal.alarm(cap)
     try:
         chi = invert(field, mask, grid, method, noise_ppm=noise, device=device).chi_ppm
-    except TimeoutError:
+    except (TimeoutError, torch.OutOfMemoryError):
         chi = None
     finally:
         signal.alarm(0)

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 MAX_PARAMETERS = 8_000_000
 NOISE_FREQUENCIES = 8
@@ -221,23 +222,33 @@ class Denoiser(nn.Module):
         return inside * means[:, :, : shape[0], : shape[1], : shape[2]]
 
     def _network(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """The U-Net, with zeros added up to a multiple of its stride."""
-        shape = x.shape[2:]
+        """The U-Net, with zeros added up to a multiple of its stride.
+
+        Where the gradient by x is asked for, and so not in training, blocks are evaluated a second
+        time in the backward pass: their inner features would take most of the memory.
+        """
+
+        def features(block: nn.Module, x: Tensor) -> Tensor:
+            if again:
+                return checkpoint(block, x, embedding, use_reentrant=False)
+            return block(x, embedding)
+
+        again, shape = x.requires_grad, x.shape[2:]
         stride = self.architecture.stride
         x = F.pad(x, [side for n in reversed(shape) for side in (0, -n % stride)])
         x = self.first(x)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             for block in cast(nn.ModuleList, blocks):
-                x = block(x, embedding)
+                x = features(block, x)
             skips.append(x)
             x = down(x)
         for block in self.middle:
-            x = block(x, embedding)
+            x = features(block, x)
         for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
             x = up(x).add_(skips.pop())
             for block in cast(nn.ModuleList, blocks):
-                x = block(x, embedding)
+                x = features(block, x)
         x = self.last(x)
         return x[:, :, : shape[0], : shape[1], : shape[2]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import torch
@@ -29,7 +30,8 @@ class Windows:
     Parameters
     ----------
     size
-        Edge length of a window [voxels]; axes that are shorter are taken whole.
+        Edge length of a window [voxels], with a halo and no overlap the largest: they are then as
+        even as they can be. Axes that are shorter are taken whole.
     overlap
         Voxels shared by neighbours.
     blending
@@ -127,8 +129,11 @@ class Windows:
     def _extents(self, length: int) -> list[_Extent]:
         """Windows along an axis of given length."""
         size = min(self.size, length)
+        if self.halo and not self.overlap:
+            parts = ceil(length / self.size)
+            size = min(self.multiple * ceil(length / (parts * self.multiple)), length)
         span = min(size + 2 * self.halo, length)
-        starts = [*range(0, length - size, self.size - self.overlap), length - size]
+        starts = [*range(0, length - size, size - self.overlap), length - size]
         position = torch.arange(size, dtype=torch.float64) + 0.5
         weight = torch.ones(size, dtype=torch.float64)
         if self.blending == 'linear' and self.overlap:
@@ -165,7 +170,7 @@ class _Extent:
 
 
 WHOLE = Windows(size=192, overlap=0, halo=32, multiple=8)
-"""Volumes as a whole; those of more than 192 voxels along an axis in parts, without seams."""
+"""Volumes as a whole; those of more than 192 voxels along an axis in even parts, without seams."""
 
 
 def windowed_denoiser(

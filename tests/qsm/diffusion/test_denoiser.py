@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from qsmprep.qsm.diffusion import denoiser as module
 from qsmprep.qsm.diffusion.denoiser import MAX_PARAMETERS, Architecture, Denoiser
 
 SMALL = Architecture(channels=(8, 16), blocks=(1, 1), embedding=32)
@@ -28,6 +29,23 @@ def test_the_default_network_keeps_to_its_budget():
         denoiser(torch.zeros(1, 1, 32, 32, 32), torch.tensor([0.03]), ISOTROPIC)
     assert 2e6 < denoiser.parameter_count < 3e6
     assert counter.get_total_flops() / 32**3 < 150e3
+
+
+def test_a_gradient_by_the_map_keeps_no_features_of_blocks(monkeypatch):
+    denoiser, volume = randomised(), torch.randn(1, 1, 16, 24, 16).requires_grad_()
+
+    def gradient_and_kept() -> tuple[torch.Tensor, int]:
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, id):
+            found = denoiser(volume, torch.tensor([0.03]), ISOTROPIC)
+        found = denoiser(volume, torch.tensor([0.03]), ISOTROPIC)
+        return torch.autograd.grad(found.sum(), volume)[0], sum(kept)
+
+    bounded, little = gradient_and_kept()
+    monkeypatch.setattr(module, 'checkpoint', lambda block, *given, **_: block(*given))
+    whole, much = gradient_and_kept()
+    torch.testing.assert_close(bounded, whole)
+    assert little < 0.5 * much
 
 
 def test_no_network_is_too_large():

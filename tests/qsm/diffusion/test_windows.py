@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
-from qsmprep.qsm.diffusion.windows import Windows, windowed_denoiser
+from qsmprep.qsm.diffusion.windows import WHOLE, Windows, windowed_denoiser
 from qsmprep.qsm.grid import Grid
 
 DIFFUSION_QSM = Windows(size=64, overlap=16, blending='linear')
@@ -67,6 +67,14 @@ def test_the_last_window_is_flush_with_the_edge():
     volume = torch.arange(100.0).reshape(100, 1, 1)
     DM_QSM.apply(lambda cubes: starts.append(cubes[0, 0, 0, 0, 0].item()) or cubes, volume)
     assert starts == [0, 40, 52]
+
+
+@pytest.mark.parametrize(('length', 'cores'), [(192, 1), (200, 2), (256, 2), (400, 3)])
+def test_windows_without_overlap_are_even(length, cores):
+    seen = []
+    WHOLE.apply(lambda cubes: seen.append(cubes.shape[2]) or cubes, torch.zeros(length, 1, 1))
+    assert len(seen) == cores
+    assert max(seen) <= min(length, length / cores + 8 + 2 * WHOLE.halo)
 
 
 @pytest.mark.parametrize('windows', PUBLISHED)
