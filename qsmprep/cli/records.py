@@ -141,8 +141,9 @@ def keep_earlier(output_dir: Path, record: dict, bids_dir: Path) -> None:
         images = [bids_dir / uri.rpartition(':')[2] for uri in acquisition['inputs']]
         if images and not any(os.path.lexists(path) for path in images):
             gone = (
-                f'{acquisition["stem"]} was made by an earlier run, of images that are no longer '
-                'in the dataset: remove its outputs, if the images have another name now.'
+                f'{acquisition["outputs"]["chi"]} was made by an earlier run, of images that are '
+                'no longer in the dataset: remove the outputs of '
+                f'{acquisition["stem"]}, if its images have another name now.'
             )
             acquisition['warnings'] = list(dict.fromkeys([*acquisition['warnings'], gone]))
             LOGGER.warning('sub-%s: %s', record['participant'], gone)
