@@ -102,8 +102,9 @@ def test_slices_that_follow_each_other_have_no_gap(noise):
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2])
-def test_a_slice_that_is_missing_is_named(axis):
-    signal = np.moveaxis(np.delete(smooth_field(), 30, axis=2), 2, axis)
-    (warning,) = check_gaps(signal)
+@pytest.mark.parametrize('missing', [1, 3])
+def test_slices_that_are_missing_are_named(axis, missing):
+    signal = np.delete(smooth_field(), np.arange(30, 30 + missing), axis=2)
+    (warning,) = check_gaps(np.moveaxis(signal, 2, axis))
     assert f'Between the slices 30 and 31 along array axis {axis + 1} the phase' in warning
-    assert not isinstance(warning, Doubt)
+    assert isinstance(warning, Doubt) == (missing > 1)
