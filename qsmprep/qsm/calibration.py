@@ -37,6 +37,7 @@ REMOVALS = 4
 LEAST_REMOVED = 0.02
 LEAST_TISSUE = 0.5
 MOST_EVIDENCE = 5.0
+ODDS = 9.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Calibration:
     background_ppm
         Standard deviation of the background that was taken off the field.
     error_probability
-        That of a model error: the share, but after background removal, where the share is one.
+        That of a model error: the share, but after background removal, where the share is one and
+        an error is nine times as likely beforehand as none.
 
     """
 
@@ -306,7 +308,8 @@ def _calibrate(
         if not settled:
             remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
         if error_share is None and after_background:
-            error_share, probability = 1.0, round(doubt.error, 1)
+            error_share, probability = 1.0, ODDS * doubt.error / (1 + (ODDS - 1) * doubt.error)
+            probability = round(probability, 1)
         elif error_share is None:
             error_share = probability = 1.0 if remnants else round(doubt.error, 1)
             outside_share = round(doubt.outside, 1)
