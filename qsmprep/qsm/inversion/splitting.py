@@ -104,7 +104,7 @@ class Splitting:
             self.spectrum = problem.start.clone()
         self.error = torch.zeros_like(self.spectrum)
         self.edges = self._edge_weights()
-        grid = self.outside if problem.freedom else field
+        grid = self.outside if problem.edges_outside else field
         self.duals = [torch.zeros_like(grid.diff(dim=a)) for a in range(3)]
 
     def prediction(self) -> Tensor:
@@ -122,7 +122,7 @@ class Splitting:
         edge = prod(size) ** (1 / 3)
         if free == 1:
             return [edge / v for v in size]
-        if self.problem.freedom:
+        if free:
             inside = self.outside == 0
         weights: list[Tensor | float] = []
         for a, (n, v) in enumerate(zip(inside.shape, size, strict=True)):
@@ -188,7 +188,7 @@ class Splitting:
         free = self.problem.freedom == 1
         descent = torch.zeros_like(padded) if free else self._outside_step(padded)
         image, target = padded, descent
-        if not self.problem.freedom:
+        if not self.problem.edges_outside:
             image, target = self._grid_part(padded), self._grid_part(descent)
         for rows in slabs(image):
             self._gradient_step(image, target, rows)
