@@ -140,17 +140,19 @@ def tv(
     if not regularisation > 0:
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
     strength = regularisation / usual
-    white = problem = _white_problem(regularisation)
-    share = calibration.error_share
+    white, share = _white_problem(regularisation), calibration.error_share
     around = share - calibration.error_probability if error_share is None else 0.0
     if error_share is None:
         share = max(share, LEAST_WHITENING)
-    if share > 0:
-        likelihood = Likelihood(
-            field, calibration.seen_through(mask), least_noise=LEAST_NOISE * roughness
-        )
-        problem = _calibrated_problem(white, likelihood, share, calibration.freedom, strength)
-    parts = [(1 - around, problem, noise)] if around < 1 else []
+    parts: list[tuple[float, Problem, Tensor | None]] = []
+    if around < 1:
+        problem = white
+        if share > 0:
+            likelihood = Likelihood(
+                field, calibration.seen_through(mask), least_noise=LEAST_NOISE * roughness
+            )
+            problem = _calibrated_problem(white, likelihood, share, calibration.freedom, strength)
+        parts.append((1 - around, problem, noise))
     if around > 0:
         ratio = sd**2 * prod(grid.voxel_size) / AROUND_PPM2_MM3
         without_rim = noise if total_noise is None else total_noise
@@ -161,22 +163,25 @@ def tv(
         if progress is not None:
             progress(next(steps), total, change)
 
-    chi = torch.zeros_like(field)
-    for part, problem, noise in parts:
-        weight = data_weight(mask, magnitude, noise, roughness)
+    def minimum(problem: Problem, voxel_noise: Tensor | None) -> Tensor:
+        weight = data_weight(mask, magnitude, voxel_noise, roughness)
         # expectation-maximisation would not reach what weighs less
         weight = torch.where(weight > 0, weight.clamp(min=LEAST_WEIGHT), 0.0)
         splitting = Splitting(calibration.dipole, field, mask, weight.square(), problem)
-        found = splitting.run(iterations, tolerance, tell)
-        if strength == 1:
-            # a map that is smoother than calibrated leaves what is no sign of an error, and what
-            # the calibrated one has outside the mask explains errors
-            whole = problem.shape is None
-            explained = splitting.prediction() if whole else calibration.dipole.forward(found)
-            residual = (field - explained) * (weight > 0)
-            splitting.power *= reliability(residual, field, weight > 0, known or roughness, grid)
-            found = splitting.run(iterations // 2, tolerance, tell)
-        chi += part * found
+        chi = splitting.run(iterations, tolerance, tell)
+        if strength != 1:
+            # a map that is smoother than calibrated leaves what is no sign of an error
+            return chi
+        # what a calibrated map has outside the mask explains errors
+        whole = problem.shape is None
+        explained = splitting.prediction() if whole else calibration.dipole.forward(chi)
+        residual = (field - explained) * (weight > 0)
+        splitting.power *= reliability(residual, field, weight > 0, known or roughness, grid)
+        return splitting.run(iterations // 2, tolerance, tell)
+
+    chi = torch.zeros_like(field)
+    for part, problem, voxel_noise in parts:
+        chi += part * minimum(problem, voxel_noise)
     return Estimate(chi, {'regularisation': regularisation, **calibration.record()})
 
 
