@@ -53,18 +53,21 @@ def make_scan(shape: tuple[int, int, int], voxel: float) -> tuple:
     return (field * mask).numpy(), mask.numpy(), grid, chi.numpy()
 
 
-def run(method: str, scan: tuple, device: str, cap: int) -> tuple[float, np.ndarray | None]:
-    """Seconds and map of an inversion; no map if it was stopped or out of memory."""
+def run(method: str, scan: tuple, device: str, cap: int) -> tuple[float, np.ndarray | str]:
+    """Seconds and map of an inversion, or why there is none."""
     field, mask, grid, _ = scan
     noise = np.full(field.shape, NOISE_PPM, np.float32)
     start = time.perf_counter()
     signal.alarm(cap)
     try:
         chi = invert(field, mask, grid, method, noise_ppm=noise, device=device).chi_ppm
-    except (TimeoutError, torch.OutOfMemoryError):
-        chi = None
+    except TimeoutError:
+        chi = 'stopped'
+    except torch.OutOfMemoryError:
+        chi = 'out of memory'
     finally:
         signal.alarm(0)
+        torch.cuda.empty_cache()
     return time.perf_counter() - start, chi
 
 
@@ -84,11 +87,12 @@ def main() -> None:
         (there, found), (here, expected) = (
             run(method, scan, device, args.cap) for device in (args.device, 'cpu')
         )
-        difference = ('stopped', 'stopped')
-        if found is not None and expected is not None:
+        why = next((chi for chi in (found, expected) if isinstance(chi, str)), None)
+        if why is None:
             largest = 1e3 * float(np.abs(found - expected).max())
-            difference = (nrmse(found, expected, scan[1]), largest)
-        table.add(method, there, here, *difference)
+            table.add(method, there, here, nrmse(found, expected, scan[1]), largest)
+        else:
+            table.add(method, there, here, why, why)
     table.write(args.out, 'device_agreement')
     table = Table('Time on the device', ('inversion', 'voxels', 'time [s]', 'memory [GiB]'), [])
     scans = [make_scan(*size) for size in SIZES]
@@ -99,7 +103,7 @@ def main() -> None:
             seconds, chi = run(method, scan, args.device, args.cap)
             memory = torch.cuda.max_memory_allocated() / 2**30 if args.device != 'cpu' else '-'
             size = ' x '.join(map(str, scan[0].shape))
-            table.add(method, size, 'stopped' if chi is None else seconds, memory)
+            table.add(method, size, chi if isinstance(chi, str) else seconds, memory)
     table.write(args.out, 'device_time')
 
 

@@ -205,7 +205,8 @@ def _network(
 ) -> tuple[Denoise, dict[str, Any]]:
     """The network in windows, and what a sidecar tells of both."""
     loaded = load_weights(prior, mask.device)
-    denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, BATCH)
+    batch = 1 if windows is WHOLE else BATCH
+    denoise = windowed_denoiser(loaded.denoiser, grid, mask, windows, batch)
     record = {'window': windows.size, 'overlap': windows.overlap, 'prior': loaded.sha256}
     return denoise, record
 

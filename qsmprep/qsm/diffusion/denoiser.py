@@ -224,32 +224,29 @@ class Denoiser(nn.Module):
     def _network(self, x: Tensor, embedding: Tensor) -> Tensor:
         """The U-Net, with zeros added up to a multiple of its stride.
 
-        Where the gradient by x is asked for, and so not in training, blocks are evaluated a second
+        Where the gradient by x is asked for, and so not in training, levels are evaluated a second
         time in the backward pass: their inner features would take most of the memory.
         """
 
-        def features(block: nn.Module, x: Tensor) -> Tensor:
-            if again:
-                return checkpoint(block, x, embedding, use_reentrant=False)
-            return block(x, embedding)
+        def level(n: int, x: Tensor) -> tuple[Tensor, Tensor]:
+            """Features of a level, and what the next one starts from."""
+            x = x if n else self.first(x)
+            for block in cast(nn.ModuleList, levels[n]):
+                x = block(x, embedding)
+            return x, steps[n](x)
 
+        levels = (*self.encoder, self.middle, *reversed(self.decoder))
+        steps = (*self.down, *reversed(self.up), self.last)
         again, shape = x.requires_grad, x.shape[2:]
         stride = self.architecture.stride
         x = F.pad(x, [side for n in reversed(shape) for side in (0, -n % stride)])
-        x = self.first(x)
-        skips = []
-        for blocks, down in zip(self.encoder, self.down, strict=True):
-            for block in cast(nn.ModuleList, blocks):
-                x = features(block, x)
-            skips.append(x)
-            x = down(x)
-        for block in self.middle:
-            x = features(block, x)
-        for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            x = up(x).add_(skips.pop())
-            for block in cast(nn.ModuleList, blocks):
-                x = features(block, x)
-        x = self.last(x)
+        skips: list[Tensor] = []
+        for n in range(len(levels)):
+            found, x = checkpoint(level, n, x, use_reentrant=False) if again else level(n, x)
+            if n < len(self.down):
+                skips.append(found)
+            elif skips:
+                x = x.add_(skips.pop())
         return x[:, :, : shape[0], : shape[1], : shape[2]]
 
 

@@ -78,8 +78,8 @@ class Windows:
     ) -> Tensor:
         """Apply a function to every window and blend the results.
 
-        Can be differentiated with respect to the volume; every batch is then evaluated a
-        second time in the backward pass, so that memory stays bounded.
+        Can be differentiated with respect to the volume; if there are several batches, each is
+        then evaluated a second time in the backward pass, so that memory stays bounded.
 
         Parameters
         ----------
@@ -102,17 +102,17 @@ class Windows:
         shape = volume.shape
         fill = [side for n in reversed(shape) for side in (0, -n % self.multiple)]
         padded = F.pad(volume, fill)
-        tracked = torch.is_grad_enabled() and padded.requires_grad
         result = torch.zeros_like(padded)
-        tiles = self._tiles(padded.shape)
+        tiles = list(self._tiles(padded.shape))
         if mask is not None:
             inside = F.pad(mask.bool(), fill)
-            tiles = (tile for tile in tiles if inside[tuple(axis.core for axis in tile)].any())
-        while chunk := list(itertools.islice(tiles, batch)):
+            tiles = [tile for tile in tiles if inside[tuple(axis.core for axis in tile)].any()]
+        again = torch.is_grad_enabled() and padded.requires_grad and len(tiles) > batch
+        for chunk in (tiles[n : n + batch] for n in range(0, len(tiles), batch)):
             windows = torch.stack([padded[tuple(axis.seen for axis in tile)] for tile in chunk])
             windows = windows[:, None]
             found = (
-                checkpoint(function, windows, use_reentrant=False) if tracked else function(windows)
+                checkpoint(function, windows, use_reentrant=False) if again else function(windows)
             )
             for tile, window in zip(chunk, found[:, 0], strict=True):
                 kept = window[tuple(axis.kept for axis in tile)]
@@ -132,8 +132,8 @@ class Windows:
         if self.halo and not self.overlap:
             parts = ceil(length / self.size)
             size = min(self.multiple * ceil(length / (parts * self.multiple)), length)
-        span = min(size + 2 * self.halo, length)
         starts = [*range(0, length - size, size - self.overlap), length - size]
+        span = min(size + min(len(starts) - 1, 2) * self.halo, length)
         position = torch.arange(size, dtype=torch.float64) + 0.5
         weight = torch.ones(size, dtype=torch.float64)
         if self.blending == 'linear' and self.overlap:

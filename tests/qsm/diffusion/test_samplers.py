@@ -8,6 +8,7 @@ import torch
 from qsmprep.qsm.diffusion import ancestral, annealing
 from qsmprep.qsm.diffusion.ancestral import diffusion_qsm, dm_qsm
 from qsmprep.qsm.diffusion.annealing import diffusion
+from qsmprep.qsm.diffusion.windows import Windows
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.tikhonov import tikhonov
 from qsmprep.qsm.inversion.tv import tv
@@ -64,6 +65,22 @@ def test_what_the_network_knows_reaches_the_map(scan, monkeypatch, method, setti
         assert estimate.chosen['prior'] == '0' * 64
     assert errors['knows'] < 10
     assert errors['knows'] < 0.4 * errors['does not']
+
+
+@pytest.mark.parametrize(('window', 'most'), [(None, 1), (16, 4)])
+def test_only_small_windows_pass_the_network_together(scan, monkeypatch, window, most):
+    believe(monkeypatch, scan.chi)
+    seen = []
+
+    def look(noisy, sigma, voxel_size):
+        seen.append(len(noisy))
+        return 0 * noisy
+
+    monkeypatch.setattr(Oracle, '__call__', lambda self, *given: look(*given))
+    monkeypatch.setattr(ancestral, 'WHOLE', Windows(size=16, overlap=0, halo=8, multiple=8))
+    diffusion_qsm(scan.field, scan.mask, scan.grid, steps=1, window=window, overlap=8)
+    assert len(seen) > 2
+    assert max(seen) == most
 
 
 @pytest.mark.parametrize('as_published', [False, True])

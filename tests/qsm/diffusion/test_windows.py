@@ -69,12 +69,13 @@ def test_the_last_window_is_flush_with_the_edge():
     assert starts == [0, 40, 52]
 
 
-@pytest.mark.parametrize(('length', 'cores'), [(192, 1), (200, 2), (256, 2), (400, 3)])
-def test_windows_without_overlap_are_even(length, cores):
+@pytest.mark.parametrize(
+    ('length', 'spans'), [(192, [192]), (200, [136] * 2), (256, [160] * 2), (400, [200] * 3)]
+)
+def test_windows_without_overlap_are_even_and_have_no_halo_at_the_edges(length, spans):
     seen = []
     WHOLE.apply(lambda cubes: seen.append(cubes.shape[2]) or cubes, torch.zeros(length, 1, 1))
-    assert len(seen) == cores
-    assert max(seen) <= min(length, length / cores + 8 + 2 * WHOLE.halo)
+    assert seen == spans
 
 
 @pytest.mark.parametrize('windows', PUBLISHED)
@@ -89,6 +90,16 @@ def test_windows_without_brain_are_skipped(windows):
     windows.apply(lambda cubes: count.append(len(cubes)) or cubes, volume)
     assert 0 < sum(evaluated) < sum(count)
     assert not found[:30].any()
+
+
+@pytest.mark.parametrize(('batch', 'calls'), [(4, 1), (3, 2 * 2)])
+def test_gradients_through_several_batches_evaluate_them_again(batch, calls):
+    seen = []
+    volume = rand(32, 32, 8).requires_grad_()
+    windows = Windows(size=16, overlap=0)
+    found = windows.apply(lambda cubes: seen.append(1) or cubes.sin(), volume, batch=batch)
+    torch.autograd.grad(found.sum(), volume)
+    assert len(seen) == calls
 
 
 @pytest.mark.parametrize('windows', [PUBLISHED[1], Windows(size=16, overlap=0, halo=3, multiple=4)])
@@ -128,6 +139,27 @@ def test_with_the_network_s_reach_as_halo_there_are_no_seams():
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.05
     assert errors[-1] < 1e-4
+
+
+def test_the_gradient_through_the_network_in_windows_is_that_of_the_whole_volume():
+    architecture = Architecture(channels=(8, 16), blocks=(1, 1), embedding=16)
+    denoiser, stride = network(architecture), architecture.stride
+    volume, sigma, voxel_size = 0.1 * rand(60, 32, 24), torch.tensor(0.03), torch.ones(3)
+    weight = rand(60, 32, 24) - 0.5
+
+    def gradient(halo: int, size: int = 16) -> torch.Tensor:
+        noisy = volume.clone().requires_grad_()
+        windows = Windows(size, 0, halo=halo, multiple=stride)
+        found = windows.apply(lambda cubes: denoiser(cubes, sigma, voxel_size), noisy, batch=2)
+        return torch.autograd.grad(found, noisy, weight)[0]
+
+    whole = gradient(0, size=60)
+    errors = [
+        ((gradient(halo) - whole).norm() / whole.norm()).item()
+        for halo in (0, architecture.reach + -architecture.reach % stride)
+    ]
+    assert errors[0] > 0.01
+    assert errors[1] < 1e-5
 
 
 def test_the_default_network_listens_mostly_to_its_surroundings():
