@@ -16,8 +16,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from qsmprep.methods import INVERSIONS
 from qsmprep.qsm import inversion
+from qsmprep.qsm.diffusion import ancestral
 from qsmprep.qsm.diffusion.denoiser import Architecture, Denoiser
 from qsmprep.qsm.diffusion.weights import save_weights
+from qsmprep.qsm.diffusion.windows import Windows
 from qsmprep.qsm.inversion.inr_qsm import fit
 from qsmprep.qsm.simulate.stream import Specimen, draw_windows
 from qsmprep.training.trainer import Trainer
@@ -158,9 +160,11 @@ def prior(tmp_path_factory):
 
 @pytest.mark.parametrize('method', INVERSIONS)
 def test_an_inversion_keeps_to_its_device(make_scan, prior, method, request, monkeypatch):
-    # networks of a few steps explain little
+    # networks of a few steps explain little; there are several, and the prior sees parts
     monkeypatch.setattr(inversion, 'LEAST_EXPLAINED', -1e6)
     monkeypatch.setattr(fit, 'LEAST_STEPS', 5)
+    monkeypatch.setattr(fit, 'MOST_VOXELS', 500)
+    monkeypatch.setattr(ancestral, 'WHOLE', Windows(size=8, overlap=0, halo=4, multiple=2))
     scan = make_scan((16, 18, 14), noise=0.001)
     parameters = dict(CHEAP.get(method, {}))
     if 'prior' in INVERSIONS[method].parameters():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import cos, pi, sqrt
+from math import ceil, cos, pi, sqrt
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
 from qsmprep.qsm.inversion.estimate import Estimate
 from qsmprep.qsm.inversion.inr_qsm.blocks import in_blocks
+from qsmprep.qsm.inversion.inr_qsm.muon import Muon
 from qsmprep.qsm.inversion.inr_qsm.published import UNIT_PPM, evaluate, fit_siren, network_map
-from qsmprep.qsm.inversion.inr_qsm.siren import Siren, side_by_side
+from qsmprep.qsm.inversion.inr_qsm.siren import Siren, stacked
 from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside
 from qsmprep.qsm.inversion.reliability import reweighted
 from qsmprep.qsm.inversion.tv import tv
@@ -267,35 +268,35 @@ def _descend(
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
     """Fit networks to values at voxels, a random batch of each a step; their errors by epoch."""
-    hidden = [w for network in networks for w in list(network.weights)[1:-1]]
-    known = {id(w) for w in hidden}
-    rest = [p for network in networks for p in network.parameters() if id(p) not in known]
+    weights, biases = stacked(networks)
     optimisers = [
-        torch.optim.Muon(hidden, lr=rate, weight_decay=0, momentum=0.9),
-        torch.optim.Adam(rest, lr=ADAM_RATE, betas=(0.9, 0.99)),
+        Muon(weights[1:-1], rate),
+        torch.optim.Adam([weights[0], weights[-1], *biases], lr=ADAM_RATE, betas=(0.9, 0.99)),
     ]
-    first_rates = (rate, ADAM_RATE)
-    counts = [len(p) for p in places]
-    most = max(counts)
-    batch = min(16 * len(hidden[0]), 1 + most * epochs // LEAST_STEPS)
     coordinates = [n.scaled(p.float()) for n, p in zip(networks, places, strict=True)]
-    # the padding of the smaller blocks comes last in every epoch, and has no weight
+    # smaller blocks are filled up with voxels that have no weight
     x, wanted, real = (
         torch.nn.utils.rnn.pad_sequence(list(each), batch_first=True)
         for each in (coordinates, values, [torch.ones_like(v) for v in values])
     )
+    most = real.shape[1]
+    steps = ceil(most / min(16 * weights[1].shape[1], 1 + most * epochs // LEAST_STEPS))
     row = torch.arange(len(networks), device=x.device)[:, None]
     for epoch in range(epochs):
+        # these come last, and so lie evenly in what the steps take in turn
         draw = torch.rand(real.shape, generator=generator, device=x.device)
+        order = (draw - real).argsort(1)
+        x, wanted, real = x[row, order], wanted[row, order], real[row, order]
         errors = []
-        for step, chosen in enumerate((draw - real).argsort(1).split(batch, 1)):
-            done = (epoch + step * batch / most) / epochs
-            for optimiser, first in zip(optimisers, first_rates, strict=True):
+        for step in range(steps):
+            done = (epoch + step / steps) / epochs
+            for optimiser, first in zip(optimisers, (rate, ADAM_RATE), strict=True):
                 optimiser.param_groups[0]['lr'] = first * (0.01 + 0.99 * (1 + cos(pi * done)) / 2)
                 optimiser.zero_grad()
-            weight = real[row, chosen]
-            left = side_by_side(networks, x[row, chosen]) - wanted[row, chosen]
-            error = (weight * left.square()).sum(1) / weight.sum(1).clamp(min=1)
+            batch, weight = slice(step, None, steps), real[:, step::steps]
+            found = networks[0].values(x[:, batch], weights, biases)
+            left = weight * (found - wanted[:, batch]).square()
+            error = left.sum(1) / weight.sum(1).clamp(min=1)
             error.sum().backward()
             for optimiser in optimisers:
                 optimiser.step()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.descent import check_loss, with_retries
-from qsmprep.qsm.inversion.inr_qsm.siren import Siren
+from qsmprep.qsm.inversion.inr_qsm.siren import CHUNK, Siren
 from qsmprep.qsm.inversion.inr_qsm.windows import (
     PublishedLoss,
     Window,
@@ -24,9 +24,9 @@ UNIT_PPM = 0.1
 WINDOW_MM = (96.0, 96.0, 48.0)
 LEAST_TISSUE = 0.1
 PERCENTILES = (50.0, 70.0)
+PART = 2**20
 UPDATE_EVERY = 5
 LAST_RATE = 0.02
-CHUNK = 8192
 WARM_UP_BATCH = 512
 WARM_UP_RATE = 5.0
 
@@ -199,8 +199,8 @@ class _Run:
 
 
 def evaluate(network: nn.Module, places: Tensor) -> Tensor:
-    """Susceptibility [ppm] at positions (N, 3), chunk by chunk."""
-    return UNIT_PPM * torch.cat([network(chunk) for chunk in places.split(CHUNK)])
+    """Susceptibility [ppm] at positions (N, 3), in parts that many networks share."""
+    return UNIT_PPM * torch.cat([network(part) for part in places.split(PART)])
 
 
 @torch.no_grad()

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from qsmprep.qsm.grid import Grid
 
+CHUNK = 8192
+"""Positions that pass a network at once."""
+
 
 class Siren(nn.Module):
     """Fully connected network with sine activations, of coordinates in mm.
@@ -81,23 +84,32 @@ class Siren(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Values (N,) at positions (N, 3) in voxels from the centre of the first one."""
-        return _values(self, self.scaled(positions), list(self.weights), list(self.biases))
+        weights, biases = list(self.weights), list(self.biases)
+        chunks = self.scaled(positions).split(CHUNK)
+        return torch.cat([self.values(chunk, weights, biases) for chunk in chunks])
+
+    def values(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Values (..., N) at scaled coordinates (..., N, 3), of weights that may be stacked."""
+        for w0, weight, bias in zip(self.frequencies, weights, biases, strict=False):
+            weight, bias = (w0 * weight).to(x.dtype), (w0 * bias).to(x.dtype)
+            x = (x @ weight.mT + bias[..., None, :]).sin().to(self.hidden_dtype)
+        return (x.float() @ weights[-1].mT + biases[-1][..., None, :])[..., 0]
 
 
-def side_by_side(networks: Sequence[Siren], coordinates: Tensor) -> Tensor:
-    """Values (K, N) of K networks of one shape, each at scaled coordinates (K, N, 3) of its own."""
-    weights, biases = (
-        [torch.stack(layer) for layer in zip(*parameters, strict=True)]
-        for parameters in ([n.weights for n in networks], [n.biases for n in networks])
-    )
-    return _values(networks[0], coordinates, weights, [b[:, None] for b in biases])
+def stacked(networks: Sequence[Siren]) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights (K, out, in) and biases (K, out) of K networks of one shape, layer by layer.
 
+    The networks hold views of them from now on: what is fitted here is fitted there.
+    """
 
-def _values(like: Siren, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
-    for w0, weight, bias in zip(like.frequencies, weights, biases, strict=False):
-        weight, bias = (w0 * weight).to(x.dtype), (w0 * bias).to(x.dtype)
-        x = (x @ weight.mT + bias).sin().to(like.hidden_dtype)
-    return (x.float() @ weights[-1].mT + biases[-1])[..., 0]
+    def stack(parameters: list[nn.ParameterList]) -> list[Tensor]:
+        layers = [torch.stack(each).detach() for each in zip(*parameters, strict=True)]
+        for k, own in enumerate(parameters):
+            for n, layer in enumerate(layers):
+                own[n] = nn.Parameter(layer[k])
+        return [layer.requires_grad_() for layer in layers]
+
+    return stack([n.weights for n in networks]), stack([n.biases for n in networks])
 
 
 def hidden_precision(device: torch.device) -> torch.dtype:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion import invert
 from qsmprep.qsm.inversion.inr_qsm import fit
+from qsmprep.qsm.inversion.inr_qsm.siren import Siren
 from qsmprep.qsm.metrics import nrmse, slope
 from qsmprep.qsm.simulate import simulate_local_field
 
@@ -46,6 +50,55 @@ def test_networks_side_by_side_are_as_good_as_one(head, found, monkeypatch, at_o
     assert divided.parameters['networks'] == 2
     errors = [nrmse(i.chi_ppm, head.chi, head.mask) for i in (found, divided)]
     assert errors[1] < 1.1 * errors[0]
+
+
+def descend(*every, epochs):
+    """Fit blocks that hold every so-manieth voxel of a cube, together; their errors (RMS)."""
+    voxels, generator = torch.ones(12, 12, 12).nonzero(), torch.Generator()
+    places = [voxels[::n] for n in every]
+    values = [torch.sin(p.float() @ torch.tensor([0.9, 0.7, 0.5])) for p in places]
+    networks = [
+        Siren(
+            Grid((12, 12, 12), (1, 1, 1)),
+            layers=fit.LAYERS,
+            width=64,
+            frequency=fit.FREQUENCY,
+            first_frequency=fit.FIRST_FREQUENCY,
+            generator=generator.manual_seed(seed),
+        )
+        for seed in range(len(every))
+    ]
+    list(fit._descend(networks, places, values, epochs, fit.HIDDEN_RATE, generator))
+    with torch.no_grad():
+        found = [n(p.float()) for n, p in zip(networks, places, strict=True)]
+    return [float((f - v).square().mean().sqrt()) for f, v in zip(found, values, strict=True)]
+
+
+def test_small_blocks_beside_a_large_one_are_fitted_as_well_as_alone():
+    alone, beside = sum(descend(3, 3, 3, epochs=12)), sum(descend(3, 3, 3, 1, epochs=12)[:3])
+    assert alone < 3 * 0.02
+    assert beside < 1.5 * alone
+
+
+def test_a_step_of_many_networks_takes_no_more_operations_than_that_of_one(monkeypatch):
+    monkeypatch.setattr(fit, 'LEAST_STEPS', 5)
+
+    class Count(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.calls += 1
+            return func(*args, **(kwargs or {}))
+
+    def calls(*every) -> int:
+        counts = []
+        for epochs in (1, 3):
+            with Count() as count:
+                descend(*every, epochs=epochs)
+            counts.append(count.calls)
+        return counts[1] - counts[0]
+
+    assert calls(2, 3, 4, 5) == calls(2) > 100
 
 
 def test_regularisation_follows_the_noise(head, found, monkeypatch):
