@@ -234,9 +234,13 @@ class Table:
         return '\n'.join([f'**{self.title}**', '', *(f'| {" | ".join(row)} |' for row in lines)])
 
     def write(self, folder: Path, name: str) -> None:
-        """Print the table, and write it as ``name.csv``, ``name.md`` and ``name.png``."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Print the table, and :meth:`save` it."""
         print(f'\n{self.markdown()}\n', flush=True)
+        self.save(folder, name)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the table as ``name.csv``, ``name.md`` and ``name.png``."""
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f'{name}.md').write_text(self.markdown() + '\n')
         with (folder / f'{name}.csv').open('w', newline='') as stream:
             csv.writer(stream).writerows([self.columns, *self.rows])
