@@ -281,10 +281,11 @@ INVERSIONS = _table(
     Method(
         'tv',
         'qsmprep.qsm.inversion.tv:tv',
-        'total variation for a field that the dipole explains; the more model error the scan '
-        'shows, the nearer to `wiener` with a sparse prior',
-        'total variation regularisation, solved by ADMM [@tv], under spectra of susceptibility '
-        'and model error as far as the field itself showed such an error [@whittle]',
+        'total variation for a field that the dipole explains, with edges where the magnitude '
+        'has them; the more model error the scan shows, the nearer to `wiener` with a sparse prior',
+        'total variation regularisation, less at edges of the magnitude [@medi], solved by ADMM '
+        '[@tv], and under spectra of susceptibility and model error as far as the field itself '
+        'showed such an error [@whittle]',
         citation='tv',
         needs=('noise', 'magnitude'),
     ),

@@ -41,6 +41,8 @@ class Problem:
         0: the map is zero outside the mask; 1: it is free there.
     edges_outside
         Weight of the gradient outside the mask and across its edge.
+    edges
+        Weights of the differences between neighbours along each axis, at most one; None for ones.
     start
         Half spectrum of a first y.
 
@@ -56,6 +58,7 @@ class Problem:
     edges_outside: float = 0.0
     shape: Tensor | None = None
     colour: Tensor | None = None
+    edges: list[Tensor] | None = None
     start: Tensor | None = None
 
 
@@ -116,18 +119,22 @@ class Splitting:
         return padded[:n0, :n1, :n2]
 
     def _edge_weights(self) -> list[Tensor | float]:
-        """One between neighbours in the mask, per mean voxel edge; outside as far as it is free."""
+        """Those of the problem in the mask, per mean voxel edge; outside as far as it is free."""
         inside, free = self.mask, self.problem.edges_outside
         size = self.dipole.grid.voxel_size
         edge = prod(size) ** (1 / 3)
-        if free == 1:
+        if free == 1 and self.problem.edges is None:
             return [edge / v for v in size]
         if free:
             inside = self.outside == 0
         weights: list[Tensor | float] = []
         for a, (n, v) in enumerate(zip(inside.shape, size, strict=True)):
             both = (inside.narrow(a, 0, n - 1) & inside.narrow(a, 1, n - 1)).to(self.field.dtype)
-            weights.append((both * (1 - free) + free) * (edge / v))
+            weight = (both * (1 - free) + free) * (edge / v)
+            if self.problem.edges is not None:
+                given = self.problem.edges[a]
+                weight[tuple(slice(m) for m in given.shape)] *= given
+            weights.append(weight)
         return weights
 
     def run(

@@ -13,6 +13,7 @@ from torch import Tensor
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.penalty import weights_by_anatomy
 from qsmprep.qsm.inversion.reliability import reliability
 from qsmprep.qsm.inversion.splitting import Problem, Splitting
 from qsmprep.qsm.likelihood import Likelihood
@@ -21,6 +22,7 @@ from qsmprep.qsm.operators import gradient_power
 from qsmprep.qsm.periodogram import LOWEST
 
 STEP_PPM = 0.02
+FLAT = 2.0
 GAUSSIAN_PART = 0.35
 REACH = 5.0
 PRECISION = 1.0
@@ -78,6 +80,11 @@ def tv(
     residual of the first map, less at the rim and where it is an outlier
     (:func:`~qsmprep.qsm.inversion.reliability.reliability`).
 
+    Under the first problem, tissues have the edges of the magnitude: with one at hand, a difference
+    of the map counts twice where the magnitude is flat, once where it differs as much as neighbours
+    usually do, and hardly at a boundary
+    (:func:`~qsmprep.qsm.inversion.penalty.weights_by_anatomy`).
+
     Between the two, filters, weights and penalties are interpolated geometrically by the share of
     the model error, at least 0.2: a little of the spectrum is of use to the cleanest field. What
     binds the map outside the mask is loosened by that share, or by the square of the expected power
@@ -94,8 +101,8 @@ def tv(
     field, mask, grid
         See :func:`~qsmprep.qsm.inversion.tkd.tkd`.
     magnitude, noise
-        Magnitude [arbitrary], standard deviation of the field [ppm]; the noise goes first. W falls
-        below 1 where the noise is above its median or the magnitude below.
+        Magnitude [arbitrary], standard deviation of the field [ppm]. W falls below 1 where the
+        noise is above its median or, without a noise map, the magnitude below.
     total_noise
         That of the total field [ppm], without what background removal left at the rim: with
         sources around the mask it goes first.
@@ -140,7 +147,8 @@ def tv(
     if not regularisation > 0:
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
     strength = regularisation / usual
-    white, share = _white_problem(regularisation), calibration.error_share
+    edges = None if magnitude is None else weights_by_anatomy(magnitude, mask)
+    white, share = _white_problem(regularisation, edges), calibration.error_share
     around = share - calibration.error_probability if error_share is None else 0.0
     if error_share is None:
         share = max(share, LEAST_WHITENING)
@@ -185,9 +193,12 @@ def tv(
     return Estimate(chi, {'regularisation': regularisation, **calibration.record()})
 
 
-def _white_problem(regularisation: float) -> Problem:
-    """Total variation for white noise."""
-    return Problem(regularisation, max(50 * regularisation, 2.5e-3), max(50 * regularisation, 0.01))
+def _white_problem(regularisation: float, edges: list[Tensor] | None) -> Problem:
+    """Total variation for white noise, which edges of the usual size leave as it is."""
+    if edges is not None:
+        regularisation *= FLAT
+    coupling = 50 * regularisation
+    return Problem(regularisation, max(coupling, 2.5e-3), max(coupling, 0.01), edges=edges)
 
 
 def _with_sources_around(white: Problem, ratio: float) -> Problem:
@@ -218,10 +229,16 @@ def _calibrated_problem(
         reach=REACH * STEP_PPM,
         freedom=freedom,
         edges_outside=freedom,
+        edges=_faded(white.edges, share),
         shape=shape,
         colour=error / noise - 1,
         start=first * dipole.transform(likelihood.field) / shape,
     )
+
+
+def _faded(edges: list[Tensor] | None, share: float) -> list[Tensor] | None:
+    """Weights between those given and ones."""
+    return None if edges is None or share == 1 else [edge ** (1 - share) for edge in edges]
 
 
 def _between(low: float, high: float, share: float) -> float:

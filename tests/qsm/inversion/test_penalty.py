@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from qsmprep.qsm.inversion.penalty import edge_weights, edges_inside, total_variation
+from qsmprep.qsm.inversion.penalty import (
+    edge_weights,
+    edges_inside,
+    total_variation,
+    weights_by_anatomy,
+)
 
 
 def test_total_variation_of_a_step():
@@ -29,3 +34,17 @@ def test_strong_edges_have_no_weight():
     assert not second.flatten()[order[int(0.71 * len(order)) :]].any()
     with pytest.raises(ValueError, match='percentiles of the edges rise'):
         edge_weights(chi, edges, 70, 50)
+
+
+def test_boundaries_of_the_magnitude_weigh_little():
+    magnitude = 100 + torch.randn(20, 20, 20, generator=torch.Generator().manual_seed(0))
+    magnitude[10:] += 20.0
+    mask = torch.ones(magnitude.shape, dtype=torch.bool)
+    mask[:, 0] = False
+    for scale in (1.0, 1e-6):
+        first, second, _ = weights_by_anatomy(scale * magnitude, mask)
+        assert first[9, 1:].max() < 0.01
+        assert second[:, 1:].median() == pytest.approx(0.5, abs=0.05)
+        assert bool((second[:, 0] == 1).all())
+    assert weights_by_anatomy(torch.ones_like(magnitude), mask) is None
+    assert weights_by_anatomy(magnitude, torch.zeros_like(mask)) is None

@@ -65,6 +65,24 @@ def test_what_background_removal_took_comes_back(make_scan):
         assert scan.error(joint.chi) < 0.5 * scan.error(found(error_share=share).chi)
 
 
+def test_edges_of_the_magnitude_help_where_the_dipole_explains_the_field(make_scan):
+    scan = make_scan(noise=1e-3)
+    noise = torch.where(scan.mask, 1e-3, 0.0)
+    grain = 0.01 * torch.randn(scan.chi.shape, generator=torch.Generator().manual_seed(1))
+
+    def found(anatomy, share=0.0):
+        magnitude = torch.where(scan.mask, 1 + anatomy + grain, 0.0)
+        return run(scan, noise=noise, magnitude=magnitude, error_share=share)
+
+    alone = scan.error(run(scan, noise=noise, error_share=0.0))
+    assert scan.error(found(scan.chi)) < 0.8 * alone
+    # edges elsewhere, or none at all in the noise, cost little
+    assert scan.error(found(scan.chi.roll((5, 4, 3), (0, 1, 2)))) < 1.25 * alone
+    assert scan.error(found(0.0)) < 1.15 * alone
+    under_error = run(scan, noise=noise, error_share=1.0)
+    assert found(scan.chi, share=1.0).equal(under_error)
+
+
 def test_two_maps_by_the_probability_of_an_error(make_scan):
     scan = make_scan(shape=(28, 26, 30), noise=2e-3)
     noise = torch.where(scan.mask, 2e-3, 0.0)
