@@ -38,6 +38,7 @@ from scans import (
     names,
     objects,
     parts,
+    patients,
     phase,
     scanner,
     series,
@@ -63,6 +64,7 @@ TABLES = (
     forums,
     archives,
     clinics,
+    patients,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

@@ -291,7 +291,9 @@ def _build(
         warnings += check_differences(signals, times, strength)
         if not is_complex:
             check_scales(second[0], stored)
-            warnings += check_place(first[0], second[0], stored, scale.high - scale.low)
+            turn = scale.high - scale.low
+            places = (check_place(*pair, turn) for pair in zip(first, second, strict=True))
+            warnings += next(filter(None, places), [])
     sentences = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]

@@ -252,9 +252,7 @@ def _mean_phasor(signal: np.ndarray) -> complex:
     return complex(np.exp(1j * np.angle(signal[strong])).mean()) if strong.any() else 1j
 
 
-def check_place(
-    magnitude: ImageSummary, phase: ImageSummary, stored: np.ndarray, turn: float
-) -> list[str]:
+def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> list[str]:
     """
     Warn of a phase that fits its magnitude better when it is flipped or moved along an axis.
 
@@ -265,9 +263,7 @@ def check_place(
     Parameters
     ----------
     magnitude, phase
-        Both parts of the earliest echo.
-    stored
-        Values of the phase.
+        Both parts of an echo.
     turn
         Stored phase values in a full turn.
 
@@ -277,8 +273,9 @@ def check_place(
         A :class:`~qsmprep.bids.notes.Doubt`, a warning where they are a voxel apart, or nothing.
 
     """
-    stored = stored.astype(np.float32, copy=False)
-    signal = np.asarray(read_image(magnitude.path).dataobj, dtype=np.float32)
+    signal, stored = (
+        np.asarray(read_image(image.path).dataobj, dtype=np.float32) for image in (magnitude, phase)
+    )
     if np.mean(stored == stored[0, 0, 0]) > BACKGROUND:  # masked, smooth where there is no head
         return []
     inside = signal > STRONG * np.percentile(signal, 99)

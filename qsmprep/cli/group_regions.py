@@ -10,6 +10,7 @@ from pathlib import Path
 from qsmprep.bids.derivatives import RAW, write_json
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.files import read_json_object, write_whole
+from qsmprep.cli.stated import unit_of_age
 from qsmprep.reports.regions import plot_group_regions, read_table
 
 LOGGER = logging.getLogger('qsmprep')
@@ -70,13 +71,14 @@ def read_ages(output_dir: Path) -> dict[str, float]:
     """Age of participants [years], where the raw dataset's ``participants.tsv`` has it."""
     try:
         links = read_json_object(output_dir / 'dataset_description.json').get('DatasetLinks', {})
-        rows = read_table(output_dir / str(links[RAW]) / 'participants.tsv')
+        bids_dir = output_dir / str(links[RAW])
+        rows = read_table(bids_dir / 'participants.tsv')
     except (InputError, OSError, KeyError):
         return {}
-    ages = {}
+    ages, unit = {}, unit_of_age(bids_dir)
     for row in rows:
         try:
-            ages[row['participant_id']] = float(row['age'])
+            ages[row['participant_id']] = unit * float(row['age'])
         except (KeyError, ValueError, TypeError):
             continue
     return ages

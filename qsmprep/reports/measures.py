@@ -84,7 +84,7 @@ def implausible(quality: Mapping[str, float], infant: bool = False) -> list[str]
         found += _wide_mask(quality)
     if head:
         return [*found, *_contradictions(quality, infant)]
-    return [*found, *_turned_sign(quality)] if large else found
+    return [*found, *_turned_sign(quality), *_flipped(quality)] if large else found
 
 
 def _wide_mask(quality: Mapping[str, float]) -> list[str]:
@@ -107,14 +107,26 @@ def _turned_sign(quality: Mapping[str, float]) -> list[str]:
     return [f'Susceptibility has the other sign (long tails: {tails:.2f} and {inner:.2f}): {TURN}']
 
 
+def _flipped(quality: Mapping[str, float]) -> list[str]:
+    """A sentence on a map that fits the magnitude better if it is flipped."""
+    gain = quality.get('flip_gain_errors', math.nan)
+    if not gain > FLIPPED:
+        return []
+    return [
+        'Susceptibility, from the phase, fits the decay of the magnitude better if it is flipped '
+        f'along an array axis (by {gain:.2g} standard errors): the phase, or the field or map that '
+        'was given, is flipped; flip its array, and keep its header.'
+    ]
+
+
 def _contradictions(quality: Mapping[str, float], infant: bool) -> list[str]:
     """Sentences on measures of a head with several echoes that contradict it together."""
     found = []
-    tails, rise, misfit, spread, gain, disagreement = (
+    tails, rise, misfit, spread, disagreement = (
         quality.get(key, math.nan)
         for key in (
             'chi_tail_asymmetry', 'r2star_per_chi', 'echo_misfit', 'local_field_sd_ppb',
-            'flip_gain_errors', 'echo_disagreement_percent',
+            'echo_disagreement_percent',
         )
     )  # fmt: skip
     disagree = _side('echo_disagreement_percent', disagreement) > 0
@@ -122,13 +134,7 @@ def _contradictions(quality: Mapping[str, float], infant: bool) -> list[str]:
         rise < LEAST_RISE or misfit > MOST_MISFIT or disagree
     )
     found += [] if infant else _wrong_scale(quality)
-    if gain > FLIPPED:
-        found.append(
-            'Susceptibility, from the phase, fits R2*, from the magnitude, better if it is flipped '
-            f'along an array axis (by {gain:.2g} standard errors): the '
-            'phase, or the field or map that was given, is flipped; flip its array, and keep its '
-            'header.'
-        )
+    found += _flipped(quality)
     if tails < OTHER_SIGN and rise < LEAST_RISE:
         found.append(
             f'Susceptibility has the other sign (long tail: {tails:.2f}; R2* with susceptibility: '

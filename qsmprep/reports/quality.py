@@ -15,6 +15,8 @@ from qsmprep.reports.catalogue import MEASURES
 from qsmprep.reports.flips import flip_gain, turn_gain
 from qsmprep.reports.measure import RIM_MM
 
+FAINTEST = 1e-6
+"""Part of the largest magnitude below which signal is counted as that."""
 ON_CONE = 0.05
 """Largest magnitude of the dipole kernel on its cone."""
 
@@ -118,13 +120,23 @@ def measure_quality(
             median_hz = np.median(r2star_hz[measured])
             found['r2star_median_hz'] = median_hz
             found['r2star_relative'] = median_hz / consistency.usual_r2star_hz(field_strength_t)
-            found['flip_gain_errors'] = flip_gain(r2star_hz, chi, measured, grid)
             found['r2star_per_chi'] = consistency.relaxation_per_chi(
                 r2star_hz, chi, measured, field_strength_t
             )
+        decay = r2star_hz if r2star_hz is not None else _decay(magnitude)
+        if decay is not None:
+            found['flip_gain_errors'] = flip_gain(decay, chi, measured, grid)
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
+
+
+def _decay(magnitude: np.ndarray | None) -> np.ndarray | None:
+    """Logarithm of the signal that the last echo lacks: R2* up to a factor and what is smooth."""
+    if magnitude is None:
+        return None
+    last = magnitude[..., -1] if magnitude.ndim == 4 else magnitude
+    return -np.log(np.maximum(last, FAINTEST * last.max() + np.finfo(np.float32).tiny))
 
 
 def _measure_masks(

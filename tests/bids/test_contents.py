@@ -46,6 +46,13 @@ def test_an_unaltered_head_is_taken_without_a_word(head):
     assert judge(head) == ''
 
 
+@pytest.mark.parametrize('echo', [1, 2])
+def test_the_phase_of_one_echo_that_lies_elsewhere_is_told(head, echo):
+    head.store(echo, 'phase', np.flip(head.load(echo, 'phase'), 2))
+    told = f'sub-01_echo-{echo}_part-phase_MEGRE.nii.gz does not fit sub-01_echo-{echo}_part-mag'
+    assert told in judge(head)
+
+
 @pytest.mark.parametrize(
     ('of_phase_file', 'of_magnitude_file'),
     [

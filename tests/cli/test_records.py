@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from qsmprep.bids.derivatives import write_json
 from qsmprep.bids.errors import InputError
 from qsmprep.cli import participant
 from qsmprep.cli.group import run_group
+from qsmprep.cli.group_regions import read_ages
 from qsmprep.cli.records import (
     Outcome,
     finish_record,
@@ -375,3 +377,25 @@ def test_values_of_adults_are_no_bounds_for_infants(tmp_path):
     table = tmp_path / 'participants.tsv'
     table.write_text('participant_id\tage\nsub-01\t0.1\nsub-02\t31\nsub-03\tn/a\n')
     assert [is_infant(tmp_path, x) for x in ('01', '02', '03', '04')] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ('units', 'infants'),
+    [
+        ('years', [False, False]),
+        ('weeks', [True, False]),
+        ('Months', [False, False]),
+        ('day', [True, True]),
+        (None, [False, False]),
+    ],
+)
+def test_ages_are_in_the_unit_that_is_stated(tmp_path, units, infants):
+    (tmp_path / 'participants.tsv').write_text('participant_id\tage\nsub-01\t40\nsub-02\t300\n')
+    (tmp_path / 'participants.json').write_text(json.dumps({'age': {'Units': units}}))
+    assert [is_infant(tmp_path, label) for label in ('01', '02')] == infants
+    (tmp_path / 'out').mkdir()
+    write_json(tmp_path / 'out' / 'dataset_description.json', {'DatasetLinks': {'raw': '..'}})
+    years = {'weeks': 7 / 365.25, 'Months': 1 / 12, 'day': 1 / 365.25}.get(units, 1)
+    assert read_ages(tmp_path / 'out') == pytest.approx(
+        {'sub-01': 40 * years, 'sub-02': 300 * years}
+    )

@@ -154,6 +154,23 @@ def test_a_map_that_is_flipped_against_the_magnitude_is_told(axis):
     assert implausible(head | {'flip_gain_errors': as_is}) == []
 
 
+@pytest.mark.parametrize('flipped', [False, True])
+@pytest.mark.parametrize('b1', [0.0, 1.5])
+def test_the_magnitude_of_one_echo_tells_of_a_flip(flipped, b1):
+    grid = Grid((48, 40, 44), (3, 3, 3))
+    mask = ball(grid.shape, 0.9)
+    iron = RNG.normal(size=grid.shape)
+    chi = mask * (0.02 * iron + 0.02 * RNG.normal(size=grid.shape))
+    coil = np.exp(b1 * np.linspace(-1, 1, 48))[:, None, None]  # brighter at one side
+    magnitude = coil * np.exp(-0.1 * iron + 0.2 * RNG.normal(size=grid.shape))
+    given = np.flip(chi, 0) if flipped else chi
+    quality = measure_quality(grid, 3.0, given, mask, magnitude=magnitude[..., None])
+    assert 'r2star_median_hz' not in quality
+    assert (quality['flip_gain_errors'] > 10) == flipped
+    sentences = ' '.join(implausible({'map_volume_ml': 900.0} | quality))
+    assert ('flip its array' in sentences) == flipped
+
+
 @pytest.mark.parametrize('smooth_mm', [0.0, 5.0])
 def test_details_that_have_nothing_in_common_gain_by_chance_alone(smooth_mm):
     grid, mask = Grid((40, 40, 40), (3, 3, 3)), ball((40, 40, 40), 0.9)

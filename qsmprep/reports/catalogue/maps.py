@@ -153,9 +153,10 @@ MAPS = (
         'flip_gain_errors',
         'Gain of a flip',
         'standard errors',
-        'Correlation of the details of R2* with those of susceptibility flipped along the '
-        'likeliest array axis, less that with susceptibility as it is, over the standard error of '
-        'details that do not belong together (shifted by 15 to 30 mm).',
+        'Correlation of the details of R2* (of one echo: of the logarithm of the magnitude, turned '
+        'round) with those of susceptibility flipped along the likeliest array axis, less that '
+        'with susceptibility as it is, over the standard error of details that do not belong '
+        'together (shifted by 15 to 30 mm).',
         None,
         2.0,
         'Look whether veins and nuclei lie where they lie in the magnitude: the phase, or a field '
