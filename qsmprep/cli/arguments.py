@@ -289,9 +289,9 @@ def memory_gb(text: str) -> float:
     if not value > 0:
         raise argparse.ArgumentTypeError(f'{text!r} is no size, like 8000 (MB), 8G or 8GB')
     if value < LEAST_GB:
+        bare = '' if match[2] else f'; a bare number is in MB, write {match[1]}G for GB'
         raise argparse.ArgumentTypeError(
-            f'{text} is {1000 * value:g} MB, and {LEAST_GB:g} GB is the least that helps; a bare '
-            f'number is in MB, write {match[1]}G for GB'
+            f'{text} is {1000 * value:g} MB, and {LEAST_GB:g} GB is the least that helps{bare}'
         )
     return value
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from qsmprep.bids.derivatives import write_json
@@ -26,9 +29,14 @@ COLUMNS = {
     'warnings': 'Number of warnings of the report.',
 }
 """Column of the table -> what it holds, before the measures."""
+METHODS = (
+    'start_from', 'unwrapping', 'brain_extraction', 'background', 'background_parameters',
+    'inversion', 'inversion_parameters', 'reference', 'sloppy',
+)  # fmt: skip
+"""Settings that make other maps."""
 
 
-def run_group(output_dir: Path) -> int:
+def run_group(output_dir: Path, participants: Sequence[str] = ()) -> int:
     """
     Gather the participants' quality measures.
 
@@ -36,6 +44,8 @@ def run_group(output_dir: Path) -> int:
     ----------
     output_dir
         Root of a derivatives dataset with results of the participant level.
+    participants
+        Labels that were asked for: all are gathered nevertheless, and a warning says so.
 
     Returns
     -------
@@ -53,6 +63,14 @@ def run_group(output_dir: Path) -> int:
             output_dir / 'logs',
         )
         return exit_codes.FAILURE
+    if participants:
+        LOGGER.warning(
+            '--participant-label has no effect at the group level: all participants of %s are '
+            'gathered. Pick rows of its table.',
+            output_dir,
+        )
+    for sentence in made_unlike(output_dir):
+        LOGGER.warning('%s', sentence)
     names = [measure.key for measure in MEASURES]
     table = output_dir / 'group_qsm.tsv'
     text = io.StringIO(newline='')
@@ -75,6 +93,37 @@ def run_group(output_dir: Path) -> int:
     print(write_group_page(output_dir, rows, MEASURES))
     unreadable = any(row['status'] == 'unreadable' for row in rows)
     return exit_codes.FAILURE if unreadable else exit_codes.OK
+
+
+def made_unlike(output_dir: Path) -> list[str]:
+    """
+    Sentences on what the participants of a dataset were not processed alike by.
+
+    Parameters
+    ----------
+    output_dir
+        Root of a derivatives dataset.
+
+    """
+    found: dict[str, Counter[str]] = {}
+    for path in sorted((output_dir / 'logs').glob('sub-*.json')):
+        try:
+            record = read_record(output_dir, path.stem.removeprefix('sub-'))
+            text = (output_dir / str(record.get('settings_file'))).read_text()
+            processing = tomllib.loads(text)['processing']
+            ways = {name: processing.get(name) for name in METHODS}
+        except (InputError, OSError, ValueError, KeyError, AttributeError):
+            continue  # not written by qsmprep
+        ways['qsmprep_version'] = record.get('qsmprep_version')
+        for name, way in ways.items():
+            found.setdefault(name, Counter())[str(way)] += 1
+    return [
+        f'Participants were not processed alike by {name}: '
+        + ', '.join(f'{way} ({count})' for way, count in ways.most_common())
+        + '; compare those that were, or process all again by one.'
+        for name, ways in found.items()
+        if len(ways) > 1
+    ]
 
 
 def collect_quality(output_dir: Path) -> list[dict]:

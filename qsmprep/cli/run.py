@@ -73,7 +73,7 @@ def _run(argv: list[str]) -> int:
     if analysis_level == 'group':
         from qsmprep.cli.group import run_group
 
-        return run_group(settings.outputs.output_dir)
+        return run_group(settings.outputs.output_dir, settings.inputs.participants)
 
     from qsmprep.cli.participant import run_participants
 

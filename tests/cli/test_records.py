@@ -264,6 +264,23 @@ def test_the_group_is_gathered_whatever_names_hold(tmp_path, capsys):
     assert '<script>alert' not in (tmp_path / 'group.html').read_text()
 
 
+def test_participants_that_were_not_processed_alike_are_told(tmp_path, caplog, capsys):
+    for label, inversion, version in (('01', 'tv', '1'), ('02', 'tkd', '1'), ('03', 'tv', '1')):
+        file = {'settings_file': f'logs/{label}.toml', 'qsmprep_version': version}
+        write_record(tmp_path, _record('a') | {'participant': label} | file)
+        text = f'[processing]\ninversion = "{inversion}"\ndevice = "{label}"\n'
+        (tmp_path / 'logs' / f'{label}.toml').write_text(text)
+    assert run_group(tmp_path) == 0
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith('Participants were not processed alike by inversion: tv (2), tkd (1);')
+    caplog.clear()
+    (tmp_path / 'logs' / '02.toml').write_text('[processing]\ninversion = "tv"\n')
+    (tmp_path / 'logs' / '03.toml').write_text('processing = 3')
+    assert run_group(tmp_path, ['07']) == 0
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith('--participant-label has no effect at the group level')
+
+
 @pytest.mark.parametrize('text', ['', 'Node: x', CRASH[:60], CRASH[:200], '\0\0\0'])
 def test_crash_files_cut_short_are_no_trouble(tmp_path, text):
     (tmp_path / 'crash-1.txt').write_text(text)
