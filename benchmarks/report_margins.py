@@ -206,7 +206,7 @@ def list_checks() -> list[Check]:
             ),
             f'{both}, misfit beyond {measures.MOST_MISFIT:g} or disagreement beyond {DISAGREE:g}',
         ),
-        Check('flip_gain_errors', measures.FLIPPED, True, several, 'head, several echoes'),
+        Check('flip_gain_errors', measures.FLIPPED, True, head, 'head'),
         Check(
             rise,
             measures.FOREIGN_RISE,

@@ -140,7 +140,7 @@ def call(words: list) -> tuple[int | str, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def run(scan: Scan, work: Path) -> Outcome:
+def run(scan: Scan, work: Path, inversion: str = 'tikhonov') -> Outcome:
     """Alter a copy of the source, and run the program on it."""
     folder = work / 'case'
     shutil.rmtree(folder, ignore_errors=True)
@@ -151,7 +151,7 @@ def run(scan: Scan, work: Path) -> Outcome:
     plugin.write_text('plugin: Linear\n')
     flags = ['--skip-bids-validation', '--device', 'cpu', '--no-viewer', '--use-plugin', plugin]
     flags += ['-w', folder / 'work']
-    flags += [] if 'chi' in scan.flags.split() else ['--inversion', 'tikhonov']
+    flags += [] if 'chi' in scan.flags.split() else ['--inversion', inversion]
     flags += derivatives(data, folder, scan.mask)
     places = {'FILTER': data / 'filter.json', 'GIVEN': f'given={data / "derivatives" / "given"}'}
     flags += [places.get(flag, flag) for flag in scan.flags.split()]
@@ -276,6 +276,7 @@ def main() -> int:
     parser.add_argument('work', type=Path, help='folder for the runs')
     parser.add_argument('names', nargs='*', help='scans whose names begin so (default: all)')
     parser.add_argument('--kind', help='scans of one kind alone')
+    parser.add_argument('--inversion', default='tikhonov', help='tv is that of the default chain')
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     table = Table(
@@ -291,9 +292,10 @@ def main() -> int:
         if arguments.kind not in (None, scan.kind):
             continue
         if scan.source not in controls:
-            controls[scan.source] = run(Scan('unaltered', source=scan.source), arguments.work)
+            unaltered = Scan('unaltered', source=scan.source)
+            controls[scan.source] = run(unaltered, arguments.work, arguments.inversion)
         usual = controls[scan.source]
-        outcome = run(scan, arguments.work)
+        outcome = run(scan, arguments.work, arguments.inversion)
         verdict = judge(scan, outcome, usual)
         endings.append((scan.kind, ending(outcome, usual, verdict)))
         r = f'{outcome.correlation:.2f} ({usual.correlation:.2f})'

@@ -77,6 +77,7 @@ COMMANDS: tuple[Command, ...] = (
     refused('capital mask', '--brain-extraction BET', 'choose from'),
     refused('nprocs 0', '--nprocs 0', 'above zero'),
     refused('memory of 8', '--mem 8', '8G'),
+    refused('memory of 500M', '--mem 500M', r'least that helps\.'),
     refused('negative radius', '--background-parameter max_radius_mm=-5', 'max_radius_mm'),
     refused(
         'V-SHARP, negative radius',

@@ -333,7 +333,7 @@ SCANS = of_kind(
     told('phase of half the matrix', signal(coarse_phase), '.'),
     told('a navigator as the fifth echo', navigator, '.'),
     told('first echo is noise', signal(first_is_noise), '.'),
-    right('each echo time twice', repeats),
+    refused('each echo time twice', repeats, 'EchoTime'),
     failed('echoes of the phase in the reverse order', turned_round('phase'), '[Ee]cho|[Ss]ign'),
     failed('echoes in the reverse order', turned_round('*'), '[Ee]cho|R2'),
     failed('phases summed up', cumulated, '[Ee]cho'),
