@@ -85,8 +85,8 @@ def weights_by_anatomy(magnitude: Tensor, mask: Tensor) -> list[Tensor] | None:
     Returns
     -------
     list of Tensor or None
-        Weights of the differences along each axis, one outside the mask; None where the median
-        difference is zero.
+        Weights of the differences along each axis, one where a neighbour has no signal or lies
+        outside the mask; None where the median difference is zero.
 
     References
     ----------
@@ -94,7 +94,7 @@ def weights_by_anatomy(magnitude: Tensor, mask: Tensor) -> list[Tensor] | None:
     the weight is that of Perona and Malik 1990, 10.1109/34.56205.
 
     """
-    inside = edges_inside(mask, (1.0, 1.0, 1.0))
+    inside = edges_inside(mask & (magnitude > 0), (1.0, 1.0, 1.0))
     sizes = [magnitude.diff(dim=a).abs_() * edge for a, edge in enumerate(inside)]
     every = torch.cat([s[edge > 0] for s, edge in zip(sizes, inside, strict=True)])
     if not every.numel():

@@ -41,10 +41,12 @@ def test_boundaries_of_the_magnitude_weigh_little():
     magnitude[10:] += 20.0
     mask = torch.ones(magnitude.shape, dtype=torch.bool)
     mask[:, 0] = False
+    magnitude[5, 5, 5] = 0.0
     for scale in (1.0, 1e-6):
         first, second, _ = weights_by_anatomy(scale * magnitude, mask)
         assert first[9, 1:].max() < 0.01
         assert second[:, 1:].median() == pytest.approx(0.5, abs=0.05)
         assert bool((second[:, 0] == 1).all())
+        assert first[4, 5, 5] == first[5, 5, 5] == 1
     assert weights_by_anatomy(torch.ones_like(magnitude), mask) is None
     assert weights_by_anatomy(magnitude, torch.zeros_like(mask)) is None
