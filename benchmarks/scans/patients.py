@@ -317,9 +317,9 @@ SCANS = of_kind(
     right('superficial siderosis', tissue(surface, lambda chi: chi + 0.2, 40)),
     right('iron overload of the nuclei', overloaded),
     right('sixty microbleeds', tissue(microbleeds, lambda chi: chi + 1.0, 40)),
-    right('newborn, age of 2 weeks', aged('2', 'weeks')),
-    right('newborn, age of 40 weeks', aged('40', 'weeks')),
-    right('newborn, age of 9 days', aged('9', 'days')),
+    told('newborn, age of 2 weeks', aged('2', 'weeks'), 'R2'),
+    told('newborn, age of 40 weeks', aged('40', 'weeks'), 'R2'),
+    told('newborn, age of 9 days', aged('9', 'days'), 'R2'),
     failed('newborn of the other sign', both(newborn, phase(opposite)), '[Ss]ign'),
     failed('slab of the other sign', both(SLAB, phase(opposite)), '[Ss]ign'),
     failed(

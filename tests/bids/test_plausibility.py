@@ -147,6 +147,15 @@ def test_a_phase_in_its_place_is_not_doubted(parts, change):
     assert check_place(write('m', magnitude), write('p', phase), 2 * np.pi) == []
 
 
+@pytest.mark.parametrize('noise_rad', [0.3, 0.55])
+def test_a_phase_that_is_rough_where_there_is_signal_has_no_other_place(parts, noise_rad):
+    """As late echoes in a steep field: in the right place a third of the neighbours jump."""
+    write, magnitude, phase = parts
+    rough = np.roll(phase, 4, 1) + noise_rad * np.random.default_rng(1).normal(size=phase.shape)
+    told = check_place(write('m', magnitude), write('p', rough), 2 * np.pi)
+    assert bool(told) == (noise_rad == 0.3)
+
+
 def test_voxels_from_the_nearest_of_a_turned_grid_are_doubted():
     rng = np.random.default_rng(3)
     magnitude = 500 + 20 * rng.normal(size=(40, 40, 24))
