@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
-from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.operators import Dipole, even_image, even_spectrum
 from qsmprep.qsm.periodogram import (
     LEAST_POWER,
     REFERENCE,
@@ -70,6 +70,8 @@ class Calibration:
         Voxel weights, or None where nothing tells voxels apart.
     cells
         Measured and expected power, for a plot of how well the model fits.
+    sources
+        Map that leaves so much [ppm]: a start for others, where there is one.
     background_ppm
         Standard deviation of the background that was taken off the field.
     error_probability
@@ -90,6 +92,7 @@ class Calibration:
     unexplained: float = 0.0
     weight: Tensor | None = None
     cells: Cells | None = None
+    sources: Tensor | None = None
     background_ppm: float = 0.0
     error_probability: float = 0.0
 
@@ -135,10 +138,9 @@ class Calibration:
         if not self.remnant.any():
             return self
         window = self.dipole.transform(mask.to(self.remnant.dtype)).abs().square()
-        spread = torch.fft.irfftn(window / mask.sum() + 0j, s=self.dipole.padded_shape)
-        covariance = torch.fft.irfftn(self.remnant + 0j, s=self.dipole.padded_shape)
-        remnant = torch.fft.rfftn(covariance * spread).real.clamp(min=0)
-        return replace(self, remnant=remnant)
+        n0, _, n2 = self.dipole.padded_shape
+        covariance = even_image(self.remnant, n2) * even_image(window / mask.sum(), n2)
+        return replace(self, remnant=even_spectrum(covariance, n0).clamp(min=0))
 
     def record(self) -> dict[str, Any]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
@@ -300,10 +302,11 @@ def _calibrate(
             field,
             mask,
             weight,
-            dipole.grid,
+            dipole,
             partial(tissue_power, tissue),
             partial(remnant_power, smooth) if remnants and not settled else None,
             tissue.white if known is None else known**2,
+            outside=not after_background,
         )
         if not settled:
             remnants = min(evidence, MOST_EVIDENCE) + min(doubt.remnant, 0.0) > 0
@@ -316,25 +319,21 @@ def _calibrate(
     free = smooth if remnants else tissue
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
-    unexplained = 0.0
-    if error_share < 1 or remnants:
-        white = free.white if known is None else known**2
-        unexplained = _unexplained(field, mask, dipole, periodogram, free, weight, white)
-    # half of what these steps leave is taken for noise where the spectra show less
     spectra = Calibration(
         field,
         dipole,
         periodogram.susceptibility(fitted),
         periodogram.remnant(fitted),
-        max(fitted.white, unexplained / 4),
+        fitted.white,
         ratio,
         error_share,
         outside_share,
         known,
-        unexplained,
         cells=periodogram.cells(free),
         error_probability=probability,
     )
+    if error_share < 1 or remnants:
+        spectra = _with_sources(spectra, mask, periodogram, free, weight)
     if relative is None:
         return spectra, periodogram, fitted
     sd = (
@@ -361,22 +360,29 @@ def _background(
     )
 
 
-def _unexplained(
-    field: Tensor,
-    mask: Tensor,
-    dipole: Dipole,
-    periodogram: Periodogram,
-    fit: Fit,
-    weight: Tensor,
-    white: float,
-) -> float:
-    """Variance that sixteen steps towards the best sources in the mask leave [ppm^2]."""
+def _with_sources(
+    spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, weight: Tensor
+) -> Calibration:
+    """Calibration with what sixteen steps towards the best sources in the mask leave.
+
+    Half of it is taken for noise where the spectra show less. Eight steps do where what they leave
+    is too little to count, as it falls with every step.
+    """
+    field, dipole, known = spectra.field, spectra.dipole, spectra.known_noise
     power = periodogram.susceptibility(fit)
+    white = fit.white if known is None else known**2
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
     precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
-    chi = precision.solve(precision.data_term(field), iterations=STEPS, tolerance=1e-3)
-    residual = (field - dipole.forward(chi)) * mask
-    return float((residual * periodogram.taper).square().sum()) / periodogram.energy
+    target, sources, found = precision.data_term(field), None, spectra
+    for _ in range(2):
+        sources = precision.solve(target, start=sources, iterations=STEPS // 2, tolerance=1e-3)
+        residual = (field - dipole.forward(sources)) * periodogram.taper
+        left = float(residual.square().sum()) / periodogram.energy
+        noise = max(spectra.noise, left / 4)
+        found = replace(spectra, noise=noise, unexplained=left, sources=sources)
+        if noise == spectra.noise and found.white() == spectra.white():
+            break
+    return found
 
 
 def _voxel_weights(noise: Tensor, mask: Tensor, spectra: Calibration) -> Tensor:

@@ -55,6 +55,7 @@ class Likelihood:
         least_noise: float = 0.0,
     ) -> None:
         self.field, self.dipole, self.weight = field, calibration.dipole, weight
+        self.start = calibration.sources
         error = calibration.model_error + calibration.white(least_noise)
         self.prior = calibration.susceptibility
         self.error = torch.maximum(error, LEAST_RELATIVE_NOISE * self.prior)
@@ -107,6 +108,7 @@ class Likelihood:
         posterior = PosteriorPrecision(dipole, support, self.precision(), 1 / self.prior, weight)
         chi = posterior.solve(
             posterior.data_term(field),
+            start=None if free else self.start,
             iterations=iterations,
             tolerance=tolerance,
             progress=progress,
@@ -185,25 +187,20 @@ class Likelihood:
         voxel, as if they were constant over the reach of the filter.
         """
         signal = self.dipole.kernel.square() * self.prior
-        prior = self.prior.clone()
-        prior[0, 0, 0] = 0
+        unseen = self.prior * self.error
+        unseen[0, 0, 0] = 0
+        # frequencies of which the half spectrum holds one of a pair
+        unseen[..., 1 : (self.dipole.padded_shape[2] + 1) // 2] *= 2
+        unseen /= prod(self.dipole.padded_shape)
 
-        def spread(weight: Tensor | float) -> Tensor:
-            power = prior * self.error / (signal * weight**2 + self.error)
-            return self._mean_power(power).sqrt()
+        def spread(weight: float) -> Tensor:
+            return (unseen / self.error.add(signal, alpha=weight**2)).sum().sqrt()
 
         if self.weight is None:
             return spread(1.0).expand(self.field.shape).clone()
         top = float(self.weight.max())
-        weights = torch.linspace(0, top, 17, device=self.field.device)
-        table = torch.stack([spread(w) for w in weights])
+        table = torch.stack([spread(top * i / 16) for i in range(17)])
         position = self.weight / top * 16
         index = position.long().clamp(max=15)
         fraction = position - index
         return table[index] * (1 - fraction) + table[index + 1] * fraction
-
-    def _mean_power(self, power: Tensor) -> Tensor:
-        """Mean over the full spectrum of a half spectrum."""
-        n = self.dipole.padded_shape[2]
-        doubled = power[..., 1 : (n + 1) // 2].sum()
-        return (power.sum() + doubled) / prod(self.dipole.padded_shape)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qsmprep.qsm.grid import depth_mm
 from qsmprep.qsm.noise import even_weights
-from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.operators import Dipole, even_image, even_spectrum
 
 LOWEST = 0.012
 CORNER = 0.03
@@ -153,7 +153,7 @@ class Periodogram:
                 'The local field is zero everywhere in the mask: nothing to calibrate on.'
             )
         spread = dipole.transform(self.taper).abs().square() / self.energy
-        self._spread = torch.fft.irfftn(spread, s=dipole.padded_shape)
+        self._spread = even_image(spread, dipole.padded_shape[2])
         self._tissue, squared = _tissue(dipole), dipole.kernel.square()
         self.signal = np.stack([self._leaked(squared * s) for s in self._tissue])
         self.error = np.stack([self._leaked(s) for s in self._tissue])
@@ -230,8 +230,9 @@ class Periodogram:
 
     def _leaked(self, spectrum: Tensor) -> np.ndarray:
         """Expected periodogram, in cells, of a stationary field of a power spectrum."""
-        covariance = torch.fft.irfftn(spectrum + 0j, s=self.dipole.padded_shape)
-        return self._mean(torch.fft.rfftn(covariance.mul_(self._spread)).real.clamp(min=0))
+        n0, _, n2 = self.dipole.padded_shape
+        covariance = even_image(spectrum, n2).mul_(self._spread)
+        return self._mean(even_spectrum(covariance, n0).clamp_(min=0))
 
     @property
     def certain(self) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
-import torch
 from torch import Tensor
 
-from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.operators import Dipole, even_image, even_spectrum
 from qsmprep.qsm.solvers import conjugate_gradients
 
 
@@ -57,22 +57,28 @@ class PosteriorPrecision:
         dipole = self.dipole
         spectrum = dipole.transform(chi)
         precise = self._weighted(dipole.inverse(dipole.kernel * spectrum))
-        total = dipole.kernel * dipole.transform(precise) + self.prior * spectrum
+        total = dipole.transform(precise).mul_(dipole.kernel)
+        total += spectrum.mul_(self.prior)
         return self.inside * dipole.inverse(total)
 
     def _weighted(self, field: Tensor) -> Tensor:
         if not isinstance(self.data, Tensor):
-            return self.weight.square() * field * self.data
+            return self._voxelwise * field
         return self.weight * self.dipole.filter(self.weight * field, self.data)
 
-    def _smoothing(self) -> Tensor:
+    @cached_property
+    def _voxelwise(self) -> Tensor:
+        return self.weight.square() * self.data
+
+    @cached_property
+    def smoothing(self) -> Tensor:
         """Inverse of the precision of plane waves that are cut to the mask."""
-        dipole, shape = self.dipole, self.dipole.padded_shape
-        overlap = torch.fft.irfftn(dipole.transform(self.inside).abs().square(), s=shape)
-        spread = torch.fft.irfftn(dipole.kernel.square() * self.data + 0j, s=shape)
-        spread *= overlap / overlap[0, 0, 0]
-        share = float(self.weight.square().sum() / self.inside.sum())
-        return 1 / (share * torch.fft.rfftn(spread).real.clamp(min=0) + self.prior)
+        dipole, (n0, _, n2) = self.dipole, self.dipole.padded_shape
+        overlap = even_image(dipole.transform(self.inside).abs().square(), n2)
+        spread = even_image(dipole.kernel.square() * self.data, n2) * overlap
+        share = float(self.weight.square().sum() / self.inside.sum() / overlap[0, 0, 0])
+        precision = even_spectrum(spread, n0).clamp_(min=0).mul_(share)
+        return precision.add_(self.prior).reciprocal_()
 
     def solve(
         self,
@@ -95,10 +101,9 @@ class PosteriorPrecision:
             See :func:`~qsmprep.qsm.solvers.conjugate_gradients`.
 
         """
-        smoothing = self._smoothing()
 
         def smooth(image: Tensor) -> Tensor:
-            return self.inside * self.dipole.filter(image, smoothing)
+            return self.inside * self.dipole.filter(image, self.smoothing)
 
         return conjugate_gradients(
             self,

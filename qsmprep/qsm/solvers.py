@@ -69,7 +69,7 @@ def conjugate_gradients(
         residual -= step * image
         smoothed = precondition(residual)
         previous, energy = energy, (residual * smoothed).sum()
-        direction = smoothed + (energy / previous) * direction
+        direction = smoothed.add_(direction.mul_(energy / previous))
         if progress is not None:
             progress(iteration, iterations, float((energy / scale).clamp(min=0).sqrt()))
     return x

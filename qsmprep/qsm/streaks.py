@@ -51,10 +51,12 @@ def doubts(
     field: Tensor,
     mask: Tensor,
     weight: Tensor,
-    grid: Grid,
+    dipole: Dipole,
     power: Callable[[Dipole], Tensor],
     remnant: Callable[[Dipole], Tensor] | None,
     noise: float,
+    *,
+    outside: bool = True,
 ) -> Doubts:
     r"""How likely model error and remnant are, and how strong sources outside, by their map.
 
@@ -91,13 +93,15 @@ def doubts(
         Voxels of tissue.
     weight
         Voxel weights, at most one; zero where nothing was measured.
-    grid
-        Their grid.
+    dipole
+        The dipole operator on their grid.
     power, remnant
         Expected power of susceptibility, and of a smooth remnant if there may be one, per voxel of
         the grid of an operator [ppm^2].
     noise
         Variance of the white noise where the weight is one [ppm^2].
+    outside
+        Whether there may be sources outside; else they are not asked about, and none.
 
     Examples
     --------
@@ -109,7 +113,7 @@ def doubts(
     >>> dipole = Dipole(grid)
     >>> flat = lambda dipole: torch.full_like(dipole.kernel, 1e-4)
     >>> field = mask * dipole.forward(mask * white)
-    >>> scan = (mask > 0, mask, grid, flat, None, 1e-8)
+    >>> scan = (mask > 0, mask, dipole, flat, None, 1e-8)
     >>> [round(p) for p in doubts(field, *scan)]
     [0, 0, 0]
     >>> round(doubts(field + 0.2 * mask * error, *scan).error)
@@ -118,9 +122,9 @@ def doubts(
     1
 
     """
+    grid, generator = dipole.grid, torch.Generator().manual_seed(0)
     factors = _block(mask, grid)
-    generator = torch.Generator().manual_seed(0)
-    own = _field_of_sources(mask, grid, power, generator)
+    own = _field_of_sources(mask, dipole, power, generator)
 
     def means(image: Tensor) -> Tensor:
         return torch.from_numpy(block_means(image.cpu().numpy(), factors)).to(field)
@@ -135,19 +139,19 @@ def doubts(
         for image in (inside, inside * precision.sqrt(), measured, simulated)
     )
     whole = Grid(tuple(inside.shape), size, grid.b0_direction)
-    dipole = Dipole(whole, padding=1.02, device=field.device)
+    blocks = Dipole(whole, padding=1.02, device=field.device)
     rim, *shells = _shells(inside, size)
-    expected = power(dipole)
-    strongest = float((dipole.kernel.square() * expected).max())
+    expected = power(blocks)
+    strongest = float((blocks.kernel.square() * expected).max())
     white = max(noise / prod(factors), LEAST_NOISE * strongest)
     noises, *draws = torch.randn((4, *inside.shape), generator=generator).to(field)
     simulated = simulated * inside + white**0.5 * noises * inside / root.clamp(min=1e-3)
-    posterior = PosteriorPrecision(dipole, inside | rim, 1 / white, 1 / expected, root)
+    posterior = PosteriorPrecision(blocks, inside | rim, 1 / white, 1 / expected, root)
 
     def seen(field: Tensor) -> np.ndarray:
         chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
         beyond, whole, outer = (float(chi[part].square().mean().log()) for part in shells)
-        return np.array([_streaks(chi, dipole), beyond - max(whole, outer)])
+        return np.array([_streaks(chi, blocks), beyond - max(whole, outer)])
 
     null = seen(simulated)
     found = seen(measured) - null
@@ -158,14 +162,15 @@ def doubts(
     def likelier(expected: np.ndarray) -> np.ndarray:
         return expected * (found - expected / 2) / SPREAD**2
 
-    streaks, _ = likelier(excess(dipole.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())))
-    sources = excess(dipole.forward(rim * dipole.filter(draws[1], expected.sqrt())))
-    strength = np.expm1(found[1]) / max(np.expm1(sources[1]), LEAST_NOISE)
-    outside = expit(likelier(sources)[1]) * strength
-    smooth = 0.0
+    streaks, _ = likelier(excess(blocks.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())))
+    beyond = smooth = 0.0
+    if outside:
+        sources = excess(blocks.forward(rim * blocks.filter(draws[1], expected.sqrt())))
+        strength = np.expm1(found[1]) / max(np.expm1(sources[1]), LEAST_NOISE)
+        beyond = expit(likelier(sources)[1]) * strength
     if remnant is not None:
-        smooth = likelier(excess(dipole.filter(draws[2], remnant(dipole).sqrt())))[1]
-    return Doubts(float(expit(streaks)), float(np.clip(outside, 0, 1)), float(smooth))
+        smooth = likelier(excess(blocks.filter(draws[2], remnant(blocks).sqrt())))[1]
+    return Doubts(float(expit(streaks)), float(np.clip(beyond, 0, 1)), float(smooth))
 
 
 def _shells(inside: Tensor, size: tuple[float, ...]) -> list[Tensor]:
@@ -179,11 +184,10 @@ def _shells(inside: Tensor, size: tuple[float, ...]) -> list[Tensor]:
 
 
 def _field_of_sources(
-    mask: Tensor, grid: Grid, power: Callable[[Dipole], Tensor], generator: torch.Generator
+    mask: Tensor, dipole: Dipole, power: Callable[[Dipole], Tensor], generator: torch.Generator
 ) -> Tensor:
     """Field [ppm] of Gaussian sources of a power in a mask."""
-    dipole = Dipole(grid, padding=1.1, device=mask.device)
-    sources = torch.randn(grid.shape, generator=generator).to(dipole.kernel)
+    sources = torch.randn(dipole.grid.shape, generator=generator).to(dipole.kernel)
     return dipole.forward(mask * dipole.filter(sources, power(dipole).sqrt()))
 
 

@@ -85,6 +85,17 @@ def test_no_model_error_where_sources_explain_the_field(noisy, sd):
     assert found.model_error.max() < 0.01 * found.susceptibility.max()
 
 
+def test_sources_leave_less_than_the_known_noise_where_they_explain_the_field(world):
+    mask, _, field, dipole = world
+    noise = 1e-3 * np.random.default_rng(7).standard_normal(SHAPE).astype(np.float32)
+    known = torch.from_numpy(np.where(mask, np.float32(1e-3), 0))
+    found = calibrated(field + noise, mask, dipole, noise=known)
+    residual = (found.field - found.dipole.forward(found.sources))[torch.from_numpy(mask)]
+    assert residual.std() < 1e-3
+    assert found.unexplained < 0.5e-6
+    assert found.white() == pytest.approx(1e-6, rel=0.1)
+
+
 def test_sources_beyond_a_mask_show_and_are_no_model_error(world):
     mask, _, field, dipole = world
     noise = 1e-3 * np.random.default_rng(6).standard_normal(SHAPE).astype(np.float32)

@@ -8,7 +8,13 @@ import torch
 from scipy.ndimage import rotate
 
 from qsmprep.qsm.grid import Grid
-from qsmprep.qsm.operators import Dipole, KSpaceCrop, dipole_kernel
+from qsmprep.qsm.operators import (
+    Dipole,
+    KSpaceCrop,
+    dipole_kernel,
+    even_image,
+    even_spectrum,
+)
 
 PAIRS = [((24, 20, 18), (12, 20, 7)), ((15, 14, 13), (9, 14, 10)), ((16, 16, 15), (15, 11, 15))]
 
@@ -102,6 +108,15 @@ def test_kernel_is_real_and_symmetric_at_nyquist(shape):
     mirrored = torch.roll(image.flip((0, 1, 2)), (1, 1, 1), (0, 1, 2))
     torch.testing.assert_close(image, mirrored)
     torch.testing.assert_close(torch.fft.rfftn(image).real, kernel)
+
+
+@pytest.mark.parametrize('shape', [(8, 6, 10), (7, 8, 5)])
+def test_even_images_are_transformed_by_half(shape):
+    kernel = dipole_kernel(shape, (1, 1, 1.5), (0.5, 0.5, 0.7), dtype=torch.float64)
+    image = torch.fft.irfftn(kernel.to(torch.complex128), s=shape)
+    half = even_image(kernel, shape[2])
+    torch.testing.assert_close(half, image[: shape[0] // 2 + 1])
+    torch.testing.assert_close(even_spectrum(half, shape[0]), kernel)
 
 
 def test_padding_keeps_the_ends_apart():

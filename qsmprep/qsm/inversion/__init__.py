@@ -165,7 +165,10 @@ def invert(
         )
     estimate = chosen.run(field, region, cropped, scan=scan, **settings)
     remnant = any(estimate.chosen.get(f'{kind}_ppm', 0.0) > 0 for kind in ('remnant', 'background'))
-    explained = _check_map(method, estimate.chi.detach(), field, measured, cropped, remnant)
+    operator = (
+        scan['calibration'].dipole if 'calibration' in scan else Dipole(cropped, device=target)
+    )
+    explained = _check_map(method, estimate.chi.detach(), field, measured, operator, remnant)
     chi = _uncropped(estimate.chi * region, grid, box)
     sd = None if estimate.sd is None else _uncropped(estimate.sd * region, grid, box)
     function = None
@@ -181,7 +184,7 @@ def invert(
     return Inversion(chi, whole & ~inside, parameters, sd, function, explained)
 
 
-def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> float:
+def explained_share(chi: Tensor, field: Tensor, mask: Tensor, dipole: Dipole) -> float:
     """Share of the power of a field that a map explains, 1 - ||D x - f||^2 / ||f||^2 in the mask.
 
     The means of D x and f in the mask are taken off: no map explains a constant field. In vivo and
@@ -196,11 +199,10 @@ def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> flo
         Measured local field [ppm].
     mask
         Where the two are compared.
-    grid
-        Their grid.
+    dipole
+        The dipole operator on their grid.
 
     """
-    dipole = Dipole(grid, device=field.device, dtype=field.dtype)
     if field[mask].min() == field[mask].max():
         return 0.0
     images = (image.cpu().numpy() for image in (dipole.forward(chi), field, mask))
@@ -208,7 +210,7 @@ def explained_share(chi: Tensor, field: Tensor, mask: Tensor, grid: Grid) -> flo
 
 
 def _check_map(
-    method: str, chi: Tensor, field: Tensor, mask: Tensor, grid: Grid, remnant: bool
+    method: str, chi: Tensor, field: Tensor, mask: Tensor, dipole: Dipole, remnant: bool
 ) -> float:
     """Share of the field that a map explains; complain of a map that cannot explain it."""
     broken = int((~torch.isfinite(chi[mask])).sum())
@@ -217,7 +219,7 @@ def _check_map(
             f'The map of the inversion {method!r} is not finite in {broken} voxels of the mask, '
             'and is refused; check its parameters, or choose another inversion.'
         )
-    explained = explained_share(chi, field, mask, grid)
+    explained = explained_share(chi, field, mask, dipole)
     least = (0.0 if remnant else LEAST_EXPLAINED) - NOISE_ALLOWANCE * noise_share(field, mask)
     if explained < least or not chi.any():
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def wiener(
     progress: Callable[[int, int, float], None] | None = None,
     calibration: Calibration | None = None,
     error_share: float | None = None,
-    tolerance: float = 2e-3,
+    tolerance: float = 1.5e-3,
     iterations: int = 60,
 ) -> Estimate:
     """Posterior mean of susceptibility under spectra measured on the field itself.
@@ -70,9 +71,14 @@ def wiener(
         )
         chi += share * closed.posterior_mean(mask, iterations=COMPLETIONS) * mask
     free_part = calibration.freedom - share
-    for part, free in ((1 - share - free_part, False), (free_part, True)):
+    parts = (1 - share - free_part, free_part)
+    for part, free in zip(parts, (False, True), strict=True):
         if part > 0:
             chi += part * likelihood.exact_mean(
-                mask, free=free, iterations=iterations, tolerance=tolerance, progress=progress
+                mask,
+                free=free,
+                iterations=iterations,
+                tolerance=tolerance * sqrt(max(parts) / part),
+                progress=progress,
             )
     return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)
