@@ -31,6 +31,7 @@ from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import doubts
 
 OFF_CONE = 0.3
+MOST_FREEDOM = 0.9
 ROOM_MM = 20.0
 STEPS = 16
 REMOVALS = 4
@@ -106,9 +107,10 @@ class Calibration:
         """How far the map is free outside the mask, 0 to 1.
 
         The square of the power: a little freedom costs the field of an exact mask more than it
-        gives one of a mask that is half a voxel off.
+        gives one of a mask that is half a voxel off. Without a model error nothing would determine
+        the mean of a map that is wholly free.
         """
-        return max(self.error_share, self.outside_share**2)
+        return max(self.error_share, MOST_FREEDOM * self.outside_share**2)
 
     def weights(self, mask: Tensor) -> Tensor:
         """Voxel weights, one in the mask where nothing tells voxels apart."""

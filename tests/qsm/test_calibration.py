@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -292,3 +293,11 @@ def test_susceptibility_keeps_some_power_everywhere(seed):
     field = 1e-4 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(seed))
     power = calibrate(field, torch.ones_like(field) > 0, grid).susceptibility
     assert 1e-10 < power.min() / power.max() < 1
+
+
+def test_a_map_is_wholly_free_under_a_model_error_alone(make_scan):
+    scan = make_scan(shape=(20, 18, 22), noise=1e-3)
+    found = calibrate(scan.field, scan.mask, scan.grid)
+    free = replace(found, error_share=0.0, outside_share=1.0)
+    assert 0.5 < free.freedom < 1
+    assert replace(free, error_share=1.0).freedom == 1
