@@ -87,9 +87,9 @@ def tv(
 
     Between the two, filters, weights and penalties are interpolated geometrically by the share of
     the model error, at least 0.2: a little of the spectrum is of use to the cleanest field. What
-    binds the map outside the mask is loosened by that share, or by the square of the expected power
-    of sources there where that is more. In vivo total variation alone leaves shadows or streaks in
-    any dose, while in simulations the Gaussian prior leaves half of the error.
+    binds the map outside the mask is loosened by that share, or by most of the square of the
+    expected power of sources there where that is more. In vivo total variation alone leaves shadows
+    or streaks in any dose, while in simulations the Gaussian prior leaves half of the error.
 
     Solved by ADMM in the whitened map, over-relaxed by 1.8, at two pairs of Fourier transforms an
     iteration. Weights and mask cost no inner iteration: what the field would be without white noise
@@ -147,11 +147,13 @@ def tv(
     if not regularisation > 0:
         raise ValueError(f'The parameter regularisation lies above 0, unlike {regularisation}.')
     strength = regularisation / usual
-    edges = None if magnitude is None else weights_by_anatomy(magnitude, mask)
-    white, share = _white_problem(regularisation, edges), calibration.error_share
-    around = share - calibration.error_probability if error_share is None else 0.0
+    share, around, edges = calibration.error_share, 0.0, None
     if error_share is None:
+        around = share - calibration.error_probability
         share = max(share, LEAST_WHITENING)
+    if magnitude is not None and (share < 1 or around > 0):
+        edges = weights_by_anatomy(magnitude, mask)
+    white = _white_problem(regularisation, edges)
     parts: list[tuple[float, Problem, Tensor | None]] = []
     if around < 1:
         problem = white
