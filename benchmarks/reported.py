@@ -43,6 +43,7 @@ from scans import (
     scanner,
     series,
     sidecars,
+    trackers,
 )
 from scans.dataset import Scan, derivatives
 
@@ -65,6 +66,7 @@ TABLES = (
     archives,
     clinics,
     patients,
+    trackers,
 )
 SCANS: tuple[Scan, ...] = tuple(scan for table in TABLES for scan in table.SCANS)
 PROGRAM = """

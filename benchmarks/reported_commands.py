@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -152,7 +153,7 @@ def try_command(command: Command, work: Path) -> tuple[int, str, str]:
     """Exit code, what was said, and the verdict."""
     places = prepare(work)
     places['FILE'].write_text(command.file)
-    code, text = call(placed(command.words.split(), places))
+    code, text = call(placed(shlex.split(command.words), places))
     line = next((x for x in reversed(text.splitlines()) if x.strip()), '')
     verdict = 'right'
     if 'Traceback' in text:

@@ -264,7 +264,7 @@ COMMANDS: tuple[Command, ...] = (
     refused('verbose 3', '--verbose 3', 'unrecognized|-vvv'),
     passes('-vv', '-vv'),
     refused('--log-level', '--log-level debug', 'unrecognized'),
-    refused('filter as text', '--bids-filter-file {"megre":{"echo":1}}', 'file'),
+    refused('filter as text', '--bids-filter-file \'{"megre":{"echo":1}}\'', 'file'),
     refused('seed of 1.5', '--random-seed 1.5', '--random-seed'),
     refused('one sample', '--inversion diffusion --posterior-samples 1', 'two'),
     refused('a flag with a value', '--stop-on-first-crash=true', '--stop-on-first-crash'),
@@ -309,4 +309,68 @@ COMMANDS: tuple[Command, ...] = (
     Command('reports before any run', 'BIDS OUT participant --reports-only', 'not been processed'),
     Command('group with an inversion', 'BIDS OUT group --inversion tkd', '--inversion|first'),
     passes('boilerplate alone', '--boilerplate-only'),
+)
+
+
+def filtered(name: str, file: str, said: str = '', works: bool = False) -> Command:
+    """A rehearsal with filters of pybids."""
+    return (passes if works else refused)(name, '--bids-filter-file FILE', said, file)
+
+
+COMMANDS += (
+    refused('label from a Windows script', '--participant-label "01\r"', r'\\r|line end|Windows'),
+    refused('label of an unset variable', '--participant-label ""', 'empty|label'),
+    refused('session of an unset variable', '--session-label ""', 'empty|label'),
+    refused('a blank behind the backslash', '" " --sloppy', r'blank|backslash|\\'),
+    refused('work folder of an unset variable', '-w ""', 'empty|--work-dir'),
+    Command('output of an unset variable', 'BIDS "" participant --dry-run', 'empty|OUTPUT_DIR'),
+    Command('dataset of an unset variable', '"" OUT participant --dry-run', 'empty|BIDS_DIR'),
+    refused('a tilde that no shell replaced', '--work-dir=~nobody/work', '~'),
+    refused('regions ignored and forced', '--ignore regions --force regions', 'regions'),
+    refused(
+        'brain extraction ignored and forced',
+        '--ignore brain-extraction --force brain-extraction',
+        'brain-extraction',
+    ),
+    refused(
+        'R2 prime without relaxometry', '--ignore relaxometry --contrasts r2prime', 'relaxometry'
+    ),
+    refused(
+        'chi-separation without relaxometry',
+        '--ignore relaxometry --contrasts chisep',
+        'relaxometry',
+    ),
+    passes('a label twice', '--participant-label 01 sub-01'),
+    refused('label completed by the shell', '--participant-label sub-01/', 'sub-01'),
+    refused('--output-echoes', '--output-echoes', '--output-echos'),
+    refused('--omp_nthreads', '--omp_nthreads 1', '--omp-nthreads'),
+    passes('more threads than processors', '--nprocs 2 --omp-nthreads 8', 'omp-nthreads'),
+    passes('memory of 16000MB', '--mem 16000MB'),
+    refused('derivatives without a name', '-d MASKS', 'NAME=|masks='),
+    passes('sloppy with a slow inversion', '--sloppy --inversion diffusion', 'TKD|sloppy'),
+    filtered(
+        'filter for an acquisition that is not there', '{"megre": {"acquisition": "QSM"}}', 'Q'
+    ),
+    filtered('filter for no session', '{"megre": {"session": null}}', works=True),
+    filtered('filter for runs that are not there', '{"megre": {"run": [1, 2]}}', 'run'),
+    filtered('filter for the magnitude alone', '{"megre": {"part": "mag"}}', 'phase'),
+    filtered(
+        'filter for two suffixes',
+        '{"megre": {"suffix": ["MEGRE", "T2starw"], "datatype": "anat"}}',
+        works=True,
+    ),
+    filtered('filter for T1w and nothing else', '{"t1w": {"session": "1"}}', works=True),
+    refused('plugin Slurm', '--use-plugin FILE', 'SLURM', 'plugin: Slurm\n'),
+    refused('plugin file with a tab', '--use-plugin FILE', 'file|YAML', 'plugin:\n\tname: SLURM\n'),
+    refused('space with a cohort', '--output-spaces MNI152NLin2009cAsym:cohort-1', 'cohort'),
+    refused('--output-spaces alone', '--output-spaces', 'expected at least one'),
+    Command(
+        'a folder of images as the dataset', 'BIDS/sub-01/anat OUT participant', 'dataset|sub-'
+    ),
+    refused('two inversions', '--inversion tv tikhonov', 'tikhonov'),
+    Command('label behind the level', 'BIDS OUT participant 01', '--participant-label'),
+    passes('seed 0', '--random-seed 0'),
+    passes('range below zero', '--phase-range -4096 4094'),
+    settings('settings of a newer version', '[future]\nx = 1\n', 'future'),
+    settings('settings with a Windows path', 'bids_dir = "C:\\data"\n', 'line 1|backslash'),
 )

@@ -128,24 +128,30 @@ def fat(root: Path) -> None:
     Raw(root).signal(change)
 
 
-def interpolated(root: Path) -> None:
-    """Twice as many voxels along two axes, from a k-space that is filled with zeros."""
-    raw, fine = Raw(root), np.diag([0.5, 0.5, 1, 1])
-    signals = {}
-    for magnitude, phase_at in raw.pairs():
-        k = np.fft.fftshift(np.fft.fftn(read(magnitude) * np.exp(1j * read(phase_at))))
-        room = [(n // 2, n // 2) for n in k.shape[:2]] + [(0, 0)]
-        z = 4 * np.fft.ifftn(np.fft.ifftshift(np.pad(k, room)))
-        signals |= {magnitude: np.abs(z), phase_at: np.angle(z)}
-    for path in raw.all():
-        values = signals.get(path)
-        if values is None:
-            old = read(path)
-            places = np.indices((2 * old.shape[0], 2 * old.shape[1], old.shape[2])).astype(float)
-            places[:2] /= 2
-            order = int(path.name.endswith('Chimap.nii.gz'))
-            values = ndimage.map_coordinates(old, places, order=order, mode='nearest')
-        write(path, values.astype(np.float32), nb.load(path).affine @ fine)
+def interpolated(*axes: int) -> Callable:
+    """Twice as many voxels along some axes, from a k-space that is filled with zeros."""
+
+    def alter(root: Path) -> None:
+        raw = Raw(root)
+        factor = np.array([2 if axis in axes else 1 for axis in range(3)])
+        signals = {}
+        for magnitude, phase_at in raw.pairs():
+            k = np.fft.fftshift(np.fft.fftn(read(magnitude) * np.exp(1j * read(phase_at))))
+            room = [((f - 1) * (n // 2),) * 2 for n, f in zip(k.shape, factor, strict=True)]
+            z = factor.prod() * np.fft.ifftn(np.fft.ifftshift(np.pad(k, room)))
+            signals |= {magnitude: np.abs(z), phase_at: np.angle(z)}
+        for path in raw.all():
+            values = signals.get(path)
+            if values is None:
+                old = read(path)
+                places = np.indices(factor * old.shape).astype(float)
+                places /= factor[:, None, None, None]
+                order = int(path.name.endswith('Chimap.nii.gz'))
+                values = ndimage.map_coordinates(old, places, order=order, mode='nearest')
+            fine = np.diag([*1 / factor, 1])
+            write(path, values.astype(np.float32), nb.load(path).affine @ fine)
+
+    return alter
 
 
 def breathing(z: np.ndarray, echo: int) -> np.ndarray:
@@ -218,7 +224,7 @@ SCANS = of_kind(
     right('ultrashort first echo of 0.1 ms', source='--tes 0.1 8 16 24'),
     right('twelve echoes', source=f'--tes {" ".join(str(3 + 2.5 * n) for n in range(12))}'),
     right('fat a voxel away', fat),
-    right('interpolated to twice the matrix', interpolated),
+    right('interpolated to twice the matrix', interpolated(0, 1)),
     told('slices with frequencies of their own', signal(breathing), 'slice'),
     right('partial Fourier, filled with zeros', signal(partial_fourier)),
     right('noise of parallel imaging in the middle', signal(noisy_centre)),
