@@ -325,7 +325,7 @@ COMMANDS += (
     refused('work folder of an unset variable', '-w ""', 'empty|--work-dir'),
     Command('output of an unset variable', 'BIDS "" participant --dry-run', 'empty|OUTPUT_DIR'),
     Command('dataset of an unset variable', '"" OUT participant --dry-run', 'empty|BIDS_DIR'),
-    refused('a tilde that no shell replaced', '--work-dir=~nobody/work', '~'),
+    refused('a tilde that no shell replaced', '--work-dir=~of-a-friend/work', '~'),
     refused('regions ignored and forced', '--ignore regions --force regions', 'regions'),
     refused(
         'brain extraction ignored and forced',
@@ -346,7 +346,7 @@ COMMANDS += (
     refused('--omp_nthreads', '--omp_nthreads 1', '--omp-nthreads'),
     passes('more threads than processors', '--nprocs 2 --omp-nthreads 8', 'omp-nthreads'),
     passes('memory of 16000MB', '--mem 16000MB'),
-    refused('derivatives without a name', '-d MASKS', 'NAME=|masks='),
+    passes('derivatives without a name', '-d MASKS'),
     passes('sloppy with a slow inversion', '--sloppy --inversion diffusion', 'TKD|sloppy'),
     filtered(
         'filter for an acquisition that is not there', '{"megre": {"acquisition": "QSM"}}', 'Q'
@@ -370,7 +370,7 @@ COMMANDS += (
     refused('two inversions', '--inversion tv tikhonov', 'tikhonov'),
     Command('label behind the level', 'BIDS OUT participant 01', '--participant-label'),
     passes('seed 0', '--random-seed 0'),
-    passes('range below zero', '--phase-range -4096 4094'),
+    refused('range below zero', '--phase-range -4096 4094', 'range|filtered'),
     settings('settings of a newer version', '[future]\nx = 1\n', 'future'),
     settings('settings with a Windows path', 'bids_dir = "C:\\data"\n', 'line 1|backslash'),
 )

@@ -71,18 +71,20 @@ def sprinkled(p: np.ndarray) -> np.ndarray:
     return np.where(lost, np.nan, p)
 
 
-def of_type(part: str, dtype: type, slope: float) -> Callable:
-    """Values in a type of their own, which a slope brings back."""
+def integers(part: str, dtype: type, largest: float, slope: float | None = None) -> Callable:
+    """Whole numbers, and the slope that brings them back, or another one."""
 
     def alter(root: Path) -> None:
         for path in Raw(root).files(part):
-            image = nb.Nifti1Image(np.zeros((1, 1, 1), np.float32), nb.load(path).affine)
-            data = read(path) / slope
-            data = np.rint(data).astype(dtype) if np.issubdtype(dtype, np.integer) else data
-            image = nb.Nifti1Image(data.astype(dtype), image.affine, dtype=dtype)
-            image.header.set_xyzt_units('mm', 'sec')
-            image.header.set_slope_inter(slope, 0)
-            nb.save(image, path)
+            data = read(path)
+            scale = np.abs(data).max() / largest
+            image = nb.load(path)
+            new = nb.Nifti1Image(
+                np.rint(data / scale).astype(dtype), None, image.header, dtype=dtype
+            )
+            new.header.set_slope_inter(scale if slope is None else slope, 0)
+            new.header.set_data_dtype(dtype)
+            nb.save(new, path)
 
     return alter
 
@@ -252,9 +254,8 @@ SCANS = of_kind(
     ),
     right('least value of the phase where there is noise', lowest_in_noise),
     right('one voxel of a hundred not a number', phase(sprinkled)),
-    right('magnitude with a slope of 1e-30', of_type('mag', np.int16, 1e-30)),
-    right('phase in 64-bit integers with a slope', of_type('phase', np.int64, 1e-4)),
-    right('doubles of 128 bits', of_type('*', np.longdouble, 1.0)),
+    right('magnitude with a slope of 1e-30', integers('mag', np.int16, 30000, 1e-30)),
+    right('phase in 64-bit integers with a slope', integers('phase', np.int64, 2**40)),
     told('two runs of the same bits', same_again, 'same'),
     told('straightened by 25 degrees, B0_dir in the sidecar', saying(25, 'B0_dir'), 'B0'),
     told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qsmprep.bids.alignment import check_alignment
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_signed
 from qsmprep.bids.echoes import check_echo_times, order_echoes, pair_up
 from qsmprep.bids.errors import InputError
@@ -282,13 +284,17 @@ def _build(
         signals = [
             _signal(one.sample, other.sample, how) for one, other in zip(first, second, strict=True)
         ]
-        other, stored = (np.asarray(read_image(part[0].path).dataobj) for part in (first, second))
+        other, stored = (_values(part[0]) for part in (first, second))
         volume = _signal(other, stored, how)
-        warnings += [*check_slices(second[0], stored), *check_balance(signals)]
+        warnings += check_balance(signals)
+        warnings += next(filter(None, (check_slices(one, _values(one)) for one in second)), [])
         warnings += check_copies(other, stored)
         warnings += [*check_interleaves(np.abs(volume)), *check_gaps(volume)]
         warnings += check_filter(signals, times, strength)
         warnings += check_differences(signals, times, strength)
+        later = zip(first[1:], second[1:], strict=True)
+        volumes = ((other.path.name, _volume(one, other, how)) for one, other in later)
+        warnings += check_alignment(itertools.chain([(second[0].path.name, volume)], volumes))
         if not is_complex:
             check_scales(second[0], stored)
             turn = scale.high - scale.low
@@ -321,6 +327,16 @@ def _build(
         doubts=tuple(text for text in sentences if isinstance(text, Doubt)),
         coils=math.prod(reference.shape[3:], start=coils),
     )
+
+
+def _values(image: ImageSummary) -> np.ndarray:
+    """Values of an image."""
+    return np.asarray(read_image(image.path).dataobj)
+
+
+def _volume(first: ImageSummary, second: ImageSummary, scale: PhaseScale | None) -> np.ndarray:
+    """Signal of an echo."""
+    return _signal(_values(first), _values(second), scale)
 
 
 def _signal(first: np.ndarray, second: np.ndarray, scale: PhaseScale | None) -> np.ndarray:

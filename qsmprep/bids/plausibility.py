@@ -19,8 +19,11 @@ STRONG = 0.3
 FEWEST = 1000
 LATE = 1.5
 """Turns a ppm by an echo from which on the field of a head fills the circle."""
-NARROW = 0.42
-"""Length of the mean of all unit phasors; that of 30 unfiltered heads is at most 0.36 then."""
+CLEAN, NARROW = 0.36, 0.42
+"""Length of the mean of all unit phasors: that of 30 unfiltered heads is at most the first then."""
+LONGER = 1.05
+"""That of an echo over that of an earlier one beyond which it contradicts it: a field never gathers
+phasors that it has spread."""
 AT_ZERO, EXACTLY_ZERO = 0.15, 0.06
 """Angles of that mean [rad]: a filter leaves zero, coils and shims leave any."""
 UNMOVED_PPM, LEAST_TURNS = 0.025, 0.5
@@ -96,7 +99,8 @@ def check_filter(
 
     A high-pass filter takes the local mean off the phase. The mean of all unit phasors then has the
     angle zero in every echo, and stays long when the field of the head should have spread them
-    over the circle.
+    over the circle. Of one echo alone that was filtered, the mean is longer than that of an earlier
+    echo, though the field has spread its phasors for a longer time.
 
     Parameters
     ----------
@@ -119,16 +123,29 @@ def check_filter(
     means = [_mean_phasor(signal) for signal in signals]
     angles = [abs(cmath.phase(mean)) for mean in means]
     turns = [PROTON_GYROMAGNETIC_RATIO * field_strength_t * time for time in echo_times_s]
-    late = [abs(mean) for mean, turn in zip(means, turns, strict=True) if turn > LATE]
+    lengths = [abs(mean) for mean in means]
+    late = [length for length, turn in zip(lengths, turns, strict=True) if turn > LATE]
     what = (
         f'The phase of all echoes lies around zero (mean of the last: {angles[-1]:.2f} rad, '
-        f'{abs(means[-1]):.2f} long): it looks high-pass filtered, as for SWI'
+        f'{lengths[-1]:.2f} long): it looks high-pass filtered, as for SWI'
     )
     advice = 'a filter removes susceptibility: export the phase unfiltered.'
     if late and min(late) > NARROW and max(angles) < AT_ZERO:
         return [Doubt(f'{what}; {advice}')]
-    if late and len(angles) > 2 and max(angles) < EXACTLY_ZERO:
+    longest = CLEAN if len(angles) < 3 else 0
+    if late and min(late) > longest and max(angles) < EXACTLY_ZERO:
         return [f'{what} with a wide window; {advice}']
+    for echo in range(1, len(means)):
+        length, angle, earlier = lengths[echo], angles[echo], min(lengths[:echo])
+        alone = turns[echo] > LATE and length > max(CLEAN, LONGER * earlier)
+        if alone and angle < AT_ZERO:
+            return [
+                Doubt(
+                    f'The phase of echo {echo + 1} lies around zero (mean {angle:.2f} rad, '
+                    f'{length:.2f} long), and is less spread than that of an earlier echo '
+                    f'({earlier:.2f}): it looks high-pass filtered; {advice}'
+                )
+            ]
     return []
 
 

@@ -53,6 +53,22 @@ def test_a_wide_filter_is_reported():
     assert 'with a wide window' in warning
 
 
+def test_one_filtered_echo_among_others_is_doubted():
+    signals = head(spread_ppm=0.15)
+    second = filtered(signals, 2)[1]
+    (warning,) = check_filter([signals[0], second], (0.004, 0.015), 3.0)
+    assert isinstance(warning, Doubt)
+    assert 'echo 2 lies around zero' in warning
+    still = [np.ones_like(signals[0])] * 2  # a phantom without any field
+    assert check_filter([np.exp(0.1j) * x for x in still], (0.004, 0.012), 0.5) == []
+
+
+def test_a_wide_filter_of_one_echo_is_reported():
+    (signal,) = filtered(head(spread_ppm=0.2)[2:3], 2.5)
+    (warning,) = check_filter([signal], TIMES_S[2:3], 3.0)
+    assert 'looks high-pass filtered' in warning
+
+
 def test_short_echoes_lie_around_zero_by_themselves():
     signals = [np.exp(0.1j * np.angle(z)) for z in head(0.0)]
     assert check_filter(signals, [0.1 * time for time in TIMES_S], 3.0) == []

@@ -1,0 +1,74 @@
+"""Phases of two echoes bend at the same voxels; what was moved, turned or lost is named."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from qsmprep.bids.alignment import check_alignment
+from qsmprep.bids.notes import Doubt
+
+SHAPE = (40, 44, 36)
+
+
+def smooth(seed, width=1.0):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), width)
+    return field / field.std()
+
+
+@pytest.fixture
+def echoes():
+    """Two echoes of a ball with noise, coils and steps from slice to slice that both share."""
+    rng = np.random.default_rng(1)
+    inside = sum((x / n - 0.5) ** 2 for x, n in zip(np.indices(SHAPE), SHAPE, strict=True)) < 0.2
+    steps = rng.uniform(-np.pi, np.pi, SHAPE[2])
+    offset = smooth(2, 6) + steps
+    signals = [np.exp(1j * (time * smooth(3) + offset)) * inside for time in (0.2, 0.6)]
+    return [z + 0.05 * (rng.normal(size=SHAPE) + 1j * rng.normal(size=SHAPE)) for z in signals]
+
+
+def named(first, second):
+    return check_alignment([('one.nii', first), ('other.nii', second)])
+
+
+def with_phase(signal, phase):
+    return np.abs(signal) * np.exp(1j * phase)
+
+
+def test_phases_in_their_places_are_not_doubted(echoes):
+    assert named(*echoes) == []
+    assert check_alignment([('one.nii', echoes[0])]) == []
+
+
+def test_noise_has_no_place(echoes):
+    noise = np.random.default_rng(4).uniform(-np.pi, np.pi, SHAPE)
+    assert named(echoes[0], with_phase(echoes[1], noise)) == []
+
+
+@pytest.mark.parametrize(('axis', 'voxels'), [(0, 1), (1, -2), (2, 5)])
+def test_a_phase_that_was_moved_is_doubted(echoes, axis, voxels):
+    first, second = echoes
+    (warning,) = named(first, with_phase(second, np.roll(np.angle(second), voxels, axis)))
+    assert isinstance(warning, Doubt)
+    assert f' {voxels} along array axis {axis + 1}' in warning
+
+
+def test_every_second_slice_that_was_moved_is_doubted(echoes):
+    phase = np.angle(echoes[1])
+    phase[:, :, 1::2] = np.roll(phase[:, :, 1::2], 1, axis=1)
+    (warning,) = named(echoes[0], with_phase(echoes[1], phase))
+    assert 'the even slices along array axis 3 fit better' in warning
+    assert ' 1 along array axis 2' in warning
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_a_flipped_phase_is_doubted(echoes, axis):
+    (warning,) = named(echoes[0], with_phase(echoes[1], np.flip(np.angle(echoes[1]), axis)))
+    assert f'flipped along array axis {axis + 1}' in warning
+
+
+@pytest.mark.parametrize('change', [np.negative, lambda phase: phase[::-1, ::-1]])
+def test_a_slice_that_is_none_of_its_neighbours_is_doubted(echoes, change):
+    phase = np.angle(echoes[1])
+    phase[:, :, 17] = change(phase[:, :, 17])
+    (warning,) = named(echoes[0], with_phase(echoes[1], phase))
+    assert 'of slices along array axis 3 1 do not fit, as slice 18' in warning
