@@ -113,7 +113,7 @@ def tell(folder: Path) -> list[str]:
         told += [acquisition['error']] if acquisition['error'] else []
         told += acquisition['warnings']
         told += [f'Corrected: {rule}' for rule in READOUT_RULES if rule in acquisition['rules']]
-        told += quality_warnings(acquisition['quality'])
+        told += quality_warnings(acquisition['quality'], acquisition.get('infant', False))
     return told
 
 

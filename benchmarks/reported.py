@@ -175,7 +175,7 @@ def recorded(output: Path) -> list[str]:
         for acquisition in record['acquisitions']:
             told += [acquisition['error']] if acquisition['error'] else []
             told += acquisition['warnings'] + acquisition['notes']
-            told += quality_warnings(acquisition['quality'])
+            told += quality_warnings(acquisition['quality'], acquisition.get('infant', False))
             told += [f'{key}: {rule}' for key, rule in acquisition['rules'].items()]
     return told
 

@@ -155,7 +155,7 @@ def collect_quality(output_dir: Path) -> list[dict]:
                     'site': record.get('site') or 'n/a',
                     'scanner': scan.get('Scanner', 'n/a'),
                     'field_strength_t': scan.get('Field strength [T]', 'n/a'),
-                    'warnings': len(problems(quality))
+                    'warnings': len(problems(quality, acquisition.get('infant', False)))
                     + (len(warnings) if isinstance(warnings, list) else 0),
                     'acquisition': acquisition['stem'],
                     'participant_id': path.stem,

@@ -75,7 +75,7 @@ def read_ages(output_dir: Path) -> dict[str, float]:
         rows = read_table(bids_dir / 'participants.tsv')
     except (InputError, OSError, KeyError):
         return {}
-    ages, unit = {}, unit_of_age(bids_dir)
+    ages, unit = {}, unit_of_age(bids_dir / 'participants')
     for row in rows:
         try:
             ages[row['participant_id']] = unit * float(row['age'])

@@ -28,6 +28,7 @@ from qsmprep.cli.records import (
     acquisition_record,
     rejected_record,
 )
+from qsmprep.cli.stated import is_infant
 from qsmprep.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def collect_jobs(
             names.add(name)
             jobs.append(job)
             entry = acquisition_record(job.acquisition)
+            entry['infant'] = is_infant(dataset.root, participant, acquisition.session or '')
             if job.brain_mask is not None:
                 entry['rules']['Brain mask'] = f'{job.brain_mask.uri} was given.'
             record['acquisitions'].append(entry)

@@ -31,7 +31,7 @@ from qsmprep.cli.records import (
     read_record,
     write_record,
 )
-from qsmprep.cli.stated import is_infant, stated
+from qsmprep.cli.stated import stated
 from qsmprep.cli.work_folder import drop_damaged, lock, participant_folder
 from qsmprep.reports.measures import quality_warnings
 from qsmprep.settings import Settings
@@ -102,7 +102,6 @@ def run_participants(settings: Settings, command: str) -> int:
         record = participant_record(participant, run_uuid, command)
         bids_dir = settings.inputs.bids_dir
         record['site'] = stated(bids_dir, participant, 'site', 'site_id')
-        record['infant'] = is_infant(bids_dir, participant)
         try:
             jobs += collect_jobs(dataset, record, settings, sessions, filters)
         except InputError as error:
@@ -197,11 +196,11 @@ def _finish(output_dir: Path, record: dict, crash_dir: Path, outcome: Outcome) -
         LOGGER.error('The record of sub-%s could not be written: %s.', label, error)
         code = exit_codes.FAILURE
     for acquisition in record['acquisitions']:
-        stem = acquisition['stem']
+        stem, infant = acquisition['stem'], acquisition.get('infant', False)
         if acquisition['status'] == 'failed':
             LOGGER.error('%s: %s', stem, acquisition['error'])
         found = [sentence for sentence in acquisition['warnings'] if sentence not in logged]
-        for sentence in [*found, *quality_warnings(acquisition['quality'])]:
+        for sentence in [*found, *quality_warnings(acquisition['quality'], infant)]:
             LOGGER.warning('%s: %s', stem, sentence)
         for sentence in acquisition.get('implausible', ()):
             LOGGER.error('%s: %s', stem, sentence)

@@ -198,7 +198,7 @@ def finish_record(output_dir: Path, record: dict, crash_dir: Path, outcome: Outc
                 outcome.error or 'The run ended before the susceptibility map was written.'
             )
         else:
-            _complete(output_dir, acquisition, record.get('infant', False))
+            _complete(output_dir, acquisition)
     record['finished'] = _now()
     record['peak_memory_gb'] = round(max([_peak_memory_gb(), *outcome.memory_gb.values()]), 2)
     write_record(output_dir, record)
@@ -227,7 +227,7 @@ def _peak_memory_gb() -> float:
     return max(resource.getrusage(who).ru_maxrss for who in processes) * 1024 / 1e9
 
 
-def _complete(output_dir: Path, acquisition: dict, infant: bool) -> None:
+def _complete(output_dir: Path, acquisition: dict) -> None:
     """Enter what the sidecar of a map that was written says: its quality, the stages' warnings."""
     chi = output_dir / acquisition['outputs']['chi']
     sidecar = chi.with_name(chi.name.removesuffix('.nii.gz') + '.json')
@@ -262,9 +262,8 @@ def _complete(output_dir: Path, acquisition: dict, infant: bool) -> None:
         acquisition[kind] = list(dict.fromkeys([*acquisition.get(kind, ()), *texts]))
     doubts = [text for record in stages for text in record.get('Doubts', [])]
     earlier = acquisition.get('implausible', ())
-    acquisition['implausible'] = list(
-        dict.fromkeys([*earlier, *doubts, *implausible(quality, infant)])
-    )
+    beyond = implausible(quality, acquisition.get('infant', False))
+    acquisition['implausible'] = list(dict.fromkeys([*earlier, *doubts, *beyond]))
 
 
 def _left_over(chi: Path, stem: str, content: dict) -> list[str]:

@@ -1,7 +1,8 @@
-"""What ``participants.tsv`` states of participants."""
+"""What ``participants.tsv`` states of participants, and ``sessions.tsv`` of their sessions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from qsmprep.bids.errors import InputError
@@ -32,34 +33,48 @@ def stated(bids_dir: Path, participant: str, *names: str) -> str:
         Empty where it states nothing.
 
     """
+    return _cell(bids_dir / 'participants.tsv', f'sub-{participant}', names)
+
+
+def is_infant(bids_dir: Path, participant: str, session: str = '') -> bool:
+    """Whether an age below two years is stated, of the session or else of the participant."""
+    name = f'sub-{participant}'
+    of_sessions = bids_dir / name / f'{name}_sessions.tsv'
+    ages = (
+        (_cell(of_sessions, f'ses-{session}', ['age']), [of_sessions, bids_dir / 'sessions']),
+        (stated(bids_dir, participant, 'age'), [bids_dir / 'participants']),
+    )
+    for age, tables in ages:
+        try:
+            return float(age) * unit_of_age(*tables) < INFANT_YEARS
+        except ValueError:
+            continue
+    return False
+
+
+def unit_of_age(*tables: Path) -> float:
+    """Unit of the ages in tables [years]: what the first sidecar of them states, or years."""
+    for table in tables:
+        try:
+            columns = read_json_object(table.with_suffix('.json'))
+            unit = {name.lower(): column for name, column in columns.items()}['age']['Units']
+        except (InputError, OSError, KeyError, TypeError):
+            continue
+        return YEARS.get(str(unit).strip().lower()[:1], 1.0)
+    return 1.0
+
+
+def _cell(table: Path, row: str, columns: Iterable[str]) -> str:
+    """What a table has in a row, by its first cell, and in the first of some columns."""
     try:
-        lines = (bids_dir / 'participants.tsv').read_text(encoding='utf-8-sig').splitlines()
+        lines = table.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, ValueError):
         return ''
     rows = [line.split('\t') for line in lines if line.strip()]
     header = [name.strip().lower() for name in rows[0]] if rows else []
-    column = next((header.index(name) for name in names if name in header), None)
-    for row in rows[1:]:
-        if row[0].strip() == f'sub-{participant}' and column is not None and column < len(row):
-            value = row[column].strip()
+    column = next((header.index(name) for name in columns if name in header), None)
+    for cells in rows[1:]:
+        if cells[0].strip() == row and column is not None and column < len(cells):
+            value = cells[column].strip()
             return '' if value == 'n/a' else value
     return ''
-
-
-def is_infant(bids_dir: Path, participant: str) -> bool:
-    """Whether ``participants.tsv`` states an age below two years."""
-    try:
-        age = float(stated(bids_dir, participant, 'age'))
-    except ValueError:
-        return False
-    return age * unit_of_age(bids_dir) < INFANT_YEARS
-
-
-def unit_of_age(bids_dir: Path) -> float:
-    """Unit of the ages [years]: what ``participants.json`` states, or years."""
-    try:
-        columns = read_json_object(bids_dir / 'participants.json')
-        unit = {name.lower(): column for name, column in columns.items()}['age']['Units']
-    except (InputError, OSError, KeyError, TypeError):
-        return 1.0
-    return YEARS.get(str(unit).strip().lower()[:1], 1.0)

@@ -23,7 +23,12 @@ TURN = (
     'correct the sign of the phase, run again with --phase-sign -1, or turn the sign of the field '
     'or map that was given.'
 )
-INFANTS = ' Infants have small values of both: state their age in participants.tsv.'
+INFANTS = ' Infants have small values of both: state their age in participants.tsv or sessions.tsv.'
+GROWING = (
+    'brain_volume_ml', 'map_volume_ml', 'local_field_sd_ppb', 'local_field_middle_ppb',
+    'chi_sd_ppb', 'r2star_median_hz', 'r2star_relative',
+)  # fmt: skip
+"""Measures that grow with iron, myelin and the head."""
 ONE_ECHO = ('b0_angle_deg', 'local_field_middle_ppb')
 """Measures whose bounds hold for heads of one echo too, which keeps the phase of the coils."""
 LARGE, SMALL = (12.0, 1.9), (4.5, 0.65)
@@ -235,7 +240,7 @@ class Problem:
     advice: str
 
 
-def problems(quality: Mapping[str, float]) -> list[Problem]:
+def problems(quality: Mapping[str, float], infant: bool = False) -> list[Problem]:
     """
     Measures that are not as expected.
 
@@ -243,6 +248,8 @@ def problems(quality: Mapping[str, float]) -> list[Problem]:
     ----------
     quality
         Values by key of :data:`MEASURES`; others are passed over.
+    infant
+        Whether it is the brain of an infant, which has less iron and myelin than that of an adult.
 
     Examples
     --------
@@ -257,14 +264,25 @@ def problems(quality: Mapping[str, float]) -> list[Problem]:
         value = quality.get(measure.key)
         if isinstance(value, int | float) and not measure.accepts(value):
             unit = f' {measure.unit}' if measure.unit else ''
-            if small and measure.brain:
+            young = infant and measure.key in GROWING and _side(measure.key, value) < 0
+            if young or (small and measure.brain):
                 others.append(f'{measure.label} {value:.3g}{unit}')
                 continue
             what = f'{measure.label}: {value:.3g}{unit}, expected {measure.band}{unit}.'
             found.append(Problem(what, measure.why, measure.advice))
     if others:
-        found.append(_other_object(size_ml, others))
+        found.append(_other_object(size_ml, others) if small else _infant(others))
     return found
+
+
+def _infant(others: list[str]) -> Problem:
+    """One problem for all measures that are smaller than those of an adult's brain."""
+    return Problem(
+        f'The participant is an infant by the age that is stated: {", ".join(others)} are small '
+        'for an adult, which is as it should be.',
+        'Iron and myelin grow with age, and susceptibility, its field and R2* with them.',
+        'Compare with others of this age.',
+    )
 
 
 def _other_object(size_ml: float, others: list[str]) -> Problem:
@@ -277,7 +295,7 @@ def _other_object(size_ml: float, others: list[str]) -> Problem:
     )
 
 
-def quality_warnings(quality: Mapping[str, float]) -> list[str]:
+def quality_warnings(quality: Mapping[str, float], infant: bool = False) -> list[str]:
     """
     Sentences on measures that are not as expected, for the terminal.
 
@@ -285,6 +303,8 @@ def quality_warnings(quality: Mapping[str, float]) -> list[str]:
     ----------
     quality
         Values by key of :data:`MEASURES`; others are passed over.
+    infant
+        As :func:`problems` takes it.
 
     """
-    return [f'{problem.what} {problem.advice}' for problem in problems(quality)]
+    return [f'{problem.what} {problem.advice}' for problem in problems(quality, infant)]

@@ -185,7 +185,7 @@ def _acquisition_view(acquisition: Mapping, figures: Sequence[Path], output_dir:
         'rules': pairs(acquisition.get('rules')),
         'warnings': texts(acquisition.get('warnings')),
         'notes': texts(acquisition.get('notes')),
-        'problems': problems(quality),
+        'problems': problems(quality, acquisition.get('infant', False)),
         'viewer': quote(viewer) if there else '',
         'spectra': spectra_plot(acquisition.get('spectra')),
         'sentence': _sentence(quality, plain_text(acquisition.get('reference'))),

@@ -396,6 +396,16 @@ def test_values_of_adults_are_no_bounds_for_infants(tmp_path):
     assert [is_infant(tmp_path, x) for x in ('01', '02', '03', '04')] == [True, False, False, False]
 
 
+def test_the_age_of_a_session_goes_before_that_of_the_participant(tmp_path):
+    (tmp_path / 'sub-01').mkdir()
+    (tmp_path / 'participants.tsv').write_text('participant_id\tage\nsub-01\t1\n')
+    table = tmp_path / 'sub-01' / 'sub-01_sessions.tsv'
+    table.write_text('session_id\tage\nses-a\t20\nses-b\t30\nses-c\tn/a\n')
+    assert [is_infant(tmp_path, '01', x) for x in 'abc'] == [False, False, True]
+    (tmp_path / 'sessions.json').write_text('{"age": {"Units": "months"}}')
+    assert [is_infant(tmp_path, '01', x) for x in 'abc'] == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ('units', 'infants'),
     [

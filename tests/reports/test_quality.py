@@ -235,6 +235,22 @@ def test_a_small_object_is_told_once_that_values_of_brains_do_not_apply():
     assert len(quality_warnings(mouse | {'brain_volume_ml': 1200.0, 'map_volume_ml': 900.0})) == 3
 
 
+def test_small_values_of_infants_are_no_sign_of_wrong_echo_times():
+    newborn = {
+        'brain_volume_ml': 400.0,
+        'map_volume_ml': 380.0,
+        'local_field_middle_ppb': 3.2,
+        'r2star_relative': 0.5,
+        'chi_tail_asymmetry': -0.3,
+    }
+    assert 'Check echo times' in ' '.join(quality_warnings(newborn))
+    sign, young = quality_warnings(newborn, infant=True)
+    assert sign.startswith('Sign of susceptibility')  # at any age
+    assert 'infant by the age that is stated' in young
+    assert 'echo times' not in young
+    assert len(quality_warnings(newborn | {'local_field_middle_ppb': 40.0}, infant=True)) == 3
+
+
 def test_measures_have_names_and_meanings_of_their_own():
     keys = [measure.key for measure in MEASURES]
     assert len(set(keys)) == len(keys)
