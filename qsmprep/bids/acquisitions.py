@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,6 +93,8 @@ class Acquisition:
         Those of the warnings after which no map can be right.
     coils
         Coils that were not combined (``coil-``); 1 for images that the scanner combined.
+    checksum
+        Of a sample of the first phase or imaginary part: copies of a scan have the same.
 
     """
 
@@ -115,6 +118,7 @@ class Acquisition:
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     coils: int = 1
+    checksum: int = 0
 
     @property
     def first_image(self) -> Path:
@@ -326,6 +330,7 @@ def _build(
         notes=tuple(text for text in sentences if isinstance(text, Note)),
         doubts=tuple(text for text in sentences if isinstance(text, Doubt)),
         coils=math.prod(reference.shape[3:], start=coils),
+        checksum=zlib.crc32(second[0].sample.tobytes()),
     )
 
 

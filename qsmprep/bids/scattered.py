@@ -29,6 +29,8 @@ class Scan(Protocol):
     def echo_times_s(self) -> tuple[float, ...]: ...
     @property
     def sources(self) -> tuple[str, ...]: ...
+    @property
+    def checksum(self) -> int: ...
 
 
 def scattered(found: Sequence[Scan]) -> Mapping[str, str]:
@@ -37,7 +39,7 @@ def scattered(found: Sequence[Scan]) -> Mapping[str, str]:
 
     These are acquisitions of one echo each that differ in a label and their echo time alone, pairs
     that differ in a label and have no number of an echo in common, runs that lack echoes of another
-    run, and chunks of a volume.
+    run, chunks of a volume, and copies.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def scattered(found: Sequence[Scan]) -> Mapping[str, str]:
         Acquisitions of a participant.
 
     """
-    warned = _cut_short(found) | _halves(found) | _single_echoes(found)
+    warned = _copies(found) | _cut_short(found) | _halves(found) | _single_echoes(found)
     return warned | {x.stem: _of_chunk(x) for x in found if 'chunk' in x.entities}
 
 
@@ -108,6 +110,18 @@ def _cut_short(found: Sequence[Scan]) -> dict[str, str]:
                 'out with --bids-filter-file; here it is processed as it is.'
             )
     return warned
+
+
+def _copies(found: Sequence[Scan]) -> dict[str, str]:
+    """Warnings on acquisitions whose phase holds the same values: noise never repeats."""
+    return {
+        other.stem: (
+            f'{other.stem} holds the same values as {one.stem}: one scan under two names, which '
+            'would count twice. Remove one, or convert again what was measured.'
+        )
+        for one, other in itertools.combinations(found, 2)
+        if one.checksum == other.checksum and one.shape == other.shape
+    }
 
 
 def _of_chunk(acquisition: Scan) -> str:

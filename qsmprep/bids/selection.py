@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.layout import Dataset
@@ -45,7 +45,9 @@ def select_sessions(
     return _select(dataset, 'session', 'ses-', dataset.sessions(participants), requested)
 
 
-def explain_missing(dataset: Dataset, participant: str) -> str:
+def explain_missing(
+    dataset: Dataset, participant: str, query: Mapping[str, object] | None = None
+) -> str:
     """
     Say why a participant has no gradient echoes that can be used.
 
@@ -55,6 +57,8 @@ def explain_missing(dataset: Dataset, participant: str) -> str:
         The dataset.
     participant
         Label without ``sub-``.
+    query
+        What a filter asks of gradient echoes.
 
     """
     needed = (
@@ -83,11 +87,14 @@ def explain_missing(dataset: Dataset, participant: str) -> str:
         if files:
             return f'sub-{participant}: {found.format(files[0].name)}; {needed}, {why}.'
     files = dataset.images(participant, 'anat', ('MEGRE', 'T2starw'))
+    asked = 'Check --session-label and --bids-filter-file'
+    if query:
+        wanted = ', '.join(f'{key} {value}' for key, value in query.items())
+        asked = f'Check --session-label, and --bids-filter-file, which asks for {wanted}'
     if files:
         return (
             f'sub-{participant}: none of its {len(files)} gradient-echo images can be used, the '
-            f'first being {files[0].name}; {needed}. Check --session-label and '
-            '--bids-filter-file, and that the phase was exported.'
+            f'first being {files[0].name}; {needed}. {asked}, and that the phase was exported.'
         )
     return (
         f'sub-{participant}: there is no MEGRE or T2starw image in anat/; {needed}.'

@@ -33,6 +33,8 @@ APART_FROM_OTHERS = 4.0
 """Changes of that slope from one pair of slices to the next (their median) by which a gap must
 stand above the median: 7 and more where a slice was lost, 2.4 in a phantom of sharp edges without
 gap."""
+EDGE = 0.1
+"""Part of the voxels of the widest slice below which one is an edge, where images ring."""
 MORE_THAN_ONE = 2.25
 """The same slope over the median, from which on more than one slice is missing: one made it 2.07 in
 a simulated head, two 2.5."""
@@ -218,9 +220,11 @@ def _growth_between(signal: np.ndarray) -> np.ndarray:
     strength = np.abs(signal)
     strong = strength > STRONG * np.percentile(strength, 99)
     found = np.full(max(len(signal) - 3, 0), np.nan)
-    for k in range(len(found)):
-        inside = strong[k : k + 4].all(axis=0)
-        if np.count_nonzero(inside) < FEWEST // 4:
+    shared = [strong[k : k + 4].all(axis=0) for k in range(len(found))]
+    counts = [np.count_nonzero(inside) for inside in shared]
+    least = max(FEWEST // 4, int(EDGE * max(counts, default=0)))
+    for k, inside in enumerate(shared):
+        if counts[k] < least:
             continue
         near = signal[k : k + 4, inside]
         steps = near[1:] * near[:-1].conj()

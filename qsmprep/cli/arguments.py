@@ -72,6 +72,15 @@ class Parser(argparse.ArgumentParser):
         if choice:
             words, known = [choice[1]], re.findall(r'[\w+.-]+', choice[2])
         elif message.startswith('unrecognized arguments: '):
+            rest = message.removeprefix('unrecognized arguments: ')
+            if not rest.strip():
+                return (
+                    ' A blank is one of them: in a script, no blank may stand behind the backslash '
+                    'that ends a line.'
+                )
+            labels = '--participant-label' in self._option_string_actions
+            if labels and LABEL.fullmatch(rest) and not rest.isalpha():
+                return f' If {rest} is a participant, write --participant-label {rest}.'
             words = [w.partition('=')[0] for w in message.split()[2:] if w.startswith(DASHES)]
             known = [option for option in self._option_string_actions if option.startswith('--')]
         elif self.options_first and re.search('are required|is no label', message):

@@ -105,7 +105,7 @@ def collect_jobs(
         LOGGER.error('%s', item.error)
         record['acquisitions'].append(rejected_record(item))
     if not record['acquisitions']:
-        note_error(record, explain_missing(dataset, participant))
+        note_error(record, explain_missing(dataset, participant, (filters or {}).get('megre')))
     elif settings.processing.cosmos or settings.processing.average_runs:
         _check_runs(jobs, record, settings)
     return jobs

@@ -97,6 +97,11 @@ def run_participants(settings: Settings, command: str) -> int:
     (logs / f'{run_uuid}.toml').write_text(settings.to_toml(), encoding='utf-8')
     write_dataset_description(output_dir, settings.inputs.bids_dir, settings.inputs.derivatives)
 
+    if settings.processing.sloppy:
+        LOGGER.warning(
+            '--sloppy: maps by TKD, not %s, for tests only.', settings.processing.inversion
+        )
+
     jobs, records = [], {}
     for participant in participants:
         record = participant_record(participant, run_uuid, command)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 
 import nibabel as nb
 import numpy as np
@@ -180,6 +181,23 @@ def test_a_run_that_was_stopped_is_named(tiny_dataset):
         'sub-01_run-2_MEGRE has 2 of the 3 echoes of sub-01_run-1_MEGRE: it was stopped' in text
         for text in stopped.warnings
     )
+
+
+def test_a_scan_under_two_names_is_named(head):
+    one, other = (head.root / 'sub-01' / f'ses-{session}' / 'anat' for session in 'ab')
+    one.parent.mkdir()
+    (head.root / 'sub-01' / 'anat').rename(one)
+    for path in one.iterdir():
+        path.rename(path.with_name(path.name.replace('sub-01_', 'sub-01_ses-a_')))
+    shutil.copytree(one, other)
+    for path in other.iterdir():
+        path.rename(path.with_name(path.name.replace('ses-a', 'ses-b')))
+    words = 'sub-01_ses-b_MEGRE holds the same values as sub-01_ses-a_MEGRE'
+    assert [any(words in x for x in scan.warnings) for scan in find(head)[0]] == [False, True]
+    path = next(other.glob('*_echo-1_part-phase_MEGRE.nii.gz'))
+    image = nb.load(path)
+    nb.save(nb.Nifti1Image(-np.asarray(image.dataobj), None, image.header), path)
+    assert not any(words in x for scan in find(head)[0] for x in scan.warnings)
 
 
 def test_chunks_are_told_to_be_parts(tiny_dataset):

@@ -54,6 +54,14 @@ def test_field_map_alone_is_explained(ge_fieldmap_dataset):
     assert message.startswith('sub-01: fmap/ holds a field map (sub-01_fieldmap.nii.gz)')
 
 
+def test_what_a_filter_asked_for_is_named(tiny_dataset):
+    tiny_dataset.add()
+    message = explain_missing(open_dataset(tiny_dataset.root), '01', {'acquisition': 'QSM'})
+    assert (
+        'Check --session-label, and --bids-filter-file, which asks for acquisition QSM' in message
+    )
+
+
 @pytest.mark.parametrize(('suffix', 'folder'), [('GRE', 'anat'), ('MEGRE', 'swi')])
 def test_a_phase_of_another_name_or_folder_is_named(tiny_dataset, suffix, folder):
     tiny_dataset.add(suffix=suffix)

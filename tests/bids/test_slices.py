@@ -110,6 +110,13 @@ def test_slices_that_are_missing_are_named(axis, missing):
     assert isinstance(warning, Doubt) == (missing > 1)
 
 
+def test_the_edge_of_a_head_where_images_ring_tells_of_no_gap():
+    signal = np.tile(smooth_field(), (2, 2, 1))  # 10,000 voxels a slice, and 400 at the end
+    signal[20:, :, 40:] = signal[:, 20:, 40:] = 0
+    assert check_gaps(np.delete(signal, 50, axis=2)) == []
+    assert 'Between the slices 20 and 21' in check_gaps(np.delete(signal, 20, axis=2))[0]
+
+
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_a_field_that_is_rough_from_slice_to_slice_has_no_gap(axis):
     """As at the round wall of a tube in a phantom, where voxels make stairs."""

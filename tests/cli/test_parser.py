@@ -219,6 +219,16 @@ def test_a_mistyped_word_is_answered_with_the_nearest(folders, capsys, words, me
     assert f'Did you mean {meant}?' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('word', 'advice'),
+    [(' ', 'no blank may stand behind the backslash'), ('01', 'write --participant-label 01.')],
+)
+def test_a_word_too_many_is_answered_with_where_it_comes_from(folders, capsys, word, advice):
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([*folders, 'participant', word])
+    assert advice in capsys.readouterr().err
+
+
 def test_an_unknown_option_before_the_folders_is_named(folders, capsys):
     with pytest.raises(SystemExit, match='2'):
         parse_args(['--inverson', 'tv', *folders, 'participant'])
