@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import zlib
 from collections.abc import Mapping
@@ -11,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qsmprep.bids.alignment import check_alignment
 from qsmprep.bids.contents import check_decay, check_echoes, check_parts, check_signed
 from qsmprep.bids.echoes import check_echo_times, order_echoes, pair_up
 from qsmprep.bids.errors import InputError
 from qsmprep.bids.filters import check_query, matches
 from qsmprep.bids.geometry import grid_warnings
-from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image, read_image
+from qsmprep.bids.headers import ImageSummary, check_same_grid, inspect_image
 from qsmprep.bids.layout import Dataset, ImageFile
 from qsmprep.bids.names import LONG_NAMES, normalise_label
 from qsmprep.bids.notes import Doubt, Note
@@ -27,13 +25,7 @@ from qsmprep.bids.phase_scale import (
     choose_phase_scale,
     complex_phase_scale,
 )
-from qsmprep.bids.plausibility import (
-    check_balance,
-    check_copies,
-    check_differences,
-    check_filter,
-    check_place,
-)
+from qsmprep.bids.plausibility import check_balance, check_differences, check_filter
 from qsmprep.bids.scattered import scattered
 from qsmprep.bids.sidecars import (
     EchoPair,
@@ -43,7 +35,7 @@ from qsmprep.bids.sidecars import (
     scan_warnings,
     shared_metadata,
 )
-from qsmprep.bids.slices import check_gaps, check_interleaves, check_scales, check_slices
+from qsmprep.bids.voxels import check_voxels, signal_of
 
 SUFFIXES = ('MEGRE', 'T2starw')
 STEM_ENTITIES = {
@@ -286,24 +278,13 @@ def _build(
     if coils == 1 and len(reference.shape) == 3:
         how = None if is_complex else scale
         signals = [
-            _signal(one.sample, other.sample, how) for one, other in zip(first, second, strict=True)
+            signal_of(one.sample, other.sample, how)
+            for one, other in zip(first, second, strict=True)
         ]
-        other, stored = (_values(part[0]) for part in (first, second))
-        volume = _signal(other, stored, how)
         warnings += check_balance(signals)
-        warnings += next(filter(None, (check_slices(one, _values(one)) for one in second)), [])
-        warnings += check_copies(other, stored)
-        warnings += [*check_interleaves(np.abs(volume)), *check_gaps(volume)]
         warnings += check_filter(signals, times, strength)
         warnings += check_differences(signals, times, strength)
-        later = zip(first[1:], second[1:], strict=True)
-        volumes = ((other.path.name, _volume(one, other, how)) for one, other in later)
-        warnings += check_alignment(itertools.chain([(second[0].path.name, volume)], volumes))
-        if not is_complex:
-            check_scales(second[0], stored)
-            turn = scale.high - scale.low
-            places = (check_place(*pair, turn) for pair in zip(first, second, strict=True))
-            warnings += next(filter(None, places), [])
+        warnings += check_voxels(first, second, how)
     sentences = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]
@@ -332,24 +313,6 @@ def _build(
         coils=math.prod(reference.shape[3:], start=coils),
         checksum=zlib.crc32(second[0].sample.tobytes()),
     )
-
-
-def _values(image: ImageSummary) -> np.ndarray:
-    """Values of an image."""
-    return np.asarray(read_image(image.path).dataobj)
-
-
-def _volume(first: ImageSummary, second: ImageSummary, scale: PhaseScale | None) -> np.ndarray:
-    """Signal of an echo."""
-    return _signal(_values(first), _values(second), scale)
-
-
-def _signal(first: np.ndarray, second: np.ndarray, scale: PhaseScale | None) -> np.ndarray:
-    """Signal of both parts of an echo; without a scale they are real and imaginary."""
-    if scale is None:
-        return first + np.complex64(1j) * second
-    turn = (second - scale.low) / (scale.high - scale.low)
-    return first * np.exp(np.complex64(2j * np.pi) * (turn - 0.5).astype(np.float32))
 
 
 def _of_headers(images: list[ImageSummary]) -> list[str]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from qsmprep.bids.contents import BACKGROUND
-from qsmprep.bids.headers import ImageSummary, read_image
 from qsmprep.bids.notes import Doubt
 from qsmprep.bids.sidecars import PROTON_GYROMAGNETIC_RATIO
 
@@ -273,7 +272,9 @@ def _mean_phasor(signal: np.ndarray) -> complex:
     return complex(np.exp(1j * np.angle(signal[strong])).mean()) if strong.any() else 1j
 
 
-def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> list[str]:
+def check_place(
+    magnitude: np.ndarray, phase: np.ndarray, turn: float, names: Sequence[str]
+) -> list[str]:
     """
     Warn of a phase that fits its magnitude better when it is flipped or moved along an axis.
 
@@ -284,9 +285,11 @@ def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
     Parameters
     ----------
     magnitude, phase
-        Both parts of an echo.
+        Both parts of an echo, (X, Y, Z).
     turn
         Stored phase values in a full turn.
+    names
+        Of the files of both.
 
     Returns
     -------
@@ -294,32 +297,42 @@ def check_place(magnitude: ImageSummary, phase: ImageSummary, turn: float) -> li
         A :class:`~qsmprep.bids.notes.Doubt`, a warning where they are a voxel apart, or nothing.
 
     """
-    signal, stored = (
-        np.asarray(read_image(image.path).dataobj, dtype=np.float32) for image in (magnitude, phase)
-    )
-    if np.mean(stored == stored[0, 0, 0]) > BACKGROUND:  # masked, smooth where there is no head
+    if np.mean(phase == phase[0, 0, 0]) > BACKGROUND:  # masked, smooth where there is no head
         return []
-    inside = signal > STRONG * np.percentile(signal, 99)
+    inside = magnitude > STRONG * np.percentile(magnitude, 99)
     pairs = inside[1:] & inside[:-1]
-    steps = np.exp(4j * np.pi / turn * np.diff(stored, axis=0))
-    steps *= np.conj(steps[pairs].sum())
-    jumps = steps.real < 0
-    here = jumps[pairs]
-    best, place = min(LESS * int(np.count_nonzero(here)), ROUGH * here.size), None
+    jumps = _jumps(phase, pairs, turn)
+    here = int(np.count_nonzero(jumps & pairs))
+    neighbours = max(int(np.count_nonzero(pairs)), 1)
+    best, place = min(LESS * here, ROUGH * neighbours), None
     for axis, change in itertools.product(range(3), (0, *MOVES)):
-        there = (np.roll(jumps, change, axis) if change else np.flip(jumps, axis))[pairs]
-        fewer = np.count_nonzero(here) - np.count_nonzero(there)
-        error = np.sqrt(np.count_nonzero(here ^ there))
-        if np.count_nonzero(there) < best and fewer > SURE * error:
-            best, place = float(np.count_nonzero(there)), (axis, change)
+        moved = np.roll(jumps, change, axis) if change else np.flip(jumps, axis)
+        there = int(np.count_nonzero(moved & pairs))
+        if there < best:
+            error = math.sqrt(np.count_nonzero((jumps ^ moved) & pairs))
+            if here - there > SURE * error:
+                best, place = there, (axis, change)
     if place is None:
         return []
     axis, change = place
     how = f'moved by {change} voxels' if change else 'flipped'
     text = (
-        f'{phase.path.name} does not fit {magnitude.path.name}: the phase of '
-        f'{100 * here.mean():.1f} % of the neighbours with signal jumps, of '
-        f'{100 * best / here.size:.1f} % if it is {how} along array axis {axis + 1}. '
+        f'{names[1]} does not fit {names[0]}: the phase of '
+        f'{100 * here / neighbours:.1f} % of the neighbours with signal jumps, of '
+        f'{100 * best / neighbours:.1f} % if it is {how} along array axis {axis + 1}. '
         'One of them was changed without its header: convert them again.'
     )
     return [text if abs(change) == 1 else Doubt(text)]
+
+
+def _jumps(phase: np.ndarray, pairs: np.ndarray, turn: float) -> np.ndarray:
+    """Where the phase changes along the first axis by more than an eighth of a turn, modulo half.
+
+    The mean change of the pairs is taken off before.
+    """
+    halves = np.diff(phase.astype(np.float32, copy=False), axis=0)
+    halves *= np.float32(2 / turn)
+    common = np.exp(np.complex64(2j * np.pi) * halves[pairs]).sum()
+    halves -= np.float32(np.angle(common) / (2 * np.pi))
+    halves -= np.rint(halves)
+    return np.abs(halves, out=halves) > 0.25

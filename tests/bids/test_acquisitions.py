@@ -11,6 +11,7 @@ import pytest
 
 from qsmprep.bids.acquisitions import find_acquisitions
 from qsmprep.bids.errors import InputError
+from qsmprep.bids.headers import read_image
 from qsmprep.bids.layout import open_dataset
 from tests.bids.scans import find, the_error, the_one
 
@@ -231,3 +232,16 @@ def test_what_all_headers_share_is_said_once(tiny_dataset):
     said = [text for text in the_one(tiny_dataset).warnings if 'no orientation' in text]
     assert len(said) == 1
     assert said[0].startswith('sub-01_echo-1_part-mag_MEGRE.nii.gz (and 5 more) holds no')
+
+
+def test_the_voxels_of_a_file_are_read_no_third_time(tiny_dataset, monkeypatch):
+    """After the check of its stream, each file is read once, whatever looks at its voxels."""
+    read = []
+
+    def reading(path):
+        read.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr('qsmprep.bids.voxels.read_image', reading)
+    acquisition = the_one(tiny_dataset.add())
+    assert sorted(read) == sorted([*acquisition.magnitude, *acquisition.phase])

@@ -16,6 +16,7 @@ from qsmprep.bids.plausibility import (
 )
 
 TIMES_S = (0.004, 0.012, 0.020, 0.028)
+NAMES = ('mag.nii', 'phase.nii')
 
 
 def head(offset_rad=0.4, spread_ppm=0.1, shape=(40, 40, 40)):
@@ -131,25 +132,26 @@ def test_phase_that_follows_tissue_and_has_not_turned_is_no_matter_of_scales():
 
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_a_flipped_phase_is_doubted(parts, axis):
-    write, magnitude, phase = parts
+    _, magnitude, phase = parts
     flipped = np.flip(phase, axis)
-    warnings = check_place(write('m', magnitude), write('p', flipped), 2 * np.pi)
+    warnings = check_place(magnitude, flipped, 2 * np.pi, NAMES)
     assert isinstance(warnings[0], Doubt)
+    assert warnings[0].startswith('phase.nii does not fit mag.nii')
     assert f'if it is flipped along array axis {axis + 1}' in warnings[0]
 
 
 @pytest.mark.parametrize(('voxels', 'doubted'), [(1, False), (2, True), (3, True), (-7, True)])
 def test_a_phase_that_was_moved_is_reported(parts, voxels, doubted):
-    write, magnitude, phase = parts
+    _, magnitude, phase = parts
     moved = np.roll(phase, voxels, 1)
-    warnings = check_place(write('m', magnitude), write('p', moved), 2 * np.pi)
+    warnings = check_place(magnitude, moved, 2 * np.pi, NAMES)
     assert re.search('if it is moved by -?[124] voxels along array axis 2', warnings[0])
     assert isinstance(warnings[0], Doubt) == doubted
 
 
 @pytest.mark.parametrize('change', ['none', 'checkerboard', 'ramp', 'mask'])
 def test_a_phase_in_its_place_is_not_doubted(parts, change):
-    write, magnitude, phase = parts
+    _, magnitude, phase = parts
     index = np.indices(phase.shape)
     added = {
         'none': 0,
@@ -160,15 +162,15 @@ def test_a_phase_in_its_place_is_not_doubted(parts, change):
     phase = np.angle(np.exp(1j * (phase + added)))
     if change == 'mask':
         phase[:, :20] = 0
-    assert check_place(write('m', magnitude), write('p', phase), 2 * np.pi) == []
+    assert check_place(magnitude, phase, 2 * np.pi, NAMES) == []
 
 
 @pytest.mark.parametrize('noise_rad', [0.3, 0.55])
 def test_a_phase_that_is_rough_where_there_is_signal_has_no_other_place(parts, noise_rad):
     """As late echoes in a steep field: in the right place a third of the neighbours jump."""
-    write, magnitude, phase = parts
+    _, magnitude, phase = parts
     rough = np.roll(phase, 4, 1) + noise_rad * np.random.default_rng(1).normal(size=phase.shape)
-    told = check_place(write('m', magnitude), write('p', rough), 2 * np.pi)
+    told = check_place(magnitude, rough, 2 * np.pi, NAMES)
     assert bool(told) == (noise_rad == 0.3)
 
 

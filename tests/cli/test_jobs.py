@@ -179,7 +179,7 @@ def test_input_from_which_no_map_can_be_right_is_an_error_already(
 ):
     tiny_dataset.add()
     doubts = [Doubt('The phase was filtered.')]
-    monkeypatch.setattr('qsmprep.bids.acquisitions.check_place', lambda *_: doubts)
+    monkeypatch.setattr('qsmprep.bids.voxels.check_place', lambda *_: doubts)
     (job,), record = collect()
     assert 'The phase was filtered.' in job.acquisition.warnings
     assert record['acquisitions'][0]['implausible'] == doubts
