@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -123,17 +124,27 @@ def relative_size(tissue: np.ndarray, voxel_size: tuple[float, ...]) -> float:
     return min(1.0, float(0.75 * volume / np.pi) ** (1 / 3) / LARGE_MM)
 
 
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Smallest box that holds a mask, which must not be empty.
+def bounding_box(
+    mask: np.ndarray, margin_mm: float = 0.0, voxel_size: Sequence[float] = (1.0, 1.0, 1.0)
+) -> tuple[slice, ...]:
+    """Smallest box that holds a mask, which must not be empty, and a margin if the image has it.
 
     Examples
     --------
-    >>> bounding_box(np.pad(np.ones((1, 2, 3)), 1))
+    >>> mask = np.pad(np.ones((1, 2, 3)), 1)
+    >>> bounding_box(mask)
     (slice(1, 2, None), slice(1, 3, None), slice(1, 4, None))
+    >>> bounding_box(mask, 2.0, (2.0, 1.0, 1.0))
+    (slice(0, 3, None), slice(0, 4, None), slice(0, 5, None))
 
     """
-    corners = [np.flatnonzero(np.any(mask, axis=tuple({0, 1, 2} - {a}))) for a in range(3)]
-    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in corners)
+    box = []
+    for axis, size in enumerate(voxel_size):
+        found = np.flatnonzero(np.any(mask, axis=tuple({0, 1, 2} - {axis})))
+        room = math.ceil(margin_mm / size)
+        last = min(int(found[-1]) + 1 + room, mask.shape[axis])
+        box.append(slice(max(int(found[0]) - room, 0), last))
+    return tuple(box)
 
 
 def depth_mm(mask: np.ndarray, voxel_size: Sequence[float]) -> np.ndarray:
@@ -147,8 +158,12 @@ def depth_mm(mask: np.ndarray, voxel_size: Sequence[float]) -> np.ndarray:
     """
     from qsmprep.qsm.distance import squared_distance
 
-    squared = squared_distance(np.pad(np.asarray(mask, dtype=bool), 1), voxel_size)
-    return np.sqrt(squared[1:-1, 1:-1, 1:-1])
+    depth = np.zeros(np.shape(mask))
+    if np.any(mask):
+        box = bounding_box(mask)
+        squared = squared_distance(np.pad(np.asarray(mask[box], dtype=bool), 1), voxel_size)
+        depth[box] = np.sqrt(squared[1:-1, 1:-1, 1:-1])
+    return depth
 
 
 def block_means(image: np.ndarray, steps: Sequence[int]) -> np.ndarray:

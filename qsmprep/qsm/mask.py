@@ -91,12 +91,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
         If the mask is empty.
 
     """
-    mask = np.asarray(mask, dtype=bool)
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        raise ValueError('The mask is empty: no voxel belongs to the brain.')
-    size = np.bincount(labels.ravel())
-    size[0] = 0
+    labels, size = _components(mask)
     return labels == np.argmax(size)
 
 
@@ -117,10 +112,7 @@ def main_parts(mask: np.ndarray) -> np.ndarray:
     6
 
     """
-    largest_component(mask)
-    labels = ndimage.label(mask)[0]
-    size = np.bincount(labels.ravel())
-    size[0] = 0
+    labels, size = _components(mask)
     return (size >= SMALLEST_PART * size.max())[labels]
 
 
@@ -129,8 +121,28 @@ def separate_parts(mask: np.ndarray) -> list[np.ndarray]:
 
     No phase leads from one to another: each has a free multiple of 2 pi of its own.
     """
-    labels, count = ndimage.label(main_parts(mask)) if np.any(mask) else (mask, 0)
-    return [labels == number for number in range(1, count + 1)] if count > 1 else []
+    if not np.any(mask):
+        return []
+    labels, size = _components(mask)
+    numbers = np.flatnonzero(size >= SMALLEST_PART * size.max())
+    return [labels == number for number in numbers] if len(numbers) > 1 else []
+
+
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the set of touching voxels that each belongs to, and the sizes; none of number 0.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+
+    """
+    labels, count = ndimage.label(np.asarray(mask, dtype=bool))
+    if count == 0:
+        raise ValueError('The mask is empty: no voxel belongs to the brain.')
+    size = np.bincount(labels.ravel())
+    size[0] = 0
+    return labels, size
 
 
 def reliable_mask(

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from qsmprep.qsm.distance import squared_distance
 from qsmprep.qsm.grid import Grid, block_means, bounding_box, depth_mm
 from qsmprep.reports.measure import RIM_MM
 
@@ -39,14 +40,14 @@ def signal_of(magnitude: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return first / median if median > 0 else np.zeros_like(first)
 
 
-def dark_percent(magnitude: np.ndarray, mask: np.ndarray) -> float:
+def dark_percent(signal: np.ndarray, mask: np.ndarray) -> float:
     """
     Part of a mask without the signal of tissue [%].
 
     Parameters
     ----------
-    magnitude
-        (X, Y, Z) or (X, Y, Z, E), of which the first echo counts.
+    signal
+        From :func:`signal_of`.
     mask
         Brain mask.
 
@@ -56,28 +57,29 @@ def dark_percent(magnitude: np.ndarray, mask: np.ndarray) -> float:
     25.0
 
     """
-    signal = signal_of(magnitude, mask)
     return float(100 * np.mean(signal[mask] < DARK)) if mask.any() else math.nan
 
 
-def brain_beyond_percent(magnitude: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
+def brain_beyond_percent(signal: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
     """
     Part of a shell around a mask that has the signal of the brain inside [%].
 
     Parameters
     ----------
-    magnitude
-        (X, Y, Z) or (X, Y, Z, E), of which the first echo counts.
+    signal
+        From :func:`signal_of`.
     mask
         Brain mask.
     grid
         Its grid.
 
     """
-    signal = signal_of(magnitude, mask)
-    away = ndimage.distance_transform_edt(~mask, sampling=grid.voxel_size)
+    if not mask.any():
+        return math.nan
+    box = bounding_box(mask, SHELL_MM, grid.voxel_size)
+    away = np.sqrt(squared_distance(~mask[box], grid.voxel_size))
     shell = (away > 0) & (away <= SHELL_MM)
-    return float(100 * np.mean(signal[shell] > BRIGHT)) if shell.any() else math.nan
+    return float(100 * np.mean(signal[box][shell] > BRIGHT)) if shell.any() else math.nan
 
 
 def holes_percent(mask: np.ndarray) -> float:
@@ -176,7 +178,7 @@ def _displacement(
         weighted = slopes * weight
         normal = weighted @ slopes.T
         shift = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(3), weighted @ change)
-        left = change - shift @ slopes
+        left = change - shift.astype(change.dtype) @ slopes
         spread = 1.4826 * np.median(np.abs(left))
         weight = 1 / (1 + (left / (2 * spread + 1e-30)) ** 2)
     return shift

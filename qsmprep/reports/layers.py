@@ -127,7 +127,10 @@ def _near(inside: np.ndarray, voxel_size: tuple[float, ...]) -> np.ndarray:
     """Voxels in a map or beside it; all of them where there is no map."""
     if not inside.any():
         return np.ones_like(inside)
-    return ndimage.distance_transform_edt(~inside, voxel_size) <= MARGIN_MM
+    near = np.zeros_like(inside)
+    box = bounding_box(inside, MARGIN_MM, voxel_size)
+    near[box] = ndimage.distance_transform_edt(~inside[box], voxel_size) <= MARGIN_MM
+    return near
 
 
 def _shifted(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
@@ -194,6 +197,6 @@ def _packed(stored: np.ndarray, affine: np.ndarray, step: float) -> str:
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)
     packed = io.BytesIO()
-    with gzip.GzipFile('', 'wb', compresslevel=9, fileobj=packed, mtime=0) as stream:
+    with gzip.GzipFile('', 'wb', compresslevel=6, fileobj=packed, mtime=0) as stream:
         stream.write(image.to_bytes())
     return base64.b64encode(packed.getvalue()).decode('ascii')

@@ -226,9 +226,9 @@ def measure_mask(
     found = {'brain_holes_percent': consistency.holes_percent(brain_mask)}
     if magnitude is None or not brain_mask.any():
         return found
-    found['brain_dark_percent'] = consistency.dark_percent(magnitude, brain_mask)
-    found['brain_beyond_percent'] = consistency.brain_beyond_percent(magnitude, brain_mask, grid)
     signal = consistency.signal_of(magnitude, brain_mask)
+    found['brain_dark_percent'] = consistency.dark_percent(signal, brain_mask)
+    found['brain_beyond_percent'] = consistency.brain_beyond_percent(signal, brain_mask, grid)
     found['brain_turn_gain'] = turn_gain(signal, brain_mask, grid)
     if magnitude.ndim == 4 and magnitude.shape[3] > 1:
         found['echo_shift_voxels'] = consistency.echo_shift_voxels(magnitude, brain_mask, grid)

@@ -70,12 +70,12 @@ def test_signal_that_one_side_loses_from_echo_to_echo_is_no_motion():
 
 def test_masks_beside_the_brain_are_seen(tissue):
     _, brain = tissue
-    magnitude = np.where(brain, 1.0, 0.02)
+    signal = np.where(brain, 1.0, 0.02)
     moved, small = np.roll(brain, 8, axis=1), ndimage.binary_erosion(brain, iterations=3)
-    assert consistency.dark_percent(magnitude, brain) == 0
-    assert consistency.dark_percent(magnitude, moved) > 15
-    assert consistency.brain_beyond_percent(magnitude, brain, GRID) == 0
-    assert consistency.brain_beyond_percent(magnitude, small, GRID) > 90
+    assert consistency.dark_percent(signal, brain) == 0
+    assert consistency.dark_percent(signal, moved) > 15
+    assert consistency.brain_beyond_percent(signal, brain, GRID) == 0
+    assert consistency.brain_beyond_percent(signal, small, GRID) > 90
 
 
 def test_a_high_pass_takes_the_coarse_waves_of_a_total_field():

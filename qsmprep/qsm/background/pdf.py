@@ -76,10 +76,7 @@ def pdf(
     Liu T et al., NMR Biomed 24 (2011) 1129, 10.1002/nbm.1670; there the weights are white.
 
     """
-    box = bounding_box(tissue)
-    if noise is not None:
-        box = _grown(box, AROUND_MM, grid)
-        noise = noise[box]
+    box = bounding_box(tissue, 0.0 if noise is None else AROUND_MM, grid.voxel_size)
     inside, within = np.asarray(mask[box], dtype=bool), np.asarray(tissue[box], dtype=bool)
     shape = padded_shape(
         inside.shape, grid.voxel_size, 2 * margin_mm, _largest_block(grid.voxel_size)
@@ -91,6 +88,7 @@ def pdf(
     if noise is None:
         weight[crop] = inside
     else:
+        noise = noise[box]
         around = ~within & (noise > 0) & (total_field[box] != 0)
         around &= squared_distance(~within, grid.voxel_size) <= AROUND_MM**2
         field[crop][around] = total_field[box][around]
@@ -105,15 +103,6 @@ def pdf(
     sources[crop][within] = 0
     local = field - _filtered(sources, _dipole(padded))
     return paste(np.where(inside, local[crop], 0), box, mask.shape), np.array(tissue, dtype=bool)
-
-
-def _grown(box: tuple[slice, ...], margin_mm: float, grid: Grid) -> tuple[slice, ...]:
-    """Box with a margin on all sides, as far as the grid goes."""
-    room = [int(np.ceil(margin_mm / size)) for size in grid.voxel_size]
-    return tuple(
-        slice(max(side.start - n, 0), min(side.stop + n, end))
-        for side, n, end in zip(box, room, grid.shape, strict=True)
-    )
 
 
 def _block(voxel_size: tuple[float, ...]) -> tuple[int, ...]:
@@ -251,7 +240,9 @@ def _filtered(image: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Circular convolution."""
     transformed = fft.rfftn(image)
     transformed *= spectrum
-    return fft.irfftn(transformed, image.shape, overwrite_x=True)
+    # of several axes, SciPy's inverse real transform makes a copy
+    rows = fft.ifftn(transformed, axes=(0, 1), overwrite_x=True)
+    return fft.irfft(rows, image.shape[2], overwrite_x=True)
 
 
 def _local_scale(field: np.ndarray, inside: np.ndarray, grid: Grid, tissue: np.ndarray) -> float:
