@@ -21,6 +21,8 @@ MAX_VOXELS = 2**29
 """Voxels of one echo: 813 cubed, finer than 0.3 mm for a whole head."""
 MAX_DATA_OFFSET = 2**24
 CHUNK_BYTES = 2**24
+SMALLEST, LARGEST = 1e-15, 1e15
+"""Largest value of an image: squares of smaller and of larger ones are lost in 32 bits."""
 SAMPLES = 2**16
 """Pairs of neighbouring voxels that are kept of an image, to judge what it holds."""
 
@@ -92,13 +94,20 @@ def inspect_image(path: str | Path, coils: bool = False) -> ImageSummary:
     affine, warnings = check_geometry(header, path)
     slope, intercept, scaling_warnings = _check_scaling(header, path)
     low, high, sample = _scan_values(path, header, shape)
+    ends = [value * slope + intercept for value in (low, high)]
+    largest = max(map(abs, ends))
+    if largest and not SMALLEST < largest < LARGEST:
+        raise InputError(
+            f'{path} holds values up to {largest:.3g}, and {SMALLEST:g} to {LARGEST:g} are expected '
+            f'of the largest (scl_slope is {slope:.3g}): convert it again, or correct the slope.'
+        )
     dtype = header.get_data_dtype()
     return ImageSummary(
         path=path,
         shape=shape,
         affine=tuple(tuple(float(x) for x in row) for row in affine),
-        minimum=min(low * slope, high * slope) + intercept,
-        maximum=max(low * slope, high * slope) + intercept,
+        minimum=min(ends),
+        maximum=max(ends),
         slope=slope,
         intercept=intercept,
         integer=dtype.kind in 'iu' and slope.is_integer() and intercept.is_integer(),

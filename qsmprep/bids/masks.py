@@ -301,8 +301,6 @@ def magnitude_signal(acquisition: Acquisition) -> np.ndarray:
     """Where the first echo has signal."""
     files = acquisition.magnitude[:1] or (acquisition.real[0], acquisition.imaginary[0])
     parts = [np.asanyarray(read_image(file).dataobj).astype(np.float32) for file in files]
-    largest = max(float(np.abs(part).max()) for part in parts)
-    parts = [part / (largest or 1.0) for part in parts]  # squares of tiny numbers would vanish
     echoes = np.hypot(parts[0], parts[-1] if len(parts) > 1 else 0).reshape(*acquisition.shape, -1)
     magnitude = np.linalg.norm(echoes, axis=-1)
     return magnitude > SIGNAL * np.percentile(magnitude, 99)

@@ -175,6 +175,13 @@ def test_slope_of_zero_and_nan_mean_no_scaling(path):
     assert 'scl_slope is not a number' in image.warnings[0]
 
 
+@pytest.mark.parametrize('slope', [1e-30, 1e20])
+def test_values_whose_squares_would_be_lost_are_refused(path, slope):
+    patch(path, SLOPE_BYTE, slope, 0.0)
+    with pytest.raises(InputError, match='holds values up to .* convert it again, or correct the'):
+        inspect_image(path)
+
+
 @pytest.mark.parametrize('scaling', [(np.inf, 0), (1, np.inf), (1, np.nan)])
 def test_impossible_scaling(path, scaling):
     patch(path, SLOPE_BYTE, *scaling)
