@@ -98,8 +98,8 @@ def inspect_image(path: str | Path, coils: bool = False) -> ImageSummary:
     largest = max(map(abs, ends))
     if largest and not SMALLEST < largest < LARGEST:
         raise InputError(
-            f'{path} holds values up to {largest:.3g}, and {SMALLEST:g} to {LARGEST:g} are expected '
-            f'of the largest (scl_slope is {slope:.3g}): convert it again, or correct the slope.'
+            f'{path} holds values up to {largest:.3g}, expected are {SMALLEST:g} to {LARGEST:g} '
+            f'(scl_slope is {slope:.3g}): convert it again, or correct the slope.'
         )
     dtype = header.get_data_dtype()
     return ImageSummary(
