@@ -284,7 +284,7 @@ def _build(
         warnings += check_balance(signals)
         warnings += check_filter(signals, times, strength)
         warnings += check_differences(signals, times, strength)
-        warnings += check_voxels(first, second, how)
+        warnings += check_voxels(first, second, how, times)
     sentences = dict.fromkeys(warnings)
 
     paths = [tuple(image.path for image in part) for part in (first, second)]

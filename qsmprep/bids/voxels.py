@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qsmprep.bids.alignment import check_alignment
+from qsmprep.bids.alignment import check_alignment, check_growth
 from qsmprep.bids.headers import ImageSummary, read_image
+from qsmprep.bids.notes import Doubt
 from qsmprep.bids.phase_scale import PhaseScale
 from qsmprep.bids.plausibility import check_copies, check_place
 from qsmprep.bids.slices import check_gaps, check_interleaves, check_scales, check_slices
 
 
 def check_voxels(
-    first: Sequence[ImageSummary], second: Sequence[ImageSummary], scale: PhaseScale | None
+    first: Sequence[ImageSummary],
+    second: Sequence[ImageSummary],
+    scale: PhaseScale | None,
+    echo_times_s: Sequence[float],
 ) -> list[str]:
     """
     Check the voxels of all echoes, one after another: two echoes are in memory at most.
@@ -25,6 +29,8 @@ def check_voxels(
         Both parts of each echo, (X, Y, Z).
     scale
         How the second becomes phase; None where they are real and imaginary part.
+    echo_times_s
+        Echo times [s].
 
     Returns
     -------
@@ -53,10 +59,14 @@ def check_voxels(
                 check_scales(other, stored)
         if scale is not None:
             names = one.path.name, other.path.name
-            places = places or check_place(values, stored, scale.high - scale.low, names)
+            moved = check_place(values, stored, scale.high - scale.low, names)
+            # by a voxel against the first echo: the alignment tells that better
+            places = places or [x for x in moved if before is None or isinstance(x, Doubt)]
         here = other.path.name, volume.astype(np.complex64, copy=False)
         if before is not None:
             alignment = alignment or check_alignment([before, here])
+            if len(first) == 2:  # of more the field map tells
+                alignment += check_growth([before[1], here[1]], echo_times_s)
         before = here
     return [*slices, *of_first, *alignment, *places]
 

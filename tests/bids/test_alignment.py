@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from qsmprep.bids.alignment import check_alignment
+from qsmprep.bids.alignment import check_alignment, check_growth
 from qsmprep.bids.notes import Doubt
 
 SHAPE = (40, 44, 36)
@@ -17,13 +17,18 @@ def smooth(seed, width=1.0):
 
 @pytest.fixture
 def echoes():
-    """Two echoes of a ball with noise, coils and steps from slice to slice that both share."""
+    """Two echoes with noise."""
+    return signals(0.05)
+
+
+def signals(noise, steep_rad=np.pi):
+    """Two echoes of a ball, behind coils and steps from slice to slice that both share."""
     rng = np.random.default_rng(1)
     inside = sum((x / n - 0.5) ** 2 for x, n in zip(np.indices(SHAPE), SHAPE, strict=True)) < 0.2
-    steps = rng.uniform(-np.pi, np.pi, SHAPE[2])
+    steps = rng.uniform(-steep_rad, steep_rad, SHAPE[2])
     offset = smooth(2, 6) + steps
-    signals = [np.exp(1j * (time * smooth(3) + offset)) * inside for time in (0.2, 0.6)]
-    return [z + 0.05 * (rng.normal(size=SHAPE) + 1j * rng.normal(size=SHAPE)) for z in signals]
+    found = [np.exp(1j * (time * smooth(3) + offset)) * inside for time in (0.2, 0.6)]
+    return [z + noise * (rng.normal(size=SHAPE) + 1j * rng.normal(size=SHAPE)) for z in found]
 
 
 def named(first, second):
@@ -72,6 +77,38 @@ def test_slices_of_the_other_sign_are_doubted(echoes):
     (warning,) = named(echoes[0], with_phase(echoes[1], phase))
     assert 'in 2 of 36 slices along array axis 3' in warning
     assert 'one has the sign of the other turned' in warning
+
+
+def finer(volumes):
+    """Each voxel as two by two by two."""
+    return [np.kron(volume, np.ones((2, 2, 2))) for volume in volumes]
+
+
+@pytest.mark.parametrize(
+    ('times', 'told', 'doubted'),
+    [
+        ((0.005, 0.015), False, False),
+        ((0.005, 0.011), True, False),
+        ((0.005, 0.008), True, True),
+        ((0.005, 0.045), True, True),
+    ],
+)
+def test_echo_times_that_the_phases_have_not_grown_by_are_told(times, told, doubted):
+    warnings = check_growth(finer(signals(0.01, steep_rad=0)), times)
+    assert bool(warnings) == told
+    assert any(isinstance(text, Doubt) for text in warnings) == doubted
+
+
+def test_steps_from_slice_to_slice_do_not_grow_and_are_left_alone():
+    assert check_growth(finer(signals(0.01)), (0.005, 0.015)) == []
+
+
+def test_noise_has_no_echo_time(echoes):
+    rng = np.random.default_rng(5)
+    noise = [rng.normal(size=SHAPE) + 1j * rng.normal(size=SHAPE) for _ in range(2)]
+    assert check_growth(finer(noise), (0.005, 0.006)) == []
+    much = [z + n for z, n in zip(echoes, noise, strict=True)]
+    assert check_growth(finer(much), (0.005, 0.009)) == []
 
 
 def test_ringing_at_edges_is_not_doubted(echoes):
