@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qsmprep.bids.sidecars import FIELD_STRENGTH_RANGE_T
 from qsmprep.cli.arguments import Parser, parameter, path_of_file, positive, seed, torch_device
+from qsmprep.cli.process import keep_freed_memory
 from qsmprep.methods import INVERSIONS, sampling_parameters
 from qsmprep.settings import Settings
 
@@ -108,6 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = build_parser()
     given = parser.parse_args(argv)
+    if argv is None:
+        keep_freed_memory()
     if (given.field_units == 'Hz') != (given.b0 is not None):
         parser.error('--field-units Hz and --b0 belong together: give both or neither.')
     inputs = [x.resolve() for x in (given.field, given.mask, given.magnitude, given.noise) if x]

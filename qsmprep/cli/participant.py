@@ -22,7 +22,7 @@ from qsmprep.cli.boilerplate import write_boilerplate
 from qsmprep.cli.device import resolve_device
 from qsmprep.cli.folders import make_folder
 from qsmprep.cli.jobs import collect_jobs, note_error
-from qsmprep.cli.process import Stopped
+from qsmprep.cli.process import Stopped, give_back_memory
 from qsmprep.cli.records import (
     Outcome,
     finish_record,
@@ -122,6 +122,7 @@ def run_participants(settings: Settings, command: str) -> int:
             keep_earlier(output_dir, record, bids_dir)
             write_record(output_dir, record)
         records[participant] = record
+    give_back_memory()
     code = _run_jobs(jobs, records, settings, device, run_uuid)
     if reserved is not None:
         reserved.close()

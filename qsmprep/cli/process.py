@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
@@ -14,6 +15,12 @@ from threading import Timer
 
 PATIENCE_S = 20.0
 """Time that a run which was asked to stop has to write down what is known [s]."""
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Options of ``mallopt`` in <malloc.h>."""
+KEPT_BYTES = 2**30
+"""Size of an array, or of free memory at the end of the heap, beyond which it is not kept."""
 
 
 class Stopped(BaseException):
@@ -156,6 +163,24 @@ def leave(exit_code: int) -> int:
     return exit_code
 
 
+def keep_freed_memory() -> None:
+    """
+    Let large arrays take the memory of those before them, until :func:`give_back_memory`.
+
+    The GNU C library gives each back at once, and the kernel clears its pages for the next one,
+    which takes a tenth of the time of a run. With other libraries nothing happens.
+    """
+    with suppress(OSError, AttributeError):
+        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            ctypes.CDLL(None).mallopt(option, KEPT_BYTES)
+
+
+def give_back_memory() -> None:
+    """Give what was freed back to the system."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def forget_peak_memory() -> None:
     """Let :func:`peak_memory_gb` count from here (Linux; elsewhere nothing happens)."""
     with suppress(OSError):
@@ -229,8 +254,6 @@ def follow_parent() -> None:
 def _end_with_starter() -> None:
     """Have Linux kill this process when the one that forked it ends, whatever it is busy with."""
     if sys.platform == 'linux':
-        import ctypes
-
         set_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
         ctypes.CDLL(None).prctl(set_death_signal, int(signal.SIGKILL))
 

@@ -9,7 +9,14 @@ import shlex
 import sys
 
 from qsmprep.cli import exit_codes
-from qsmprep.cli.process import Stopped, ensure_home, guard_streams, leave, stop_on_signals
+from qsmprep.cli.process import (
+    Stopped,
+    ensure_home,
+    guard_streams,
+    keep_freed_memory,
+    leave,
+    stop_on_signals,
+)
 
 LOGGER = logging.getLogger('qsmprep')
 WELCOME = """\
@@ -44,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         guard_streams()
         stop_on_signals()
         ensure_home()
+        keep_freed_memory()
     logging.basicConfig(format='%(levelname)s: %(message)s', stream=sys.stderr)
     try:
         return leave(_run(sys.argv[1:])) if argv is None else _run(argv)

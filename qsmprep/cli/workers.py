@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import gc
 import logging
 import math
 import time
@@ -18,7 +19,9 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 from qsmprep.cli.process import (
     follow_parent,
     forget_peak_memory,
+    give_back_memory,
     guard_streams,
+    keep_freed_memory,
     kill_with_commands,
     peak_memory_gb,
     processor_times_s,
@@ -181,7 +184,14 @@ class RobustMultiProcPlugin(MultiProcPlugin):
             self.peaks_gb[result['node']] = result['memory_gb']
         self._taskresult.setdefault(taskid, result)
 
+    def _prerun_check(self, graph):
+        super()._prerun_check(graph)
+        # Nipype collects garbage ten times a second: what lives as long as the run is none
+        gc.collect()
+        gc.freeze()
+
     def _postrun_check(self):
+        gc.unfreeze()
         for worker in self._free:
             worker.dismiss()
 
@@ -222,6 +232,7 @@ def _start_worker(cwd: str, level: int) -> None:
     """Set up a worker process, which knows nothing of the main one's logging."""
     guard_streams()
     follow_parent()
+    keep_freed_memory()
     process_initializer(cwd)
     take_percent_literally()
     set_nipype_level(level)
@@ -232,6 +243,7 @@ def _run_and_seal(node, updatehash: bool, taskid: int) -> dict:
     forget_peak_memory()
     result = run_node(node, updatehash, taskid)
     result |= {'node': node.fullname, 'memory_gb': peak_memory_gb()}
+    give_back_memory()
     if result['traceback'] is None:
         seal(Path(node.output_dir()))
     return result

@@ -1,10 +1,13 @@
 """A node that dies in any way ends the run with a failure, and loses nothing else."""
 
+import gc
 import io
 import re
+import time
 from multiprocessing import active_children
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
@@ -197,3 +200,34 @@ def test_time_and_memory_of_each_node_are_known(tmp_path):
     # one process runs both, and what the first held does not count for the second
     assert outcome.memory_gb['wf.large'] > outcome.memory_gb['wf.small'] + 0.35
     assert 0.02 < outcome.memory_gb['wf.small'] < 0.4
+
+
+def _rest():
+    import time
+
+    time.sleep(1.0)
+
+
+def test_waiting_for_a_node_looks_at_no_old_object(tmp_path):
+    """Nipype collects garbage before it looks for work; all that was imported is no garbage."""
+    took_s = []
+
+    def watch(phase, info):
+        now = time.process_time()
+        if info['generation'] == 2:
+            took_s.append(now if phase == 'start' else now - took_s.pop())
+
+    start = time.process_time()
+    gc.collect()
+    whole_s = time.process_time() - start
+    configure_nipype(Execution(), tmp_path / 'crash')
+    workflow = pe.Workflow(name='wf', base_dir=str(tmp_path / 'work'))
+    workflow.add_nodes([pe.Node(niu.Function(function=_rest), name='rest')])
+    gc.callbacks.append(watch)
+    try:
+        assert run_workflow(workflow, Execution(work_dir=tmp_path / 'work', nprocs=2)).ok
+    finally:
+        gc.callbacks.remove(watch)
+    assert len(took_s) > 5
+    assert np.median(took_s) < 0.2 * whole_s
+    assert gc.get_freeze_count() == 0

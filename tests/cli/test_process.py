@@ -1,6 +1,7 @@
 """Streams, signals and homes as they are on clusters and in containers."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -110,6 +111,28 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
         time.sleep(0.05)
     os.kill(worker, signal.SIGKILL)
     pytest.fail('the worker outlived its parent')
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='other libraries keep what they like')
+def test_freed_memory_serves_the_next_array_until_it_is_given_back():
+    done = python(
+        'import resource, numpy as np\n'
+        'def usage(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n'
+        'def resident(): return int(open("/proc/self/statm").read().split()[1])\n'
+        'def faults():\n'
+        '    start = usage()\n'
+        '    for _ in range(20): np.ones(2**23)\n'
+        '    return usage() - start\n'
+        'before = faults()\n'
+        'keep_freed_memory()\n'
+        'print(before / faults())\n'
+        'kept = resident()\n'
+        'give_back_memory()\n'
+        'print((kept - resident()) * os.sysconf("SC_PAGE_SIZE"))\n'
+    )
+    fewer, given_back = map(float, done.stdout.split())
+    assert fewer > 10
+    assert given_back > 2**25
 
 
 def test_a_home_that_cannot_be_used_is_replaced():
