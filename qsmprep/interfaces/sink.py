@@ -65,5 +65,5 @@ def _copy(source: Path, stream: BinaryIO, compress: bool) -> None:
             shutil.copyfileobj(content, stream)
             return
         # without name and time, the same result is the same file
-        with gzip.GzipFile('', 'wb', compresslevel=6, fileobj=stream, mtime=0) as packed:
+        with gzip.GzipFile('', 'wb', compresslevel=1, fileobj=stream, mtime=0) as packed:
             shutil.copyfileobj(content, packed, 2**20)

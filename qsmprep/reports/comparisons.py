@@ -135,15 +135,14 @@ def plot_kspace(chi: str | PathLike, out_path: str | PathLike, *, mask: str | Pa
     inside = np.asarray(nib.load(mask).dataobj) > 0
     values = np.asarray(image.dataobj, dtype=np.float32)
     values = np.where(inside, values - values[inside].mean() if inside.any() else 0, 0)
-    power = np.fft.fftshift(np.abs(np.fft.fftn(values)) ** 2) / max(inside.sum(), 1)
-    logarithm = np.log10(np.maximum(power, 1e-30))
-    top = float(np.percentile(logarithm, 99.9))
+    top = _decades(np.percentile(np.abs(np.fft.rfftn(values)), 99.9))
     figure = Figure(figsize=(12, 4.4), dpi=90, facecolor='black')
     FigureCanvasAgg(figure)
     reach = 0.5 / max(grid.voxel_size)
     for number, (across, up) in enumerate(((0, 2), (1, 2), (0, 1))):
         through = 3 - across - up
-        plane = np.take(logarithm, grid.shape[through] // 2, axis=through)
+        # a plane through the middle of k-space is the transform of the sum across it
+        plane = _decades(np.fft.fftshift(np.abs(np.fft.fft2(values.sum(axis=through)))))
         axes = figure.add_subplot(1, 3, number + 1)
         ends = [0.5 / grid.voxel_size[a] for a in (across, up)]
         axes.imshow(
@@ -158,6 +157,11 @@ def plot_kspace(chi: str | PathLike, out_path: str | PathLike, *, mask: str | Pa
         axes.tick_params(colors='white', labelsize=8)
     figure.subplots_adjust(0.06, 0.13, 0.99, 0.97, 0.2)
     return _save(figure, Path(out_path), ['magma'])
+
+
+def _decades(amplitude: np.ndarray) -> np.ndarray:
+    """Decadic logarithm of the power."""
+    return 2 * np.log10(np.maximum(amplitude, 1e-15))
 
 
 def _draw_cone(axes, b0_direction: Sequence[float], across: int, up: int, reach: float) -> None:
@@ -184,5 +188,5 @@ def draw_halves(strips: Sequence[Strip], path: Path) -> Path:
     both = Image.new('RGB', (width, 2 * height))
     for number, picture in enumerate(pictures):
         both.paste(picture, (0, number * height))
-    both.quantize(200, dither=Image.Dither.NONE).save(path, format='PNG', optimize=True)
+    both.quantize(200, dither=Image.Dither.NONE).save(path, format='PNG')
     return path

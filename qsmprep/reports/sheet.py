@@ -362,7 +362,7 @@ def _save(figure, path: Path, colours: Sequence[str]) -> Path:
         picture = picture.convert('L').point(lambda level: level & ~1)  # 128 levels: smaller
     else:
         picture = _with_palette(picture, colours)
-    picture.save(path, format='PNG', optimize=True)
+    picture.save(path, format='PNG')
     return path
 
 
