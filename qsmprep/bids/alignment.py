@@ -21,7 +21,7 @@ phase at edges; at an SNR of 10 a shift by a voxel has 9.5."""
 STEADY = 0.5
 """Cosine of a second difference below which it may have wrapped, or is noise."""
 
-OFF, FAR_OFF = 1.25, 1.6
+OFF, FAR_OFF = 1.25, 1.4
 """Factor by which the growth of the bends may differ from that of the echo times, and from which on
 the map is wrong. Phase offsets of coils, which do not grow, make it less: by 1.07 at most in
 simulated heads and in a real one."""
