@@ -105,30 +105,46 @@ def measure_quality(
         if echo_misfit is not None:
             found['echo_misfit'] = np.median(echo_misfit[measured])
         if unwrapped is not None:
-            several = unwrapped.ndim == 4 and unwrapped.shape[3] > 1
-            step = unwrapped[..., 1] - unwrapped[..., 0] if several else unwrapped
             core = measured & (depth_mm(inside, grid.voxel_size) > RIM_MM)
-            jumps = consistency.jumps_percent(step.reshape(inside.shape), core)
-            found['phase_jumps_percent'] = jumps
-            fields = total_field_hz, local_field_hz
-            given = (magnitude, *fields)
-            if several and echo_times_s and all(x is not None for x in given):
+            found['phase_jumps_percent'] = _jumps_percent(unwrapped, core)
+            given = magnitude, total_field_hz, local_field_hz
+            if _has_echoes(unwrapped) and echo_times_s and all(x is not None for x in given):
                 found['echo_disagreement_percent'] = disagreement_percent(
-                    unwrapped, magnitude, echo_times_s, *fields, measured, grid
+                    unwrapped, magnitude, echo_times_s, *given[1:], measured, grid
                 )
         if r2star_hz is not None:
-            median_hz = np.median(r2star_hz[measured])
-            found['r2star_median_hz'] = median_hz
-            found['r2star_relative'] = median_hz / consistency.usual_r2star_hz(field_strength_t)
-            found['r2star_per_chi'] = consistency.relaxation_per_chi(
-                r2star_hz, chi, measured, field_strength_t
-            )
+            found |= _measure_relaxation(r2star_hz, chi, measured, field_strength_t)
         decay = r2star_hz if r2star_hz is not None else _decay(magnitude)
         if decay is not None:
             found['flip_gain_errors'] = flip_gain(decay, chi, measured, grid)
     # the last digits depend on the number of threads
     known = {key: float(f'{value:.7g}') for key, value in found.items() if np.isfinite(value)}
     return {measure.key: known[measure.key] for measure in MEASURES if measure.key in known}
+
+
+def _has_echoes(image: np.ndarray) -> bool:
+    """Whether an image holds several echoes."""
+    return image.ndim == 4 and image.shape[3] > 1
+
+
+def _jumps_percent(unwrapped: np.ndarray, core: np.ndarray) -> float:
+    """Jumps of the unwrapped phase; of several echoes, of what the second has over the first."""
+    step = unwrapped[..., 1] - unwrapped[..., 0] if _has_echoes(unwrapped) else unwrapped
+    return consistency.jumps_percent(step.reshape(core.shape), core)
+
+
+def _measure_relaxation(
+    r2star_hz: np.ndarray, chi_ppm: np.ndarray, measured: np.ndarray, field_strength_t: float
+) -> dict[str, float]:
+    """Median of R2*, that over the usual one, and its rise with susceptibility."""
+    median_hz = np.median(r2star_hz[measured])
+    return {
+        'r2star_median_hz': median_hz,
+        'r2star_relative': median_hz / consistency.usual_r2star_hz(field_strength_t),
+        'r2star_per_chi': consistency.relaxation_per_chi(
+            r2star_hz, chi_ppm, measured, field_strength_t
+        ),
+    }
 
 
 def _decay(magnitude: np.ndarray | None) -> np.ndarray | None:
@@ -230,7 +246,7 @@ def measure_mask(
     found['brain_dark_percent'] = consistency.dark_percent(signal, brain_mask)
     found['brain_beyond_percent'] = consistency.brain_beyond_percent(signal, brain_mask, grid)
     found['brain_turn_gain'] = turn_gain(signal, brain_mask, grid)
-    if magnitude.ndim == 4 and magnitude.shape[3] > 1:
+    if _has_echoes(magnitude):
         found['echo_shift_voxels'] = consistency.echo_shift_voxels(magnitude, brain_mask, grid)
     return found
 
