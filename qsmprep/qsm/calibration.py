@@ -33,7 +33,7 @@ from qsmprep.qsm.streaks import doubts
 OFF_CONE = 0.3
 MOST_FREEDOM = 0.9
 ROOM_MM = 20.0
-STEPS = 16
+STEPS = (8, 4)
 REMOVALS = 4
 LEAST_REMOVED = 0.02
 LEAST_TISSUE = 0.5
@@ -365,7 +365,7 @@ def _background(
 def _with_sources(
     spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, weight: Tensor
 ) -> Calibration:
-    """Calibration with what sixteen steps towards the best sources in the mask leave.
+    """Calibration with what twelve steps towards the best sources in the mask leave.
 
     Half of it is taken for noise where the spectra show less. Eight steps do where what they leave
     is too little to count, as it falls with every step.
@@ -376,8 +376,8 @@ def _with_sources(
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
     precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
     target, sources, found = precision.data_term(field), None, spectra
-    for _ in range(2):
-        sources = precision.solve(target, start=sources, iterations=STEPS // 2, tolerance=1e-3)
+    for steps in STEPS:
+        sources = precision.solve(target, start=sources, iterations=steps, tolerance=1e-3)
         residual = (field - dipole.forward(sources)) * periodogram.taper
         left = float(residual.square().sum()) / periodogram.energy
         noise = max(spectra.noise, left / 4)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qsmprep.qsm.grid import depth_mm
 from qsmprep.qsm.noise import even_weights
-from qsmprep.qsm.operators import Dipole, even_image, even_spectrum
+from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, frequencies
 
 LOWEST = 0.012
 CORNER = 0.03
@@ -122,8 +122,14 @@ def _tissue(dipole: Dipole) -> list[Tensor]:
 
 def _remnants(dipole: Dipole) -> list[Tensor]:
     """Power of smooth fields of the correlation lengths of :data:`REMNANT_MM`, one at k = 0."""
-    k = dipole.wavenumber()
-    return [torch.exp(-0.5 * (k * 2 * pi * s / 1.4) ** 2) for s in REMNANT_MM]
+    axes = frequencies(
+        dipole.padded_shape, dipole.grid.voxel_size, device=dipole.device, dtype=dipole.dtype
+    )
+    found = []
+    for length in REMNANT_MM:
+        x, y, z = (torch.exp(-0.5 * (k * 2 * pi * length / 1.4) ** 2) for k in axes)
+        found.append(x * y * z)
+    return found
 
 
 class Periodogram:

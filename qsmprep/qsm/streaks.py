@@ -23,7 +23,7 @@ MARGIN = 4
 RIM = 2
 BANDS = (0.05, 0.08, 0.12)
 ON_CONE, OFF_CONE = 0.1, 0.2
-STEPS = 16
+STEPS = 12
 LEAST_NOISE = 1e-9
 SPREAD = np.array([0.4, 0.3])
 
@@ -60,7 +60,7 @@ def doubts(
 ) -> Doubts:
     r"""How likely model error and remnant are, and how strong sources outside, by their map.
 
-    Sources in the mask and a rim of two blocks around it are fitted to some fields by sixteen steps
+    Sources in the mask and a rim of two blocks around it are fitted to some fields by twelve steps
     of conjugate gradients: the measured one; a simulated one of sources in the mask, of the
     same spectrum and noise; and that one plus a model error of 0.035 times the power of
     susceptibility, plus the field of sources in the rim, and plus the smooth remnant.
