@@ -117,7 +117,7 @@ class Dipole:
         Grid of the images.
     padding
         Least ratio of the padded to the given length, of every axis or of each; lengths are
-        rounded up to fast ones. At 2 the convolution is linear.
+        rounded up to fast even ones. At 2 the convolution is linear.
     device, dtype
         Where the operator lives and its real precision.
 
@@ -145,7 +145,7 @@ class Dipole:
         self.device = torch.device(device)
         self.dtype = dtype
         self.padded_shape = tuple(
-            next_fast_len(ceil(ratio * n - 1e-9))
+            _fast_length(ceil(ratio * n - 1e-9))
             for ratio, n in zip(ratios, grid.shape, strict=True)
         )
         self.kernel = self._cut_kernel()
