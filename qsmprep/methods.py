@@ -292,7 +292,7 @@ INVERSIONS = _table(
     Method(
         'wiener',
         'qsmprep.qsm.inversion.wiener:wiener',
-        "linear, self-calibrated on the scan's own spectra: exact, in about 25 iterations, where "
+        "linear, self-calibrated on the scan's own spectra: exact, in about 15 iterations, where "
         'the scan shows no model error, else a filter',
         'the linear posterior mean under spectra of susceptibility and model error that were '
         'fitted to the field itself [@whittle]',

@@ -338,12 +338,8 @@ def _calibrate(
         spectra = _with_sources(spectra, mask, periodogram, free, weight)
     if relative is None:
         return spectra, periodogram, fitted
-    sd = (
-        relative
-        if known is not None
-        else relative * (sqrt(spectra.noise) / typical_noise(relative, mask))
-    )
-    weight = _voxel_weights(sd, mask, spectra)
+    scale = 1.0 if known is not None else sqrt(spectra.noise) / typical_noise(relative, mask)
+    weight = _voxel_weights(scale * relative, mask, spectra)
     return replace(spectra, weight=weight), periodogram, fitted
 
 
