@@ -36,6 +36,7 @@ ROOM_MM = 20.0
 STEPS = (8, 4)
 REMOVALS = 4
 LEAST_REMOVED = 0.02
+LEAST_SHARE = 0.5
 LEAST_TISSUE = 0.5
 MOST_EVIDENCE = 5.0
 ODDS = 9.0
@@ -204,7 +205,7 @@ def calibrate(
     model error, and p = 6, which cannot be distinguished from them, is left out. The field of
     sources around the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken
     off, and what is left is calibrated again, up to four times or until a round takes off less than
-    2 % of the field.
+    2 % of the field. The share is then at least 0.5: some of the local field went along.
 
     Parameters
     ----------
@@ -244,15 +245,14 @@ def calibrate(
     )
     relative = _noise_shape(mask, noise, magnitude)
 
-    def fitted_to(field: Tensor) -> tuple[Calibration, Periodogram, Fit]:
-        return _calibrate(field, mask, dipole, noise, relative, error_share, after_background)
-
-    calibration, periodogram, fit = fitted_to(field)
+    parts = mask, dipole, noise, relative, error_share, after_background
+    calibration, periodogram, fit = _calibrate(field, 0.0, *parts)
     for _ in range(REMOVALS):
         background = _background(calibration, mask, periodogram, fit, relative)
         if background.norm() <= LEAST_REMOVED * calibration.field.norm():
             break
-        calibration, periodogram, fit = fitted_to(calibration.field - background)
+        left = calibration.field - background
+        calibration, periodogram, fit = _calibrate(left, LEAST_SHARE, *parts)
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
 
@@ -283,6 +283,7 @@ def _noise_shape(mask: Tensor, noise: Tensor | None, magnitude: Tensor | None) -
 
 def _calibrate(
     field: Tensor,
+    least_share: float,
     mask: Tensor,
     dipole: Dipole,
     noise: Tensor | None,
@@ -316,7 +317,7 @@ def _calibrate(
             error_share, probability = 1.0, ODDS * doubt.error / (1 + (ODDS - 1) * doubt.error)
             probability = round(probability, 1)
         elif error_share is None:
-            error_share = probability = 1.0 if remnants else round(doubt.error, 1)
+            error_share = probability = 1.0 if remnants else max(round(doubt.error, 1), least_share)
             outside_share = round(doubt.outside, 1)
     free = smooth if remnants else tissue
     ratio = OFF_CONE * error_share * free.ratio
