@@ -31,7 +31,7 @@ def tikhonov(
     progress: Callable[[int, int, float], None] | None = None,
     regularisation: float | None = None,
     order: int = 0,
-    tolerance: float = 2e-3,
+    tolerance: float = 1e-3,
     iterations: int = 60,
 ) -> Estimate:
     """Minimiser of ||W (D x - field)||^2 + regularisation ||R x||^2.
