@@ -11,6 +11,7 @@ from torch import Tensor
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
+from qsmprep.qsm.inversion.reliability import reliability
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
 
@@ -38,8 +39,9 @@ def wiener(
     gradients. The map is zero outside the mask, or where sources are likely there the mean of that
     one and of one with the same prior there. Where the error is that of scans in vivo, for which
     the exact mean is poor, it is the filter D S / (D^2 S + N), and the field outside the mask and
-    in noisy voxels is completed from its map. Between the two, maps are mixed by the share of the
-    model error.
+    in noisy voxels is completed from its map; once more with voxels that count by what the first
+    map leaves (:func:`~qsmprep.qsm.inversion.reliability.reliability`). Between the two, maps are
+    mixed by the share of the model error.
 
     Parameters
     ----------
@@ -66,10 +68,7 @@ def wiener(
     likelihood = Likelihood(field, calibration, calibration.weight, least_noise=least)
     chi = torch.zeros_like(field)
     if share > 0:
-        closed = Likelihood(
-            field, calibration.seen_through(mask), calibration.weight, least_noise=least
-        )
-        chi += share * closed.posterior_mean(mask, iterations=COMPLETIONS) * mask
+        chi += share * _completed_mean(calibration, mask, grid, least)
     free_part = calibration.freedom - share
     parts = (1 - share - free_part, free_part)
     for part, free in zip(parts, (False, True), strict=True):
@@ -82,3 +81,17 @@ def wiener(
                 progress=progress,
             )
     return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)
+
+
+def _completed_mean(calibration: Calibration, mask: Tensor, grid: Grid, least: float) -> Tensor:
+    """Filtered and completed map, where outliers of a first one count less [ppm]."""
+    field, spectra = calibration.field, calibration.seen_through(mask)
+
+    def mean(weight: Tensor | None) -> Tensor:
+        likelihood = Likelihood(field, spectra, weight, least_noise=least)
+        return likelihood.posterior_mean(mask, iterations=COMPLETIONS)
+
+    residual = (field - calibration.dipole.forward(mean(calibration.weight))) * mask
+    noise = calibration.known_noise or field_roughness(field, mask)
+    precision = reliability(residual, field, mask, noise, grid)
+    return mean(calibration.weights(mask) * precision.sqrt()) * mask
