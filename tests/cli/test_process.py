@@ -116,22 +116,26 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='other libraries keep what they like')
 def test_freed_memory_serves_the_next_array_until_it_is_given_back():
     done = python(
-        'import resource, numpy as np\n'
-        'def usage(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n'
-        'def resident(): return int(open("/proc/self/statm").read().split()[1])\n'
-        'def faults():\n'
-        '    start = usage()\n'
-        '    for _ in range(20): np.ones(2**23)\n'
-        '    return usage() - start\n'
-        'before = faults()\n'
+        'import numpy as np\n'
+        'def resident():\n'
+        '    pages = int(open("/proc/self/statm").read().split()[1])\n'
+        '    return pages * os.sysconf("SC_PAGE_SIZE")\n'
+        'def new_memory():\n'
+        '    start = resident()\n'
+        '    array = np.ones(2**23)\n'
+        '    return resident() - start\n'
+        'new_memory()\n'
+        'print(new_memory())\n'
         'keep_freed_memory()\n'
-        'print(before / faults())\n'
+        'new_memory()\n'
+        'print(new_memory())\n'
         'kept = resident()\n'
         'give_back_memory()\n'
-        'print((kept - resident()) * os.sysconf("SC_PAGE_SIZE"))\n'
+        'print(kept - resident())\n'
     )
-    fewer, given_back = map(float, done.stdout.split())
-    assert fewer > 10
+    by_default, after_keeping, given_back = map(int, done.stdout.split())
+    assert by_default > 2**25
+    assert after_keeping < 2**23
     assert given_back > 2**25
 
 
