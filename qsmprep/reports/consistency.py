@@ -180,7 +180,7 @@ def _displacement(
         shift = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(3), weighted @ change)
         left = change - shift.astype(change.dtype) @ slopes
         spread = 1.4826 * np.median(np.abs(left))
-        weight = 1 / (1 + (left / (2 * spread + 1e-30)) ** 2)
+        weight = 1 / (1 + (left / max(2 * spread, 1e-12)) ** 2)
     return shift
 
 
