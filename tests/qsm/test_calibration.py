@@ -211,6 +211,7 @@ def test_the_field_of_outside_sources_is_taken_off(world, clean, sd_ppb, left):
     error = (found.field.numpy() - field)[mask]
     assert error.std() < left * harmonic[mask].std()
     assert found.background_ppm == pytest.approx(1e-3 * sd_ppb, rel=0.3)
+    assert clean.error_share < 0.5 <= found.error_share
     levels = [level(made.susceptibility, dipole, 0.08, 0.3) for made in (clean, found)]
     assert 0.5 < levels[1] / levels[0] < 2
 

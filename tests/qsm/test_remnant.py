@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qsmprep.qsm import remnant
 from qsmprep.qsm.grid import Grid, depth_mm
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.remnant import harmonic_remnant
@@ -44,6 +45,16 @@ def test_it_is_recovered_where_all_else_is_noise(scene):
     assert field[mask].std() > 10 * NOISE_PPM
     assert (found - field)[mask].std() < NOISE_PPM
     assert not found[~mask].any()
+
+
+def test_more_steps_find_the_same(scene, monkeypatch):
+    dipole, _, _, field, noise = scene
+    error = torch.full_like(dipole.kernel, 0.01 * float(field.square().mean()))
+    found = estimate(scene, field + noise, SOURCES_PPM**2, error)
+    monkeypatch.setattr(remnant, 'STEPS', 5 * remnant.STEPS)
+    monkeypatch.setattr(remnant, 'TOLERANCE', 0.0)
+    exact = estimate(scene, field + noise, SOURCES_PPM**2, error)
+    assert (found - exact).norm() < 0.02 * exact.norm()
 
 
 def test_sources_that_are_weaker_than_the_local_field_take_little_of_it(scene):

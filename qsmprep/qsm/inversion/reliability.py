@@ -42,19 +42,42 @@ def reliability(
         Their grid.
 
     """
+    return 1 / torch.mul(*_variances(residual, field, measured, noise, grid))
+
+
+def outliers(residual: Tensor, field: Tensor, measured: Tensor, noise: float, grid: Grid) -> Tensor:
+    """Precision of voxels, 0 to 1, below one for outliers alone: :func:`reliability` at any depth.
+
+    Parameters
+    ----------
+    residual, field, measured, noise, grid
+        See :func:`reliability`.
+
+    """
+    _, own = _variances(residual, field, measured, noise, grid)
+    return 1 / own
+
+
+def _variances(
+    residual: Tensor, field: Tensor, measured: Tensor, noise: float, grid: Grid
+) -> tuple[Tensor, Tensor]:
+    """Variance at the depth of a voxel over that of noise, and its own over that, at least one.
+
+    Infinite where there is no field.
+    """
     depth = torch.from_numpy(depth_mm(measured.cpu().numpy(), grid.voxel_size)).to(residual)
     values = residual[measured].abs()
     noise = max(noise, float(values.median()) / NORMAL_MEDIAN)
     shells = torch.bucketize(depth[measured], torch.tensor(DEPTHS_MM).to(depth))
-    variance = torch.ones_like(values)
+    at_depth, own = torch.full((2, *residual.shape), torch.inf).to(residual)
+    typical = torch.ones_like(values)
     for shell in shells.unique():
         here = shells == shell
-        variance[here] = (values[here].median() / (NORMAL_MEDIAN * noise)).square().clamp(min=1)
-    expected = torch.hypot(noise * variance.sqrt(), OF_FIELD * field[measured])
-    variance *= (values / (OUTLIER * expected)).square().clamp(min=1)
-    precision = torch.zeros_like(residual)
-    precision[measured] = 1 / variance
-    return precision
+        typical[here] = (values[here].median() / (NORMAL_MEDIAN * noise)).square().clamp(min=1)
+    expected = torch.hypot(noise * typical.sqrt(), OF_FIELD * field[measured])
+    at_depth[measured] = typical
+    own[measured] = (values / (OUTLIER * expected)).square().clamp(min=1)
+    return at_depth, own
 
 
 def reweighted(calibration: Calibration, chi: Tensor, mask: Tensor) -> Calibration:

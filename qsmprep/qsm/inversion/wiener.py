@@ -11,7 +11,7 @@ from torch import Tensor
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.inversion.estimate import Estimate
-from qsmprep.qsm.inversion.reliability import reliability
+from qsmprep.qsm.inversion.reliability import outliers
 from qsmprep.qsm.likelihood import Likelihood
 from qsmprep.qsm.noise import field_roughness
 
@@ -39,9 +39,9 @@ def wiener(
     gradients. The map is zero outside the mask, or where sources are likely there the mean of that
     one and of one with the same prior there. Where the error is that of scans in vivo, for which
     the exact mean is poor, it is the filter D S / (D^2 S + N), and the field outside the mask and
-    in noisy voxels is completed from its map; once more with voxels that count by what the first
-    map leaves (:func:`~qsmprep.qsm.inversion.reliability.reliability`). Between the two, maps are
-    mixed by the share of the model error.
+    in noisy voxels is completed from its map; once more with outliers that count less, by what the
+    first map leaves (:func:`~qsmprep.qsm.inversion.reliability.outliers`). Between the two, maps
+    are mixed by the share of the model error.
 
     Parameters
     ----------
@@ -93,5 +93,5 @@ def _completed_mean(calibration: Calibration, mask: Tensor, grid: Grid, least: f
 
     residual = (field - calibration.dipole.forward(mean(calibration.weight))) * mask
     noise = calibration.known_noise or field_roughness(field, mask)
-    precision = reliability(residual, field, mask, noise, grid)
+    precision = outliers(residual, field, mask, noise, grid)
     return mean(calibration.weights(mask) * precision.sqrt()) * mask

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from qsmprep.qsm.calibration import calibrate
-from qsmprep.qsm.inversion.reliability import reweighted
+from qsmprep.qsm.grid import depth_mm
+from qsmprep.qsm.inversion.reliability import outliers, reliability, reweighted
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.simulate import simulate_local_field
 
@@ -47,6 +48,26 @@ def test_voxels_that_a_map_does_not_explain_count_less(head):
     inside = torch.zeros_like(mask)
     inside[PATCH] = mask[PATCH]
     assert weight[inside].median() < 0.3 * weight[mask & ~inside].median()
+
+
+def test_rim_and_outliers_count_less_and_outliers_alone_at_any_depth(head):
+    """A residual that is three times as large at the rim, and twenty times in one voxel deep."""
+    head, _, exact = head
+    mask = torch.from_numpy(head.mask)
+    depth = torch.from_numpy(depth_mm(head.mask, head.grid.voxel_size))
+    rim, deep = mask & (depth < 6), mask & (depth > 15)
+    residual = white(exact, 0.001) * torch.where(rim, 3, 1) * mask
+    spot = tuple(np.argwhere(deep.numpy())[0])
+    residual[spot] = 0.02
+    by_depth, own = (
+        precision(residual, 1e-3 * exact, mask, 0.001, head.grid)
+        for precision in (reliability, outliers)
+    )
+    usual = float(residual[mask].abs().median()) / 0.6745
+    assert float(by_depth[rim].median()) == pytest.approx((usual / 0.003) ** 2, rel=0.15)
+    assert own[rim].median() == by_depth[deep].median() == own[deep].median() == 1
+    assert by_depth[spot] == float(own[spot]) == pytest.approx((2.5 * usual / 0.02) ** 2, rel=1e-3)
+    assert not torch.stack([by_depth, own])[:, ~mask].any()
 
 
 def test_where_the_field_has_a_model_error_the_likelihood_knows_of_it(head):
