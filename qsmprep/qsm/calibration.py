@@ -364,8 +364,8 @@ def _with_sources(
 ) -> Calibration:
     """Calibration with what twelve steps towards the best sources in the mask leave.
 
-    Half of it is taken for noise where the spectra show less. Eight steps do where what they leave
-    is too little to count, as it falls with every step.
+    A quarter of its variance is taken for noise where the spectra show less. Eight steps do where
+    what they leave is too little to count, as it falls with every step.
     """
     field, dipole, known = spectra.field, spectra.dipole, spectra.known_noise
     power = periodogram.susceptibility(fit)

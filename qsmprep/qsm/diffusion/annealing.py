@@ -105,12 +105,13 @@ def diffusion(
 
     Where the field has no model error, the step is exact, with maps that are zero outside
     the mask; where it is that of scans in vivo, the field outside the mask is completed by the
-    share that the model explains. Between the two, both steps are taken and mixed by the share of
-    the model error.
+    share that the model explains. Between the two, both steps are taken and mixed by the freedom
+    of the map outside the mask (:class:`~qsmprep.qsm.calibration.Calibration`).
 
-    A field with such an error does not say which prior is right. So the map is, by that share, the
-    mean of three: that of the network, the first one, of total variation, and that of the scan's
-    spectrum alone, :func:`~qsmprep.qsm.inversion.wiener.wiener`. Each errs in its own way.
+    A field with such an error does not say which prior is right. So the map is, by the share of
+    that error, the mean of three: that of the network, the first one, of total variation, and that
+    of the scan's spectrum alone, :func:`~qsmprep.qsm.inversion.wiener.wiener`. Each errs in its own
+    way.
 
     Parameters
     ----------
