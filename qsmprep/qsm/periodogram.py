@@ -29,6 +29,8 @@ SHAPE_ERROR = 0.15
 TAPER_MM = 3.0
 CELLS = (36, 10)
 ON_CONE = 0.1
+RESTARTS = 10
+VANISHED, LEAST_GAIN = 4.0, 0.01
 PROFILES = (
     'wavenumber',
     *(f'{kind}_{side}_cone' for side in ('on', 'off') for kind in ('measured', 'expected')),
@@ -251,7 +253,11 @@ class Periodogram:
         return self.samples / (1 + self.samples * SHAPE_ERROR**2)
 
     def fit(self, ratio: float | None, *, remnants: bool) -> Fit:
-        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue."""
+        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue.
+
+        By a quasi-Newton method in the logarithms. A step too long makes a power vanish, which it
+        then never leaves: where the likelihood would rise with that power it starts again.
+        """
         n, measured = self.certain, self.measured
         typical = np.average(measured, weights=n)
         tissue = len(POWERS) - remnants
@@ -284,9 +290,17 @@ class Periodogram:
 
         bounds = [(x - 40, x + 20) for x in start]
         options = {'maxiter': 3000, 'maxfun': 4000, 'ftol': 1e-13, 'gtol': 1e-7}
-        best = minimize(
-            objective, start, jac=True, method='L-BFGS-B', bounds=bounds, options=options
-        )
+        x = start
+        for _ in range(RESTARTS):
+            best = minimize(
+                objective, x, jac=True, method='L-BFGS-B', bounds=bounds, options=options
+            )
+            # the logarithm of a power that has all but vanished has no slope, wanted or not
+            slope = best.jac * np.exp(start - best.x)
+            wanted = (best.x < start - VANISHED) & (slope < -LEAST_GAIN)
+            if not wanted.any():
+                break
+            x = np.where(wanted, start, best.x)
         powers = np.exp(best.x[: len(scale)])
         found = float(np.exp(best.x[-1])) if ratio is None else ratio
         smooth = powers[tissue:-1] if remnants else np.zeros(len(self.rest) - 1)

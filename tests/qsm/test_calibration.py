@@ -14,6 +14,7 @@ from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid, depth_mm
 from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.periodogram import Periodogram
 from qsmprep.qsm.streaks import Doubts
 
 SHAPE = (48, 54, 45)
@@ -170,6 +171,20 @@ def test_a_remnant_of_the_background_is_found_and_counts_as_error(world, clean):
         clean.susceptibility, dipole, 0.08, 0.3
     )
     assert 0.7 < ratio < 1.4
+
+
+@pytest.mark.parametrize(
+    ('sd', 'remnant', 'mm', 'seed'), [(0.008, 0.2, 25, 1), (0.004, 0.1, 40, 2)]
+)
+def test_white_noise_is_not_lost_beside_a_strong_remnant(world, sd, remnant, mm, seed):
+    """On the way to the fit the power of the noise vanishes, and must come back."""
+    mask, _, field, dipole = world
+    smooth = smooth_remnant(mm, seed)
+    noise = sd * np.random.default_rng(seed).standard_normal(SHAPE)
+    scan = (field + remnant / smooth[mask].std() * smooth + noise) * mask
+    scan, mask = torch.from_numpy(scan.astype(np.float32)), torch.from_numpy(mask)
+    fit = Periodogram(scan, mask, dipole, None).fit(None, remnants=True)
+    assert fit.white**0.5 == pytest.approx(sd, rel=0.15)
 
 
 def test_nothing_tells_an_error_from_none_where_noise_drowns_the_streaks(noisy):
