@@ -304,6 +304,17 @@ def _highpass(case: Case, value: str, rng: np.random.Generator) -> Case:
     return _added(case, -_smoothed(case.field * case.mask, float(value), case) / weight)
 
 
+def _zero_fill(case: Case, value: str, rng: np.random.Generator) -> Case:
+    """Leave the inner half of the frequencies along each of some axes, such as 2 or 01."""
+    spectrum = np.fft.fftn(case.field * case.mask)
+    for axis in map(int, value):
+        inner = np.abs(np.fft.fftfreq(case.mask.shape[axis])) < 0.25
+        spectrum *= np.expand_dims(inner, tuple({0, 1, 2} - {axis}))
+    field = (np.fft.ifftn(spectrum).real * case.mask).astype(np.float32)
+    noise = None if case.noise is None else case.noise * np.float32(0.5 ** (len(value) / 2))
+    return replace(case, field=field, noise=noise)
+
+
 def _erode(case: Case, value: str, rng: np.random.Generator) -> Case:
     """Take a rim [mm] from the mask."""
     depth = distance_transform_edt(np.pad(case.mask, 1), sampling=case.grid.voxel_size)
@@ -343,11 +354,15 @@ DEPARTURES: dict[str, Callable[[Case, str, np.random.Generator], Case]] = {
     'known': _known,
     'patch': _patch,
     'highpass': _highpass,
+    'zerofill': _zero_fill,
     'erode': _erode,
     'holes': _holes,
     'crop': _crop,
 }
-"""By name, in the order in which they apply; ``tilt`` of B0 [deg] comes before all."""
+"""By name, in the order in which they apply; ``tilt`` of B0 [deg] comes before all.
+
+``zerofill`` and those that belong to a scan are not drawn.
+"""
 
 VALUES: dict[str, tuple[str, ...]] = {
     'coarse': ('2x2x2', '3x3x3', '1x1x3', '2x2x4', '3x2x2'),

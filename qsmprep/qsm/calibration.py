@@ -198,11 +198,11 @@ def calibrate(
     show that; what they do show is kept, for an inversion that has such sources beside the map
     (:func:`~qsmprep.qsm.inversion.tv.tv`). The error off the cone is 0.3 times that on it.
 
-    No cell counts for more than its shape is known, to 15 %. Elsewhere, and where they would be
-    most of the fit, remnants are part of the model where Schwarz's criterion admits them, with
-    gains in likelihood divided by the dispersion of the cells about the fit, and the map that
-    sources make of the field does not speak against them. They are then a
-    model error, and p = 6, which cannot be distinguished from them, is left out. The field of
+    No cell counts for more than its shape is known, to 15 %, and frequencies that zero filling
+    left empty for nothing. Elsewhere, and where they would be most of the fit, remnants are part of
+    the model where Schwarz's criterion admits them, with gains in likelihood divided by the
+    dispersion of the cells about the fit, and the map that sources make of the field does not speak
+    against them. They are then a model error, and p = 6, too like them, is left out. The field of
     sources around the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken
     off, and what is left is calibrated again, up to four times or until a round takes off less than
     2 % of the field. The share is then at least 0.5: some of the local field went along.

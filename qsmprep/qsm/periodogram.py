@@ -27,6 +27,8 @@ TISSUE_POWER = (0.015, 0.8)
 LEAST_POWER = 1e-9
 SHAPE_ERROR = 0.15
 TAPER_MM = 3.0
+EDGE_VOXELS = 5
+STEEPEST = 4
 CELLS = (36, 10)
 ON_CONE = 0.1
 RESTARTS = 10
@@ -154,7 +156,8 @@ class Periodogram:
         if noise is not None:
             self.taper = self.taper * even_weights(noise, mask)
         self.energy = float(self.taper.square().sum())
-        self._cell, self._count = self._cells()
+        known = mask if noise is None else mask & (noise > 0)
+        self._cell, self._count = self._cells(_acquired(field, known, dipole))
         self.measured = self._mean(self.power(field))
         if not self.measured.max() > 0:
             raise ValueError(
@@ -220,13 +223,13 @@ class Periodogram:
         profile = np.interp(position.cpu().numpy(), centre, np.log(np.maximum(mean, 1e-30)))
         return torch.from_numpy(np.exp(profile).astype(np.float32)).to(k.device)
 
-    def _cells(self) -> tuple[Tensor, np.ndarray]:
-        """Cell of every frequency, -1 where there is none, and the frequencies in each."""
+    def _cells(self, acquired: Tensor) -> tuple[Tensor, np.ndarray]:
+        """Cell of every frequency, a last one where there is none, and the frequencies in each."""
         k, response = self.dipole.wavenumber(), self.dipole.kernel.abs()
         radial = (k.clamp(min=LOWEST) / LOWEST).log() / log(float(k.max()) / LOWEST)
         cell = (radial * CELLS[0]).long().clamp(max=CELLS[0] - 1) * CELLS[1]
         cell += (response * 1.5 * CELLS[1]).long().clamp(max=CELLS[1] - 1)
-        cell[k <= LOWEST] = CELLS[0] * CELLS[1]
+        cell[(k <= LOWEST) | ~acquired] = CELLS[0] * CELLS[1]
         count = torch.bincount(cell.flatten(), minlength=CELLS[0] * CELLS[1] + 1)
         self._filled = count[:-1] > 0
         return cell.flatten(), count[:-1][self._filled].cpu().numpy()
@@ -360,11 +363,28 @@ class Periodogram:
         return _weighted_sum(fit.remnants, self._smooth)
 
 
-def _taper(mask: Tensor, voxel_size: tuple[float, ...]) -> Tensor:
+def _taper(mask: Tensor, voxel_size: tuple[float, ...], width_mm: float = TAPER_MM) -> Tensor:
     """Window that falls to zero over the last millimetres of a mask, against leakage."""
     depth = depth_mm(mask.cpu().numpy(), voxel_size)
-    window = np.sin(0.5 * np.pi * np.clip(depth / TAPER_MM, 0, 1)) ** 2
+    window = np.sin(0.5 * np.pi * np.clip(depth / width_mm, 0, 1)) ** 2
     return torch.from_numpy(window.astype(np.float32)).to(mask.device)
+
+
+def _acquired(field: Tensor, mask: Tensor, dipole: Dipole) -> Tensor:
+    """Frequencies that a scan acquired, of all in its voxels: zero filling adds empty ones.
+
+    Summed over two axes, the power of the steepest susceptibility falls as k^-4 along the third.
+    The matrix ends where the power times k^4 is for the last time half of its largest.
+    """
+    size = dipole.grid.voxel_size
+    tapered = field * _taper(mask, size, EDGE_VOXELS * max(size))
+    power = dipole.transform(tapered).abs().square()
+    acquired = torch.ones_like(power, dtype=torch.bool)
+    axes = frequencies(dipole.padded_shape, size, device=power.device, dtype=power.dtype)
+    for axis, k in enumerate(axes):
+        profile = power.mean(tuple({0, 1, 2} - {axis}), keepdim=True) * k**STEEPEST
+        acquired &= k.abs() <= k[profile >= 0.5 * profile.max()].abs().max()
+    return acquired
 
 
 def _weighted_sum(weights: np.ndarray, spectra: list[Tensor]) -> Tensor:

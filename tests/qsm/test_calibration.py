@@ -82,6 +82,31 @@ def test_planted_model_error_is_recovered(world, coloured, brain_spectrum, ratio
     assert found.error_ratio / (0.3 * ratio) == pytest.approx(1, abs=0.4)
 
 
+def zero_filled(field, axes):
+    """Field of which only the inner half of the frequencies along some axes was acquired."""
+    spectrum = np.fft.fftn(field)
+    for axis in axes:
+        inner = np.abs(np.fft.fftfreq(field.shape[axis])) < 0.25
+        spectrum *= np.expand_dims(inner, tuple({0, 1, 2} - {axis}))
+    return np.fft.ifftn(spectrum).real.astype(np.float32)
+
+
+@pytest.mark.parametrize('axes', [(2,), (0, 1), (0, 1, 2)])
+def test_what_zero_filling_left_empty_does_not_count(world, clean, coloured, brain_spectrum, axes):
+    mask, _, field, dipole = world
+    wide = tuple(2 * n for n in SHAPE)
+    error = coloured(wide, lambda k: 0.1 * brain_spectrum(k), 3)[tuple(slice(n) for n in SHAPE)]
+    whole = calibrated(field + error, mask, dipole)
+    found = calibrated(zero_filled((field + error) * mask, axes), mask, dipole)
+    share = found.cells.samples.sum() / whole.cells.samples.sum()
+    assert share == pytest.approx(0.5 ** len(axes), rel=0.15)
+    assert clean.cells.samples.sum() == whole.cells.samples.sum()
+    assert found.cells.misfit() < 0.05
+    assert found.error_ratio == pytest.approx(whole.error_ratio, rel=0.5)
+    low = [level(x.susceptibility, dipole, 0.05, 0.2) for x in (found, whole)]
+    assert low[0] == pytest.approx(low[1], rel=0.3)
+
+
 @pytest.mark.parametrize('sd', [2e-4, 1e-3])
 def test_no_model_error_where_sources_explain_the_field(noisy, sd):
     found = noisy(sd)
