@@ -36,7 +36,7 @@ class Doubts(NamedTuple):
     error
         Probability that it has the model error of scans in vivo.
     outside
-        Expected power of sources just outside the mask over that of those inside, at most 1.
+        Power of sources just outside the mask over that of those inside, 0 to 1.
     remnant
         Logarithm of how much likelier the map is with the remnant than without; 0 of none.
 
@@ -66,8 +66,8 @@ def doubts(
     susceptibility, plus the field of sources in the rim, and plus the smooth remnant.
 
     A map that explains a model error takes large values near the cone D = 0, where sources hardly
-    show: streaks. One that explains sources outside the mask, or a smooth remnant, has power in the
-    rim. Two excesses are compared, each over the simulated field of sources in the mask: the power
+    show: streaks. One that explains a smooth remnant has power in the rim. Two excesses are
+    compared, each over the simulated field of sources in the mask: the power
     near the cone over the root of that far from it, a geometric mean over three bands of
     wavenumbers; and the power in the block next to the mask over that in the mask or in its outer
     two blocks, whichever is more. With
@@ -80,8 +80,16 @@ def doubts(
     and where both are equally likely beforehand :math:`p = 1 / (1 + e^{-u})`. s is 0.4 for streaks
     and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act on all fields alike:
     sources in the mask are simulated on its own grid. Where noise drowns the excess,
-    :math:`\rho_1` is near zero, and u too. Sources outside, if there are any, have the power
-    :math:`(e^\rho - 1) / (e^{\rho_1} - 1)` of those inside; p times that is expected.
+    :math:`\rho_1` is near zero, and u too.
+
+    Sources outside are asked about by what the fit needs them for. With the part :math:`x_r` of the
+    map in the rim, the posterior precision A and the least cost J of the fit (misfit and prior),
+
+    .. math:: q = x_r^T A x_r / J
+
+    grows with their power, and is little where sources in the mask alone explain the field, however
+    strong they are at its edge. Their power over that inside is where the measured q lies between
+    those of the simulated fields without and with sources in the rim.
 
     Fields are compared in blocks of about 2 mm, or of 1/64 of the object where that is less.
 
@@ -149,9 +157,13 @@ def doubts(
     posterior = PosteriorPrecision(blocks, inside | rim, 1 / white, 1 / expected, root)
 
     def seen(field: Tensor) -> np.ndarray:
-        chi = posterior.solve(posterior.data_term(field), iterations=STEPS, tolerance=1e-3)
+        target = posterior.data_term(field)
+        chi = posterior.solve(target, iterations=STEPS, tolerance=1e-3)
         beyond, whole, outer = (float(chi[part].square().mean().log()) for part in shells)
-        return np.array([_streaks(chi, blocks), beyond - max(whole, outer)])
+        edge = chi * rim
+        cost = _product(root * field, root * field) / white - _product(chi, target)
+        needed = _product(edge, posterior(edge)) / cost
+        return np.array([_streaks(chi, blocks), beyond - max(whole, outer), needed])
 
     null = seen(simulated)
     found = seen(measured) - null
@@ -160,17 +172,21 @@ def doubts(
         return seen(simulated + added) - null
 
     def likelier(expected: np.ndarray) -> np.ndarray:
-        return expected * (found - expected / 2) / SPREAD**2
+        return expected[:2] * (found - expected / 2)[:2] / SPREAD**2
 
     streaks, _ = likelier(excess(blocks.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())))
-    beyond = smooth = 0.0
+    strength = smooth = 0.0
     if outside:
         sources = excess(blocks.forward(rim * blocks.filter(draws[1], expected.sqrt())))
-        strength = np.expm1(found[1]) / max(np.expm1(sources[1]), LEAST_NOISE)
-        beyond = expit(likelier(sources)[1]) * strength
+        strength = found[2] / max(sources[2], LEAST_NOISE)
     if remnant is not None:
         smooth = likelier(excess(blocks.filter(draws[2], remnant(blocks).sqrt())))[1]
-    return Doubts(float(expit(streaks)), float(np.clip(beyond, 0, 1)), float(smooth))
+    return Doubts(float(expit(streaks)), float(np.clip(strength, 0, 1)), float(smooth))
+
+
+def _product(one: Tensor, other: Tensor) -> float:
+    """Inner product, in double precision: the cost is a small difference of two."""
+    return float((one.double() * other.double()).sum())
 
 
 def _shells(inside: Tensor, size: tuple[float, ...]) -> list[Tensor]:
