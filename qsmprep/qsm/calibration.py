@@ -63,7 +63,7 @@ class Calibration:
     error_share
         How far the spectra count, 0 to 1: the probability that the field has a model error.
     outside_share
-        Power of sources just outside the mask over that of those inside, 0 to 1.
+        Expected power of sources just outside the mask over that of those inside, 0 to 1.
     known_noise
         Standard deviation of the noise [ppm] where it was given, else None.
     unexplained
@@ -107,9 +107,11 @@ class Calibration:
     def freedom(self) -> float:
         """How far the map is free outside the mask, 0 to 1.
 
-        Not wholly without a model error: nothing would determine the mean of the map then.
+        The square of the power: a little freedom costs the field of an exact mask more than it
+        gives one of a mask that is half a voxel off. Without a model error nothing would determine
+        the mean of a map that is wholly free.
         """
-        return max(self.error_share, MOST_FREEDOM * self.outside_share)
+        return max(self.error_share, MOST_FREEDOM * self.outside_share**2)
 
     def weights(self, mask: Tensor) -> Tensor:
         """Voxel weights, one in the mask where nothing tells voxels apart."""

@@ -36,7 +36,7 @@ class Doubts(NamedTuple):
     error
         Probability that it has the model error of scans in vivo.
     outside
-        Power of sources just outside the mask over that of those inside, 0 to 1.
+        Expected power of sources just outside the mask over that of those inside, 0 to 1.
     remnant
         Logarithm of how much likelier the map is with the remnant than without; 0 of none.
 
@@ -66,8 +66,8 @@ def doubts(
     susceptibility, plus the field of sources in the rim, and plus the smooth remnant.
 
     A map that explains a model error takes large values near the cone D = 0, where sources hardly
-    show: streaks. One that explains a smooth remnant has power in the rim. Two excesses are
-    compared, each over the simulated field of sources in the mask: the power
+    show: streaks. One that explains sources outside the mask, or a smooth remnant, has power in the
+    rim. Two excesses are compared, each over the simulated field of sources in the mask: the power
     near the cone over the root of that far from it, a geometric mean over three bands of
     wavenumbers; and the power in the block next to the mask over that in the mask or in its outer
     two blocks, whichever is more. With
@@ -80,16 +80,17 @@ def doubts(
     and where both are equally likely beforehand :math:`p = 1 / (1 + e^{-u})`. s is 0.4 for streaks
     and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act on all fields alike:
     sources in the mask are simulated on its own grid. Where noise drowns the excess,
-    :math:`\rho_1` is near zero, and u too.
+    :math:`\rho_1` is near zero, and u too. Sources outside, if there are any, have the power
+    :math:`(e^\rho - 1) / (e^{\rho_1} - 1)` of those inside; p times that is expected.
 
-    Sources outside are asked about by what the fit needs them for. With the part :math:`x_r` of the
-    map in the rim, the posterior precision A and the least cost J of the fit (misfit and prior),
+    That misses sources outside where the map is strong at its own edge. So they are looked for in
+    what the fit would lose without them, too: with the part :math:`x_r` of the map in the rim, the
+    posterior precision A and the least cost J of the fit (misfit and prior),
 
-    .. math:: q = x_r^T A x_r / J
+    .. math:: q = x_r^T A x_r / J,
 
-    grows with their power, and is little where sources in the mask alone explain the field, however
-    strong they are at its edge. Their power over that inside is where the measured q lies between
-    those of the simulated fields without and with sources in the rim.
+    and their power over that inside is where the measured q lies between those of the simulated
+    fields without and with sources in the rim. The larger of the two counts.
 
     Fields are compared in blocks of about 2 mm, or of 1/64 of the object where that is less.
 
@@ -178,7 +179,9 @@ def doubts(
     strength = smooth = 0.0
     if outside:
         sources = excess(blocks.forward(rim * blocks.filter(draws[1], expected.sqrt())))
-        strength = found[2] / max(sources[2], LEAST_NOISE)
+        by_power = np.expm1(found[1]) / max(np.expm1(sources[1]), LEAST_NOISE)
+        by_need = found[2] / max(sources[2], LEAST_NOISE)
+        strength = max(expit(likelier(sources)[1]) * by_power, by_need)
     if remnant is not None:
         smooth = likelier(excess(blocks.filter(draws[2], remnant(blocks).sqrt())))[1]
     return Doubts(float(expit(streaks)), float(np.clip(strength, 0, 1)), float(smooth))
