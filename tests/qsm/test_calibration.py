@@ -136,6 +136,17 @@ def test_sources_beyond_a_mask_show_and_are_no_model_error(world):
         assert found.error_share < 0.5
 
 
+def test_sources_beyond_a_mask_show_where_the_map_is_strong_at_its_edge(world):
+    """Three times as strong in the outer 4 mm, of which the mask loses one."""
+    mask, chi, _, dipole = world
+    depth = depth_mm(mask, dipole.grid.voxel_size)
+    strong = torch.from_numpy((chi * np.where(depth < 4, 3, 1)).astype(np.float32))
+    noise = 1e-3 * np.random.default_rng(6).standard_normal(SHAPE).astype(np.float32)
+    field = dipole.forward(strong).numpy() + noise
+    assert calibrated(field, mask, dipole).outside_share < 0.2
+    assert calibrated(field, mask & (depth > 1), dipole).outside_share > 0.5
+
+
 def test_background_removal_leaves_an_error_that_no_streaks_show(world):
     mask, _, field, dipole = world
     assert calibrated(field, mask, dipole, after_background=True).error_share == 1
