@@ -152,12 +152,14 @@ class Periodogram:
         after_background: bool = False,
     ) -> None:
         self.dipole = dipole
-        self.taper = _taper(mask, dipole.grid.voxel_size)
+        depth = _depth(mask, dipole)
+        self.taper = _taper(depth, TAPER_MM)
         if noise is not None:
             self.taper = self.taper * even_weights(noise, mask)
+            if (known := mask & (noise > 0)).sum() < mask.sum():
+                depth = _depth(known, dipole)
         self.energy = float(self.taper.square().sum())
-        known = mask if noise is None else mask & (noise > 0)
-        self._cell, self._count = self._cells(_acquired(field, known, dipole))
+        self._cell, self._count = self._cells(_acquired(field, depth, dipole))
         self.measured = self._mean(self.power(field))
         if not self.measured.max() > 0:
             raise ValueError(
@@ -363,21 +365,25 @@ class Periodogram:
         return _weighted_sum(fit.remnants, self._smooth)
 
 
-def _taper(mask: Tensor, voxel_size: tuple[float, ...], width_mm: float = TAPER_MM) -> Tensor:
+def _depth(mask: Tensor, dipole: Dipole) -> Tensor:
+    """Depth in a mask [mm]."""
+    depth = depth_mm(mask.cpu().numpy(), dipole.grid.voxel_size)
+    return torch.from_numpy(depth.astype(np.float32)).to(mask.device)
+
+
+def _taper(depth: Tensor, width_mm: float) -> Tensor:
     """Window that falls to zero over the last millimetres of a mask, against leakage."""
-    depth = depth_mm(mask.cpu().numpy(), voxel_size)
-    window = np.sin(0.5 * np.pi * np.clip(depth / width_mm, 0, 1)) ** 2
-    return torch.from_numpy(window.astype(np.float32)).to(mask.device)
+    return torch.sin(0.5 * pi * (depth / width_mm).clamp(max=1)).square()
 
 
-def _acquired(field: Tensor, mask: Tensor, dipole: Dipole) -> Tensor:
+def _acquired(field: Tensor, depth: Tensor, dipole: Dipole) -> Tensor:
     """Frequencies that a scan acquired, of all in its voxels: zero filling adds empty ones.
 
     Summed over two axes, the power of the steepest susceptibility falls as k^-4 along the third.
     The matrix ends where the power times k^4 is for the last time half of its largest.
     """
     size = dipole.grid.voxel_size
-    tapered = field * _taper(mask, size, EDGE_VOXELS * max(size))
+    tapered = field * _taper(depth, EDGE_VOXELS * max(size))
     power = dipole.transform(tapered).abs().square()
     acquired = torch.ones_like(power, dtype=torch.bool)
     axes = frequencies(dipole.padded_shape, size, device=power.device, dtype=power.dtype)
