@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,12 @@ def parse_args(argv: list[str] | None = None) -> tuple[str, Settings]:
     settings = _override(settings, given)
     processors = given.get('nprocs', available_cpus())
     threads = given.get('omp_nthreads', max(1, min(processors - 1, 8)))
+    if threads > processors:
+        print(
+            f'qsmprep: --omp-nthreads {threads} is more than the {processors} processors of '
+            f'--nprocs; a node takes {processors}.',
+            file=sys.stderr,
+        )
     settings = replace(
         settings,
         execution=replace(

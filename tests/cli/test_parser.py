@@ -77,6 +77,14 @@ def test_a_settings_file_is_overridden_by_flags(folders, tmp_path):
     assert settings.processing.reference == 'CSF'
 
 
+def test_threads_beyond_the_processors_are_told(folders, capsys):
+    _, settings = parse_args([*folders, 'participant', '--nprocs', '2', '--omp-nthreads', '3'])
+    assert settings.execution.omp_nthreads == 2
+    assert '--omp-nthreads 3 is more than the 2 processors' in capsys.readouterr().err
+    parse_args([*folders, 'participant', '--nprocs', '2', '--omp-nthreads', '2'])
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
