@@ -25,7 +25,7 @@ BANDS = (0.05, 0.08, 0.12)
 ON_CONE, OFF_CONE = 0.1, 0.2
 STEPS = 12
 LEAST_NOISE = 1e-9
-SPREAD = np.array([0.4, 0.3])
+SPREAD = np.array([0.4, 0.3, 0.3])
 
 
 class Doubts(NamedTuple):
@@ -36,7 +36,7 @@ class Doubts(NamedTuple):
     error
         Probability that it has the model error of scans in vivo.
     outside
-        Expected power of sources just outside the mask over that of those inside, 0 to 1.
+        Expected power of sources just outside the mask over that of those inside, at most 1.
     remnant
         Logarithm of how much likelier the map is with the remnant than without; 0 of none.
 
@@ -67,10 +67,12 @@ def doubts(
 
     A map that explains a model error takes large values near the cone D = 0, where sources hardly
     show: streaks. One that explains sources outside the mask, or a smooth remnant, has power in the
-    rim. Two excesses are compared, each over the simulated field of sources in the mask: the power
-    near the cone over the root of that far from it, a geometric mean over three bands of
-    wavenumbers; and the power in the block next to the mask over that in the mask or in its outer
-    two blocks, whichever is more. With
+    rim, and the fit needs it there. Three excesses are compared, each over the simulated field of
+    sources in the mask: the power near the cone over the root of that far from it, a geometric mean
+    over three bands of wavenumbers; the power in the block next to the mask over that in the mask
+    or in its outer two blocks, whichever is more; and, with the part :math:`x_r` of the map in the
+    rim, the posterior precision A and the least cost J of the fit (misfit and prior),
+    :math:`x_r^T A x_r / J`. With
     :math:`\rho` the logarithm of the measured excess and :math:`\rho_1` that of what was added,
     which are taken to spread by :math:`s` about zero and :math:`\rho_1`, the logarithm of how much
     likelier it is with what was added is
@@ -81,16 +83,9 @@ def doubts(
     and 0.3 for the rim, as heads are not Gaussian. Noise, mask and voxels act on all fields alike:
     sources in the mask are simulated on its own grid. Where noise drowns the excess,
     :math:`\rho_1` is near zero, and u too. Sources outside, if there are any, have the power
-    :math:`(e^\rho - 1) / (e^{\rho_1} - 1)` of those inside; p times that is expected.
-
-    That misses sources outside where the map is strong at its own edge. So they are looked for in
-    what the fit would lose without them, too: with the part :math:`x_r` of the map in the rim, the
-    posterior precision A and the least cost J of the fit (misfit and prior),
-
-    .. math:: q = x_r^T A x_r / J,
-
-    and their power over that inside is where the measured q lies between those of the simulated
-    fields without and with sources in the rim. The larger of the two counts.
+    :math:`(e^\rho - 1) / (e^{\rho_1} - 1)` of those inside; p times that is expected. Of both
+    excesses of the rim the larger such power counts: one misses sources where the map is strong at
+    its own edge, the other where voxels average over the edge. A remnant is judged by the power.
 
     Fields are compared in blocks of about 2 mm, or of 1/64 of the object where that is less.
 
@@ -163,7 +158,7 @@ def doubts(
         beyond, whole, outer = (float(chi[part].square().mean().log()) for part in shells)
         edge = chi * rim
         cost = _product(root * field, root * field) / white - _product(chi, target)
-        needed = _product(edge, posterior(edge)) / cost
+        needed = np.log(_product(edge, posterior(edge)) / cost)
         return np.array([_streaks(chi, blocks), beyond - max(whole, outer), needed])
 
     null = seen(simulated)
@@ -173,18 +168,17 @@ def doubts(
         return seen(simulated + added) - null
 
     def likelier(expected: np.ndarray) -> np.ndarray:
-        return expected[:2] * (found - expected / 2)[:2] / SPREAD**2
+        return expected * (found - expected / 2) / SPREAD**2
 
-    streaks, _ = likelier(excess(blocks.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())))
-    strength = smooth = 0.0
+    streaks = likelier(excess(blocks.filter(draws[0], (ERROR_RATIO[0] * expected).sqrt())))[0]
+    beyond = smooth = 0.0
     if outside:
         sources = excess(blocks.forward(rim * blocks.filter(draws[1], expected.sqrt())))
-        by_power = np.expm1(found[1]) / max(np.expm1(sources[1]), LEAST_NOISE)
-        by_need = found[2] / max(sources[2], LEAST_NOISE)
-        strength = max(expit(likelier(sources)[1]) * by_power, by_need)
+        strength = np.expm1(found) / np.expm1(sources).clip(LEAST_NOISE)
+        beyond = (expit(likelier(sources)) * strength)[1:].max()
     if remnant is not None:
         smooth = likelier(excess(blocks.filter(draws[2], remnant(blocks).sqrt())))[1]
-    return Doubts(float(expit(streaks)), float(np.clip(strength, 0, 1)), float(smooth))
+    return Doubts(float(expit(streaks)), float(np.clip(beyond, 0, 1)), float(smooth))
 
 
 def _product(one: Tensor, other: Tensor) -> float:
