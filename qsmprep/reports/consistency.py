@@ -19,6 +19,8 @@ BRIGHT = 0.6
 SHELL_MM = 6.0
 """How far around a mask brain is looked for."""
 TAPER_MM = 6.0
+OUTLIER_SD = 4.0
+"""Fields beyond this, in robust standard deviations, do not count for more in their direction."""
 BAND = (0.03, 0.12)
 """Spatial frequencies at which the direction of B0 is looked for [cycles/mm]."""
 AS_WELL = 0.95
@@ -193,7 +195,8 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
     D^2 correlates best with the power of the field, shell by shell, or that of the grid where this
     correlates as well within 5 %, which is the standard error of a correlation of 0.3 between
     some 4,000 independent frequencies. The rim, where background is left that has no such power,
-    is left out.
+    is left out, and the field is bounded by four robust standard deviations: a vein or a
+    haemorrhage, whose power has a direction of its own, would decide else.
 
     Parameters
     ----------
@@ -220,7 +223,10 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
     taper = np.sin(0.5 * np.pi * np.clip(depth / TAPER_MM, 0, 1)) ** 2
     if taper.sum() < 1000:
         return math.nan, math.nan
-    tapered = (local_field - np.average(local_field, weights=taper)) * taper
+    middle = np.median(local_field[mask])
+    bound = OUTLIER_SD * 1.4826 * np.median(np.abs(local_field[mask] - middle))
+    field = np.clip(local_field, middle - bound, middle + bound)
+    tapered = (field - np.average(field, weights=taper)) * taper
     power = np.abs(np.fft.rfftn(tapered.astype(np.float32))) ** 2
     k = np.stack(np.broadcast_arrays(*_frequencies(grid)))
     radius = np.sqrt((k**2).sum(0))

@@ -45,6 +45,20 @@ def test_the_field_shows_the_direction_of_b0(tissue, direction):
     assert consistency.b0_angle_deg(field, mask, grid)[0] < 6
 
 
+@pytest.mark.parametrize('ppm', [2.0, -2.0])
+@pytest.mark.parametrize('along', [(0.6, 0.0, 0.8), (0.3, 0.5, 0.81)])
+def test_a_strong_vein_does_not_turn_the_direction_of_b0(tissue, along, ppm):
+    """One that runs at 36 degrees to B0 has its own direction of least power."""
+    chi, mask = tissue
+    steps = np.arange(-8, 8, 0.3)[:, np.newaxis] * along
+    vein = chi.copy()
+    vein[tuple(np.round(np.array(GRID.shape) / 2 + steps).astype(int).T)] = ppm
+    field = Dipole(GRID).forward(torch.from_numpy(vein)).numpy()
+    assert consistency.b0_angle_deg(field, mask, GRID)[0] < 6
+    turned = replace(GRID, b0_direction=(1.0, 0.0, 0.0))
+    assert consistency.b0_angle_deg(field, mask, turned)[0] > 84
+
+
 @pytest.mark.parametrize('shift', [(0.0, 0.0, 0.0), (0.0, 0.8, 0.0), (-0.5, 0.0, 0.6)])
 def test_displacement_of_an_echo_comes_out(tissue, shift):
     chi, mask = tissue
