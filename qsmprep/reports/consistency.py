@@ -20,7 +20,7 @@ SHELL_MM = 6.0
 """How far around a mask brain is looked for."""
 TAPER_MM = 6.0
 OUTLIER_SD = 4.0
-"""Fields beyond this, in robust standard deviations, do not count for more in their direction."""
+"""Where the field is bounded before its direction is looked for, in robust standard deviations."""
 BAND = (0.03, 0.12)
 """Spatial frequencies at which the direction of B0 is looked for [cycles/mm]."""
 AS_WELL = 0.95
@@ -224,7 +224,8 @@ def b0_angle_deg(local_field: np.ndarray, mask: np.ndarray, grid: Grid) -> tuple
     if taper.sum() < 1000:
         return math.nan, math.nan
     middle = np.median(local_field[mask])
-    bound = OUTLIER_SD * 1.4826 * np.median(np.abs(local_field[mask] - middle))
+    # none where most of the field is one number
+    bound = OUTLIER_SD * 1.4826 * np.median(np.abs(local_field[mask] - middle)) or np.inf
     field = np.clip(local_field, middle - bound, middle + bound)
     tapered = (field - np.average(field, weights=taper)) * taper
     power = np.abs(np.fft.rfftn(tapered.astype(np.float32))) ** 2
