@@ -26,12 +26,13 @@ from qsmprep.qsm.periodogram import (
     remnant_power,
     tissue_power,
 )
-from qsmprep.qsm.posterior import PosteriorPrecision
+from qsmprep.qsm.posterior import FadingPosterior
 from qsmprep.qsm.remnant import harmonic_remnant
 from qsmprep.qsm.streaks import doubts
 
 OFF_CONE = 0.3
 MOST_FREEDOM = 0.9
+MOST_OUTSIDE = 0.7
 ROOM_MM = 20.0
 STEPS = (8, 4)
 REMOVALS = 4
@@ -73,7 +74,8 @@ class Calibration:
     cells
         Measured and expected power, for a plot of how well the model fits.
     sources
-        Map that leaves so much [ppm]: a start for others, where there is one.
+        Spectrum of the map that leaves so much, before it fades at the mask: a start for others,
+        where there is one.
     background_ppm
         Standard deviation of the background that was taken off the field.
     error_probability
@@ -112,6 +114,11 @@ class Calibration:
         the mean of a map that is wholly free.
         """
         return max(self.error_share, MOST_FREEDOM * self.outside_share**2)
+
+    @property
+    def outside_amplitude(self) -> float:
+        """Amplitude of a map just outside the mask over that inside, before the scan, 0 to 0.7."""
+        return MOST_OUTSIDE * self.outside_share
 
     def weights(self, mask: Tensor) -> Tensor:
         """Voxel weights, one in the mask where nothing tells voxels apart."""
@@ -371,11 +378,11 @@ def _with_sources(
     power = periodogram.susceptibility(fit)
     white = fit.white if known is None else known**2
     white = max(white, LEAST_POWER * float((dipole.kernel.square() * power).max()))
-    precision = PosteriorPrecision(dipole, mask, 1 / white, 1 / power, weight)
-    target, sources, found = precision.data_term(field), None, spectra
+    posterior = FadingPosterior(dipole, mask, 1 / white, power, weight)
+    sources, found = None, spectra
     for steps in STEPS:
-        sources = precision.solve(target, start=sources, iterations=steps, tolerance=1e-3)
-        residual = (field - dipole.forward(sources)) * periodogram.taper
+        sources = posterior.mean(field, start=sources, iterations=steps, tolerance=1e-2)
+        residual = (field - posterior.field(sources)) * periodogram.taper
         left = float(residual.square().sum()) / periodogram.energy
         noise = max(spectra.noise, left / 4)
         found = replace(spectra, noise=noise, unexplained=left, sources=sources)

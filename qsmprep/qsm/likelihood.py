@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 import torch
 from torch import Tensor
 
 from qsmprep.qsm.calibration import Calibration
-from qsmprep.qsm.posterior import PosteriorPrecision
+from qsmprep.qsm.posterior import FadingPosterior, PosteriorPrecision
 
 LEAST_RELATIVE_NOISE = 1e-7
 FULL = 2.0
@@ -55,10 +54,9 @@ class Likelihood:
         least_noise: float = 0.0,
     ) -> None:
         self.field, self.dipole, self.weight = field, calibration.dipole, weight
-        self.start = calibration.sources
         error = calibration.model_error + calibration.white(least_noise)
         self.prior = calibration.susceptibility
-        self.error = torch.maximum(error, LEAST_RELATIVE_NOISE * self.prior)
+        self.error = error.clamp(min=LEAST_RELATIVE_NOISE * float(self.prior.mean()))
 
     def _to_padded(self, spectrum: Tensor) -> Tensor:
         return torch.fft.irfftn(spectrum, s=self.dipole.padded_shape)
@@ -77,43 +75,20 @@ class Likelihood:
         """
         return PosteriorPrecision(self.dipole, mask, self.precision(), prior, self.weight)
 
-    def exact_mean(
-        self,
-        mask: Tensor,
-        *,
-        free: bool,
-        iterations: int,
-        tolerance: float,
-        progress: Callable[[int, int, float], None] | None = None,
-    ) -> Tensor:
-        """Posterior mean under the prior S(k), where the field outside the mask is unknown [ppm].
+    def fading(self, mask: Tensor, outside: float) -> FadingPosterior:
+        """Posterior of a map of the prior S(k) that fades at the edge of a mask.
 
         Parameters
         ----------
         mask
-            Voxels of tissue.
-        free
-            Whether the map has the same prior outside the mask; else it is zero there.
-        iterations, tolerance, progress
-            See :func:`~qsmprep.qsm.solvers.conjugate_gradients`.
+            Voxels of tissue; without weights, those that were measured.
+        outside
+            Amplitude of the map outside the mask before the scan over that inside, 0 to 1.
 
         """
-        dipole, weight, field, support = self.dipole, self.weight, self.field, mask
-        inside = tuple(slice(n) for n in mask.shape)
-        if free:
-            dipole = dipole.on_padded_grid()
-            whole = field.new_zeros((2, *dipole.padded_shape))
-            whole[:, *inside] = torch.stack([field, mask if weight is None else weight])
-            (field, weight), support = whole, torch.ones_like(whole[0])
-        posterior = PosteriorPrecision(dipole, support, self.precision(), 1 / self.prior, weight)
-        chi = posterior.solve(
-            posterior.data_term(field),
-            start=None if free else self.start,
-            iterations=iterations,
-            tolerance=tolerance,
-            progress=progress,
+        return FadingPosterior(
+            self.dipole, mask, self.precision(), self.prior, self.weight, outside=outside
         )
-        return chi[inside] * mask
 
     def precision(self) -> Tensor | float:
         """1 / N(k) [1/ppm^2], as a number where the error is white."""

@@ -48,15 +48,6 @@ def test_the_posterior_mean_is_a_minimum_within_the_mask():
     assert slope.norm() < 1e-4 * gradient(likelihood, chi).norm()
 
 
-def test_a_start_does_not_change_the_exact_mean():
-    likelihood, chi = small(weighted=True)
-    mask = torch.ones(chi.shape, dtype=torch.bool)
-    steps = {'free': False, 'iterations': 300, 'tolerance': 1e-10}
-    expected = likelihood.exact_mean(mask, **steps)
-    likelihood.start = chi
-    torch.testing.assert_close(likelihood.exact_mean(mask, **steps), expected)
-
-
 def test_the_closed_posterior_mean_is_a_minimum_on_the_padded_grid():
     likelihood, _ = small(weighted=False)
     dipole = likelihood.dipole

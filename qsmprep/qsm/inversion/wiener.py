@@ -28,7 +28,7 @@ def wiener(
     progress: Callable[[int, int, float], None] | None = None,
     calibration: Calibration | None = None,
     error_share: float | None = None,
-    tolerance: float = 1.5e-3,
+    tolerance: float = 0.06,
     iterations: int = 60,
 ) -> Estimate:
     """Posterior mean of susceptibility under spectra measured on the field itself.
@@ -36,12 +36,13 @@ def wiener(
     Susceptibility of the power S(k) and an error of the power N(k), both estimated from this
     field, leave nothing to be tuned. Where the scan shows no model error, the mean is exact: the
     field outside the mask is unknown, and noisy voxels count less; it is found by conjugate
-    gradients. The map is zero outside the mask, or where sources are likely there the mean of that
-    one and of one with the same prior there. Where the error is that of scans in vivo, for which
-    the exact mean is poor, it is the filter D S / (D^2 S + N), and the field outside the mask and
-    in noisy voxels is completed from its map; once more with outliers that count less, by what the
-    first map leaves (:func:`~qsmprep.qsm.inversion.reliability.outliers`). Between the two, maps
-    are mixed by the share of the model error.
+    gradients. The map is in the mask alone, or where sources are likely outside the mean of one
+    that has less power there and of one that has the same
+    (:class:`~qsmprep.qsm.posterior.FadingPosterior`). Where the error is that of scans in vivo, for
+    which the exact mean is poor, it is the filter D S / (D^2 S + N), and the field outside the mask
+    and in noisy voxels is completed from its map; once more with outliers that count less, by what
+    the first map leaves (:func:`~qsmprep.qsm.inversion.reliability.outliers`). Between the two,
+    maps are mixed by the share of the model error.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def wiener(
     error_share
         See :func:`~qsmprep.qsm.inversion.tv.tv`.
     tolerance, iterations
-        Relative residual and number of steps at which the exact solution ends.
+        Error, over the standard deviation of the posterior, and number of steps at which the exact
+        solution ends.
 
     Raises
     ------
@@ -69,17 +71,18 @@ def wiener(
     chi = torch.zeros_like(field)
     if share > 0:
         chi += share * _completed_mean(calibration, mask, grid, least)
-    free_part = calibration.freedom - share
-    parts = (1 - share - free_part, free_part)
-    for part, free in zip(parts, (False, True), strict=True):
-        if part > 0:
-            chi += part * likelihood.exact_mean(
-                mask,
-                free=free,
+    free, spectrum = calibration.outside_amplitude, calibration.sources
+    for part, outside in ((1 - free, free), (free, 1.0)):
+        if (part := (1 - share) * part) > 0:
+            posterior = likelihood.fading(mask, outside)
+            spectrum = posterior.mean(
+                field,
+                start=calibration.sources,
                 iterations=iterations,
-                tolerance=tolerance * sqrt(max(parts) / part),
+                tolerance=tolerance / sqrt(part),
                 progress=progress,
             )
+            chi += part * posterior.map(spectrum) * mask
     return Estimate(chi, calibration.record(), sd=likelihood.posterior_sd() * mask)
 
 
