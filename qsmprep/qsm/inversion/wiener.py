@@ -71,7 +71,7 @@ def wiener(
     chi = torch.zeros_like(field)
     if share > 0:
         chi += share * _completed_mean(calibration, mask, grid, least)
-    free, spectrum = calibration.outside_amplitude, calibration.sources
+    free = calibration.outside_amplitude
     for part, outside in ((1 - free, free), (free, 1.0)):
         if (part := (1 - share) * part) > 0:
             posterior = likelihood.fading(mask, outside)
