@@ -74,8 +74,7 @@ class Calibration:
     cells
         Measured and expected power, for a plot of how well the model fits.
     sources
-        Spectrum of the map that leaves so much, before it fades at the mask: a start for others,
-        where there is one.
+        Spectrum of the map that leaves so much, before it fades at the mask: a start for others.
     background_ppm
         Standard deviation of the background that was taken off the field.
     error_probability
@@ -109,9 +108,8 @@ class Calibration:
     def freedom(self) -> float:
         """How far the map is free outside the mask, 0 to 1.
 
-        The square of the power: a little freedom costs the field of an exact mask more than it
-        gives one of a mask that is half a voxel off. Without a model error nothing would determine
-        the mean of a map that is wholly free.
+        The square of the power: a little freedom costs an exact mask more than it gives one that is
+        half a voxel off. Without a model error nothing determines the mean of a map wholly free.
         """
         return max(self.error_share, MOST_FREEDOM * self.outside_share**2)
 
@@ -192,27 +190,22 @@ def calibrate(
         (D^2 + r) \sum_p a_p (k^2 + 0.03^2)^{-p/2} + \sum_s h_s R_s(k) + n
 
     with p = 2, 3, 4, 6. The remnants R of the background are smooth fields (Gaussians in k of 6 to
-    26 mm) and the field of white sources 3 to 20 mm outside the mask, whose periodogram is
-    computed with this mask. The powers and r maximise the Whittle likelihood under two priors, both
-    log-normal: r is about 0.035, the ratio of the model error to susceptibility in four people,
-    with a standard deviation of 0.7 of its logarithm; S at 0.1 cycles/mm is about 0.015 ppm^2 mm^3
-    over the volume of a voxel, as in heads, with one of 0.8.
+    26 mm) and that of white sources 3 to 20 mm outside this mask. The powers and r maximise the
+    Whittle likelihood under log-normal priors on r and on S at 0.1 cycles/mm, as in heads.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
-    (:func:`~qsmprep.qsm.streaks.doubts`, which gives the power of sources just outside the mask as
-    well). After background removal it is one, and there are smooth remnants but none of sources
-    around the mask: low frequencies of the local field are gone with the background, and no streaks
-    show that; what they do show is kept, for an inversion that has such sources beside the map
-    (:func:`~qsmprep.qsm.inversion.tv.tv`). The error off the cone is 0.3 times that on it.
+    (:func:`~qsmprep.qsm.streaks.doubts`, which tells of sources just outside the mask as well).
+    After background removal it is one, with smooth remnants but none of sources around the mask:
+    low frequencies of the local field are gone with the background, which no streaks show; what
+    they do show is kept for :func:`~qsmprep.qsm.inversion.tv.tv`. The error off the cone is 0.3
+    times that on it.
 
     No cell counts for more than its shape is known, to 15 %, and frequencies that zero filling
     left empty for nothing. Elsewhere, and where they would be most of the fit, remnants are part of
-    the model where Schwarz's criterion admits them, with gains in likelihood divided by the
-    dispersion of the cells about the fit, and the map that sources make of the field does not speak
-    against them. They are then a model error, and p = 6, too like them, is left out. The field of
-    sources around the mask is then estimated (:func:`~qsmprep.qsm.remnant.harmonic_remnant`), taken
-    off, and what is left is calibrated again, up to four times or until a round takes off less than
-    2 % of the field. The share is then at least 0.5: some of the local field went along.
+    the model where Schwarz's criterion admits them and the map that sources make of the field does
+    not speak against them. They are then a model error, and p = 6, too like them, is left out. The
+    field of sources around the mask (:func:`~qsmprep.qsm.remnant.harmonic_remnant`) is taken off up
+    to four times, until a round takes less than 2 % of the field; the share is then at least 0.5.
 
     Parameters
     ----------
