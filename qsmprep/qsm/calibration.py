@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
-from qsmprep.qsm.operators import Dipole, even_image, even_spectrum
+from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, room_around
 from qsmprep.qsm.periodogram import (
     LEAST_POWER,
     REFERENCE,
@@ -27,13 +27,12 @@ from qsmprep.qsm.periodogram import (
     tissue_power,
 )
 from qsmprep.qsm.posterior import FadingPosterior
-from qsmprep.qsm.remnant import harmonic_remnant
+from qsmprep.qsm.remnant import harmonic_remnant, smooth_remnant
 from qsmprep.qsm.streaks import doubts
 
 OFF_CONE = 0.3
 MOST_FREEDOM = 0.9
 MOST_OUTSIDE = 0.7
-ROOM_MM = 20.0
 STEPS = (8, 4)
 REMOVALS = 4
 LEAST_REMOVED = 0.02
@@ -150,6 +149,12 @@ class Calibration:
         covariance = even_image(self.remnant, n2) * even_image(window / mask.sum(), n2)
         return replace(self, remnant=even_spectrum(covariance, n0).clamp(min=0))
 
+    @property
+    def local(self) -> Tensor:
+        """Power of the field without what the background left of itself [ppm^2]."""
+        explained = self.dipole.kernel.square() + self.error_ratio
+        return explained * self.susceptibility + self.noise
+
     def record(self) -> dict[str, Any]:
         """What was estimated, for a sidecar: powers as standard deviations [ppm]."""
         k = REFERENCE
@@ -190,8 +195,9 @@ def calibrate(
         (D^2 + r) \sum_p a_p (k^2 + 0.03^2)^{-p/2} + \sum_s h_s R_s(k) + n
 
     with p = 2, 3, 4, 6. The remnants R of the background are smooth fields (Gaussians in k of 6 to
-    26 mm) and that of white sources 3 to 20 mm outside this mask. The powers and r maximise the
-    Whittle likelihood under log-normal priors on r and on S at 0.1 cycles/mm, as in heads.
+    26 mm, and a constant) and that of white sources 3 to 20 mm outside this mask. The powers and r
+    maximise the Whittle likelihood under log-normal priors on r and on S at 0.1 cycles/mm, as in
+    heads.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
     (:func:`~qsmprep.qsm.streaks.doubts`, which tells of sources just outside the mask as well).
@@ -203,9 +209,10 @@ def calibrate(
     No cell counts for more than its shape is known, to 15 %, and frequencies that zero filling
     left empty for nothing. Elsewhere, and where they would be most of the fit, remnants are part of
     the model where Schwarz's criterion admits them and the map that sources make of the field does
-    not speak against them. They are then a model error, and p = 6, too like them, is left out. The
-    field of sources around the mask (:func:`~qsmprep.qsm.remnant.harmonic_remnant`) is taken off up
-    to four times, until a round takes less than 2 % of the field; the share is then at least 0.5.
+    not speak against them. They are then a model error, and p = 6, too like them, is left out.
+    Fields of sources around the mask and smooth ones (:mod:`~qsmprep.qsm.remnant`) are taken off in
+    turn, up to four times, until a round takes less than 2 % of the field; the share is then at
+    least 0.5.
 
     Parameters
     ----------
@@ -216,7 +223,8 @@ def calibrate(
     grid
         Their grid.
     padding
-        Factor by which the grid of the spectra is larger; by default that of :func:`room_around`.
+        Factor by which the grid of the spectra is larger; by default that of
+        :func:`~qsmprep.qsm.operators.room_around`.
     noise
         Standard deviation of the field [ppm]; zero where nothing was measured.
     magnitude
@@ -247,31 +255,19 @@ def calibrate(
 
     parts = mask, dipole, noise, relative, error_share, after_background
     calibration, periodogram, fit = _calibrate(field, 0.0, *parts)
+    kinds = [] if after_background else [(slice(-1, None), _harmonic), (slice(-1), _smooth)]
     for _ in range(REMOVALS):
-        background = _background(calibration, mask, periodogram, fit, relative)
-        if background.norm() <= LEAST_REMOVED * calibration.field.norm():
+        least = LEAST_REMOVED * float(calibration.field.norm())
+        strong = [of for part, of in kinds if fit.remnants[part].sum() > least**2 / mask.sum()]
+        remnants = (of(calibration, mask, periodogram, fit, relative) for of in strong)
+        background = next((found for found in remnants if found.norm() > least), None)
+        if background is None:
             break
         left = calibration.field - background
         calibration, periodogram, fit = _calibrate(left, LEAST_SHARE, *parts)
+        kinds.reverse()
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
-
-
-def room_around(grid: Grid) -> tuple[float, ...]:
-    """Padding of each axis that leaves room for sources around the object.
-
-    Where an object is cut out of a larger one, sources beyond its faces make much of its field, and
-    a map that is free there takes them up: a tenth of a length does for a head, 20 mm for a part of
-    one, and never more than half of a length.
-
-    Examples
-    --------
-    >>> room_around(Grid((200, 40, 20), (1.0, 1.0, 1.0)))
-    (1.1, 1.5, 1.5)
-
-    """
-    extents = (n * size for n, size in zip(grid.shape, grid.voxel_size, strict=True))
-    return tuple(min(max(1.1, 1 + ROOM_MM / extent), 1.5) for extent in extents)
 
 
 def _noise_shape(mask: Tensor, noise: Tensor | None, magnitude: Tensor | None) -> Tensor | None:
@@ -344,19 +340,23 @@ def _calibrate(
     return replace(spectra, weight=weight), periodogram, fitted
 
 
-def _background(
+def _harmonic(
     spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, noise: Tensor | None
 ) -> Tensor:
-    """Field of sources around the mask, zero where the fit has no such remnant."""
-    variance = periodogram.outside_variance(fit)
-    if not variance > 0:
-        return torch.zeros_like(spectra.field)
-    power = spectra.susceptibility
-    error = (spectra.dipole.kernel.square() + spectra.error_ratio) * power + spectra.noise
-    weight = mask.to(power.dtype) if noise is None else even_weights(noise, mask)
+    """Field of sources around the mask that the background removal left."""
+    weight = mask.to(spectra.field.dtype) if noise is None else even_weights(noise, mask)
+    variance, around = periodogram.outside_variance(fit), periodogram.around
     return harmonic_remnant(
-        spectra.field, mask, spectra.dipole, error, periodogram.around, variance, weight
+        spectra.field, mask, spectra.dipole, spectra.local, around, variance, weight
     )
+
+
+def _smooth(
+    spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, _: Tensor | None
+) -> Tensor:
+    """Smooth field that the background removal left."""
+    power, weight = remnant_power(fit, spectra.dipole), periodogram.taper
+    return smooth_remnant(spectra.field, mask, spectra.dipole, spectra.local, power, weight)
 
 
 def _with_sources(

@@ -14,6 +14,7 @@ from qsmprep.qsm.grid import Grid
 
 AXES = (-3, -2, -1)
 PADDING = 1.25
+ROOM_MM = 20.0
 
 
 def frequencies(
@@ -94,6 +95,23 @@ def dipole_kernel(
     kernel = along.div_(squared).neg_().add_(1 / 3)
     kernel[0, 0, 0] = 0
     return kernel
+
+
+def room_around(grid: Grid) -> tuple[float, ...]:
+    """Padding of each axis that leaves room for sources around the object.
+
+    Where an object is cut out of a larger one, sources beyond its faces make much of its field, and
+    a map that is free there takes them up: a tenth of a length does for a head, 20 mm for a part of
+    one, and never more than half of a length.
+
+    Examples
+    --------
+    >>> room_around(Grid((200, 40, 20), (1.0, 1.0, 1.0)))
+    (1.1, 1.5, 1.5)
+
+    """
+    extents = (n * size for n, size in zip(grid.shape, grid.voxel_size, strict=True))
+    return tuple(min(max(1.1, 1 + ROOM_MM / extent), 1.5) for extent in extents)
 
 
 class Dipole:

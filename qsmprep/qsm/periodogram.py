@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.fft import fftfreq
 
 from qsmprep.qsm.grid import depth_mm
 from qsmprep.qsm.noise import even_weights
@@ -19,7 +20,7 @@ LOWEST = 0.012
 CORNER = 0.03
 REFERENCE = 0.1
 POWERS = (2, 3, 4, 6)
-REMNANT_MM = (6.0, 10.0, 16.0, 26.0)
+REMNANT_MM = (6.0, 10.0, 16.0, 26.0, 1e4)
 OUTSIDE_MM = (3.0, 20.0)
 DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
@@ -91,9 +92,10 @@ class Cells(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Powers of the components: susceptibility at 0.1 cycles/mm, remnants and noise [ppm^2].
+    """Powers of the components [ppm^2]: susceptibility at 0.1 cycles/mm, remnants and noise.
 
-    ``ratio`` is r, ``cost`` the negative logarithm of likelihood and priors.
+    Those of remnants and noise are variances. ``ratio`` is r, ``cost`` the negative logarithm of
+    likelihood and priors.
     """
 
     powers: np.ndarray
@@ -106,16 +108,14 @@ class Fit(NamedTuple):
 
 def tissue_power(fit: Fit, dipole: Dipole) -> Tensor:
     """S(k) of a fit, per voxel of the grid of an operator [ppm^2]."""
-    power = _weighted_sum(
-        fit.powers * fit.voxel_mm3 / prod(dipole.grid.voxel_size), _tissue(dipole)
-    )
+    powers = fit.powers * fit.voxel_mm3 / prod(dipole.grid.voxel_size)
+    power = _weighted_sum(powers, _tissue(dipole))
     return power.clamp(min=LEAST_POWER * float(power.max()))
 
 
 def remnant_power(fit: Fit, dipole: Dipole) -> Tensor:
     """Power of the smooth remnants of a fit, per voxel of the grid of an operator [ppm^2]."""
-    powers = fit.remnants[: len(REMNANT_MM)] * fit.voxel_mm3 / prod(dipole.grid.voxel_size)
-    return _weighted_sum(powers, _remnants(dipole))
+    return _weighted_sum(fit.remnants[: len(REMNANT_MM)], _remnants(dipole))
 
 
 def _tissue(dipole: Dipole) -> list[Tensor]:
@@ -125,14 +125,16 @@ def _tissue(dipole: Dipole) -> list[Tensor]:
 
 
 def _remnants(dipole: Dipole) -> list[Tensor]:
-    """Power of smooth fields of the correlation lengths of :data:`REMNANT_MM`, one at k = 0."""
-    axes = frequencies(
-        dipole.padded_shape, dipole.grid.voxel_size, device=dipole.device, dtype=dipole.dtype
-    )
+    """Power of smooth fields of the correlation lengths of :data:`REMNANT_MM`, of variance one."""
+    shape, size = dipole.padded_shape, dipole.grid.voxel_size
+    axes = frequencies(shape, size, device=dipole.device, dtype=dipole.dtype)
     found = []
     for length in REMNANT_MM:
-        x, y, z = (torch.exp(-0.5 * (k * 2 * pi * length / 1.4) ** 2) for k in axes)
-        found.append(x * y * z)
+        width = 0.5 * (2 * pi * length / 1.4) ** 2
+        ways = [fftfreq(n, v) for n, v in zip(shape, size, strict=True)]
+        variance = prod(float(torch.exp(-width * k**2).mean()) for k in ways)
+        x, y, z = (torch.exp(-width * k**2) for k in axes)
+        found.append(x * y * (z / variance))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Field of sources around the brain that background removal left."""
+"""What background removal left of the background: a smooth field, or that of sources around."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qsmprep.qsm.solvers import conjugate_gradients
 
 STEPS = 100
 TOLERANCE = 1e-3
+Padded = tuple[Dipole, Tensor, Tensor, Tensor]
 
 
 def harmonic_remnant(
@@ -58,13 +59,58 @@ def harmonic_remnant(
     Liu T et al. 2011, 10.1002/nbm.1670.
 
     """
-    whole = dipole.on_padded_grid()
-    precision = 1 / error
-    precision[0, 0, 0] = 0
-    n0, n1, n2 = mask.shape
-    p0, p1, p2 = whole.padded_shape
-    weight, field = (pad(image, (0, p2 - n2, 0, p1 - n1, 0, p0 - n0)) for image in (weight, field))
+    whole, field, weight, precision = _padded(field, dipole, error, weight)
     posterior = PosteriorPrecision(whole, around, precision, 1 / variance, weight)
     target = posterior.data_term(field)
     sources = conjugate_gradients(posterior, target, iterations=STEPS, tolerance=TOLERANCE)
-    return whole.forward(sources)[:n0, :n1, :n2] * mask
+    return whole.forward(sources)[tuple(map(slice, mask.shape))] * mask
+
+
+def smooth_remnant(
+    field: Tensor, mask: Tensor, dipole: Dipole, error: Tensor, power: Tensor, weight: Tensor
+) -> Tensor:
+    """Most likely smooth field in a mask, where all else is a coloured error.
+
+    Solved by conjugate gradients for the field over its standard deviation, preconditioned by its
+    precision as if it were measured everywhere.
+
+    Parameters
+    ----------
+    field, mask, dipole, error
+        See :func:`harmonic_remnant`.
+    power
+        Power of the smooth field on the padded grid [ppm^2].
+    weight
+        Voxel weights that fall to zero at the edge of the mask, where all else does not end.
+
+    Returns
+    -------
+    Tensor
+        The smooth field in the mask [ppm].
+
+    """
+    whole, padded, weight, precision = _padded(field, dipole, error, weight)
+    root, share = power.sqrt(), weight.square().mean()
+    smoothing = 1 / (1 + share * power * precision)
+
+    def explain(image: Tensor) -> Tensor:
+        return whole.filter(weight * whole.filter(weight * image, precision), root)
+
+    white = conjugate_gradients(
+        lambda white: white + explain(whole.filter(white, root)),
+        explain(padded),
+        precondition=lambda image: whole.filter(image, smoothing),
+        iterations=STEPS,
+        tolerance=TOLERANCE,
+    )
+    return whole.filter(white, root)[tuple(map(slice, mask.shape))] * mask
+
+
+def _padded(field: Tensor, dipole: Dipole, error: Tensor, weight: Tensor) -> Padded:
+    """Operator, field and weights on the padded grid, and what the error leaves of precision."""
+    whole, precision = dipole.on_padded_grid(), 1 / error
+    precision[0, 0, 0] = 0
+    n0, n1, n2 = field.shape
+    p0, p1, p2 = whole.padded_shape
+    room = (0, p2 - n2, 0, p1 - n1, 0, p0 - n0)
+    return whole, pad(field, room), pad(weight, room), precision

@@ -198,17 +198,27 @@ def test_a_field_without_a_remnant_has_none(world, noisy, coloured, brain_spectr
     assert not found.remnant.any()
 
 
-def test_a_remnant_of_the_background_is_found_and_counts_as_error(world, clean):
+@pytest.mark.parametrize(('sd_ppb', 'mm', 'left'), [(30, 12, 0.2), (100, 25, 0.06)])
+def test_a_smooth_remnant_of_the_background_is_taken_off(world, clean, sd_ppb, mm, left):
     mask, _, field, dipole = world
-    remnant = 0.03 * smooth_remnant(12, 5)
+    remnant = 1e-3 * sd_ppb * smooth_remnant(mm, 5)
     found = calibrated(field + remnant, mask, dipole)
-    assert found.error_share == 1
-    power = float(found.remnant.mean()) ** 0.5
-    assert 0.5 < power / remnant[mask].std() < 2
-    ratio = level(found.susceptibility, dipole, 0.08, 0.3) / level(
-        clean.susceptibility, dipole, 0.08, 0.3
-    )
-    assert 0.7 < ratio < 1.4
+    error = (found.field.numpy() - field)[mask]
+    assert error.std() < left * remnant[mask].std()
+    assert found.background_ppm == pytest.approx(remnant[mask].std(), rel=0.15)
+    assert not found.remnant.any()
+    assert found.error_share >= 0.5
+    levels = [level(made.susceptibility, dipole, 0.08, 0.3) for made in (clean, found)]
+    assert 0.7 < levels[1] / levels[0] < 1.4
+
+
+@pytest.mark.parametrize('offset', [-0.1, 0.02])
+def test_a_constant_is_taken_off(world, clean, offset):
+    mask, _, field, dipole = world
+    found = calibrated(field + offset, mask, dipole)
+    error = (found.field.numpy() - field)[mask]
+    assert np.sqrt(np.mean(error**2)) < 0.2 * abs(offset)
+    assert clean.background_ppm == 0
 
 
 @pytest.mark.parametrize(

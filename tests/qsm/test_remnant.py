@@ -1,4 +1,4 @@
-"""The field of sources around a mask is told apart from a coloured local field."""
+"""Smooth fields, and those of sources around a mask, are told from a coloured local field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from qsmprep.qsm import remnant
 from qsmprep.qsm.grid import Grid, depth_mm
 from qsmprep.qsm.operators import Dipole
-from qsmprep.qsm.remnant import harmonic_remnant
+from qsmprep.qsm.remnant import harmonic_remnant, smooth_remnant
 
 SHAPE = (32, 28, 30)
 SOURCES_PPM = 0.1
@@ -62,3 +62,36 @@ def test_sources_that_are_weaker_than_the_local_field_take_little_of_it(scene):
     error = torch.full_like(dipole.kernel, float(field[mask].var()))
     found = estimate(scene, field, (0.01 * SOURCES_PPM) ** 2, error)
     assert found.norm() < 0.05 * field.norm()
+
+
+def test_a_smooth_field_is_the_mean_of_its_gaussian_posterior():
+    """On a grid small enough for dense matrices."""
+    shape = (6, 5, 6)
+    dipole = Dipole(Grid(shape, (2, 2, 3)), padding=1.2)
+    k = dipole.wavenumber()
+    power, error = 1e-2 * torch.exp(-200 * k**2), 1e-4 / (k**2 + 0.05**2)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[1:5, 1:4, 1:5] = True
+    weight = mask * torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    field = torch.randn(shape, generator=torch.Generator().manual_seed(2)) * mask
+    found = smooth_remnant(field, mask, dipole, error, power, weight)
+
+    whole = dipole.on_padded_grid()
+    precision = 1 / error
+    precision[0, 0, 0] = 0
+
+    def dense(spectrum):
+        units = torch.eye(count).reshape(-1, *whole.grid.shape)
+        return whole.filter(units, spectrum).flatten(1).double()
+
+    count = int(np.prod(whole.grid.shape))
+    box = tuple(map(slice, shape))
+    w, f = (torch.zeros(whole.grid.shape, dtype=torch.float64) for _ in range(2))
+    w[box], f[box] = weight.double(), field.double()
+    data = w.flatten()[:, None] * dense(precision) * w.flatten()
+    root = dense(power.sqrt())
+    eye = torch.eye(count, dtype=torch.float64)
+    white = torch.linalg.solve(eye + root @ data @ root, root @ data @ f.flatten())
+    truth = (root @ white).reshape(whole.grid.shape)[box]
+    assert float((found.double() - truth)[mask].norm() / truth[mask].norm()) < 0.01
+    assert not found[~mask].any()
