@@ -27,6 +27,7 @@ ERROR_RATIO = (0.035, 0.7)
 TISSUE_POWER = (0.015, 0.8)
 LEAST_POWER = 1e-9
 SHAPE_ERROR = 0.15
+TISSUE_MEAN = 0.3
 TAPER_MM = 3.0
 EDGE_VOXELS = 5
 STEEPEST = 4
@@ -163,6 +164,7 @@ class Periodogram:
         self.energy = float(self.taper.square().sum())
         self._cell, self._count = self._cells(_acquired(field, depth, dipole))
         self.measured = self._mean(self.power(field))
+        self._most_mean = float(TISSUE_MEAN**2 * field[self.taper > 0].var())
         if not self.measured.max() > 0:
             raise ValueError(
                 'The local field is zero everywhere in the mask: nothing to calibrate on.'
@@ -262,6 +264,8 @@ class Periodogram:
     def fit(self, ratio: float | None, *, remnants: bool) -> Fit:
         """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue.
 
+        Tissue alone makes fields of a mean of at most 0.3 of their standard deviation.
+
         By a quasi-Newton method in the logarithms. A step too long makes a power vanish, which it
         then never leaves: where the likelihood would rise with that power it starts again.
         """
@@ -269,7 +273,7 @@ class Periodogram:
         typical = np.average(measured, weights=n)
         tissue = len(POWERS) - remnants
         signal, error = self.signal[:tissue], self.error[:tissue]
-        rest = self.rest if remnants else self.rest[-1:]
+        rest = self.rest if remnants else self.rest[[len(REMNANT_MM) - 1, -1]]
         scale = np.concatenate([signal, rest])
         usual = log(TISSUE_POWER[0] / prod(self.dipole.grid.voxel_size))
         start = np.log(0.1 * typical / np.average(scale, axis=1, weights=n))
@@ -296,6 +300,10 @@ class Periodogram:
             return value, gradient
 
         bounds = [(x - 40, x + 20) for x in start]
+        if not remnants:
+            most = log(self._most_mean)
+            start[tissue] = min(start[tissue], most)
+            bounds[tissue] = (most - 40, most)
         options = {'maxiter': 3000, 'maxfun': 4000, 'ftol': 1e-13, 'gtol': 1e-7}
         x = start
         for _ in range(RESTARTS):
