@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsmprep.qsm import calibration
+from qsmprep.qsm import calibration, periodogram
 from qsmprep.qsm.background import remove_background
 from qsmprep.qsm.calibration import Calibration, calibrate
 from qsmprep.qsm.grid import Grid, depth_mm
@@ -219,6 +219,17 @@ def test_a_constant_is_taken_off(world, clean, offset):
     error = (found.field.numpy() - field)[mask]
     assert np.sqrt(np.mean(error**2)) < 0.2 * abs(offset)
     assert clean.background_ppm == 0
+
+
+def test_a_mean_as_that_of_tissue_is_no_remnant(world, coloured, brain_spectrum, monkeypatch):
+    """It is expected of a field; were it not, one of 0.7 standard deviations would be taken off."""
+    mask, _, field, dipole = world
+    wide = tuple(2 * n for n in SHAPE)
+    error = coloured(wide, lambda k: 0.06 * brain_spectrum(k), 20)[tuple(slice(n) for n in SHAPE)]
+    scan = field + error + 0.7 * field[mask].std()
+    assert calibrated(scan, mask, dipole).background_ppm == 0
+    monkeypatch.setattr(periodogram, 'TISSUE_MEAN', 1e-6)
+    assert calibrated(scan, mask, dipole).background_ppm > 0
 
 
 @pytest.mark.parametrize(
