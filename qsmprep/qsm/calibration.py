@@ -20,6 +20,7 @@ from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, room_around
 from qsmprep.qsm.periodogram import (
     LEAST_POWER,
     REFERENCE,
+    REMNANT_MM,
     Cells,
     Fit,
     Periodogram,
@@ -255,7 +256,8 @@ def calibrate(
 
     parts = mask, dipole, noise, relative, error_share, after_background
     calibration, periodogram, fit = _calibrate(field, 0.0, *parts)
-    kinds = [] if after_background else [(slice(-1, None), _harmonic), (slice(-1), _smooth)]
+    count = len(REMNANT_MM)
+    kinds = [] if after_background else [(slice(count, None), _harmonic), (slice(count), _smooth)]
     for _ in range(REMOVALS):
         least = LEAST_REMOVED * float(calibration.field.norm())
         strong = [of for part, of in kinds if fit.remnants[part].sum() > least**2 / mask.sum()]

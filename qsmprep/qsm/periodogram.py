@@ -164,11 +164,13 @@ class Periodogram:
         self.energy = float(self.taper.square().sum())
         self._cell, self._count = self._cells(_acquired(field, depth, dipole))
         self.measured = self._mean(self.power(field))
-        self._most_mean = float(TISSUE_MEAN**2 * field[self.taper > 0].var())
         if not self.measured.max() > 0:
             raise ValueError(
                 'The local field is zero everywhere in the mask: nothing to calibrate on.'
             )
+        inside = field[self.taper > 0]
+        spread = inside.var(correction=0).clamp(min=LEAST_POWER * inside.square().mean())
+        self._most_mean = TISSUE_MEAN**2 * float(spread)
         spread = dipole.transform(self.taper).abs().square() / self.energy
         self._spread = even_image(spread, dipole.padded_shape[2])
         self._tissue, squared = _tissue(dipole), dipole.kernel.square()
