@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsmprep.qsm.cells import Cells
 from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, room_around
@@ -21,7 +22,6 @@ from qsmprep.qsm.periodogram import (
     LEAST_POWER,
     REFERENCE,
     REMNANT_MM,
-    Cells,
     Fit,
     Periodogram,
     remnant_power,
@@ -76,7 +76,7 @@ class Calibration:
     sources
         Spectrum of the map that leaves so much, before it fades at the mask: a start for others.
     background_ppm
-        Standard deviation of the background that was taken off the field.
+        Root mean square of the background that was taken off the field.
     error_probability
         That of a model error: the share, but after background removal, where the share is one and
         an error is nine times as likely beforehand as none.
@@ -197,8 +197,7 @@ def calibrate(
 
     with p = 2, 3, 4, 6. The remnants R of the background are smooth fields (Gaussians in k of 6 to
     26 mm, and a constant) and that of white sources 3 to 20 mm outside this mask. The powers and r
-    maximise the Whittle likelihood under log-normal priors on r and on S at 0.1 cycles/mm, as in
-    heads.
+    maximise the Whittle likelihood under log-normal priors on r and on S at 0.1 cycles/mm.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
     (:func:`~qsmprep.qsm.streaks.doubts`, which tells of sources just outside the mask as well).
@@ -224,8 +223,7 @@ def calibrate(
     grid
         Their grid.
     padding
-        Factor by which the grid of the spectra is larger; by default that of
-        :func:`~qsmprep.qsm.operators.room_around`.
+        Of the grid of the spectra; by default :func:`~qsmprep.qsm.operators.room_around`.
     noise
         Standard deviation of the field [ppm]; zero where nothing was measured.
     magnitude

@@ -9,6 +9,7 @@ from math import ceil, pi, prod
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn.functional import pad
 
 from qsmprep.qsm.grid import Grid
 
@@ -192,6 +193,11 @@ class Dipole:
         twin = copy(self)
         twin.grid = replace(self.grid, shape=self.padded_shape)
         return twin
+
+    def enlarged(self, image: Tensor) -> Tensor:
+        """Image with zeros beyond it up to the grid."""
+        sides = zip(self.grid.shape, image.shape, strict=True)
+        return pad(image, [n for m, k in reversed(list(sides)) for n in (0, m - k)])
 
     def transform(self, image: Tensor) -> Tensor:
         """Fourier transform of an image on the padded grid (unscaled, half spectrum)."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from math import log, pi, prod, sqrt
+from math import log, pi, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.fft import fftfreq
 
+from qsmprep.qsm.cells import Cells
 from qsmprep.qsm.grid import depth_mm
 from qsmprep.qsm.noise import even_weights
 from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, frequencies
@@ -32,64 +32,8 @@ TAPER_MM = 3.0
 EDGE_VOXELS = 5
 STEEPEST = 4
 CELLS = (36, 10)
-ON_CONE = 0.1
 RESTARTS = 10
 VANISHED, LEAST_GAIN = 4.0, 0.01
-PROFILES = (
-    'wavenumber',
-    *(f'{kind}_{side}_cone' for side in ('on', 'off') for kind in ('measured', 'expected')),
-)
-
-
-class Cells(NamedTuple):
-    """Mean periodogram over cells of |k| and |D|.
-
-    ``wavenumber`` [cycles/mm] and ``response``, the size of D, of each cell; ``measured`` and
-    ``expected`` power [ppm^2], number of independent ``samples``, and the power S(k) there.
-    """
-
-    wavenumber: np.ndarray
-    response: np.ndarray
-    measured: np.ndarray
-    expected: np.ndarray
-    samples: np.ndarray
-    susceptibility: np.ndarray
-
-    def misfit(self) -> float:
-        """Mean Itakura-Saito divergence of measured from expected power; 0 for a perfect fit."""
-        ratio = self.measured / self.expected
-        return float(np.average(ratio - 1 - np.log(ratio), weights=self.samples))
-
-    def profiles(self) -> dict[str, list[float]]:
-        r"""Power over \|k\| near the cone (\|D\| < 0.1) and far from it, for a plot.
-
-        There are 16 wavenumbers, evenly spaced in their logarithm; empty ones are left out.
-
-        Returns
-        -------
-        dict
-            ``wavenumber`` [cycles/mm], and ``measured`` and ``expected`` power [ppm^2] as
-            ``..._on_cone`` and ``..._off_cone``; four digits of each.
-
-        """
-        edges = np.geomspace(self.wavenumber.min(), 1.0001 * self.wavenumber.max(), 17)
-        found: dict[str, list[float]] = {name: [] for name in PROFILES}
-        for low, high in pairwise(edges):
-            here = (self.wavenumber >= low) & (self.wavenumber < high)
-            near = self.response < ON_CONE
-            sides = {'on': here & near, 'off': here & ~near}
-            if not all(side.any() for side in sides.values()):
-                continue
-            found['wavenumber'].append(sqrt(low * high))
-            for name, side in sides.items():
-                for kind in ('measured', 'expected'):
-                    power = np.average(getattr(self, kind)[side], weights=self.samples[side])
-                    found[f'{kind}_{name}_cone'].append(power)
-        return {name: [float(f'{x:.4g}') for x in values] for name, values in found.items()}
-
-    def power_at(self, wavenumber: float) -> float:
-        """S [ppm^2] at the cell nearest to a wavenumber [cycles/mm]."""
-        return float(self.susceptibility[np.abs(self.wavenumber - wavenumber).argmin()])
 
 
 class Fit(NamedTuple):
@@ -169,8 +113,8 @@ class Periodogram:
                 'The local field is zero everywhere in the mask: nothing to calibrate on.'
             )
         inside = field[self.taper > 0]
-        spread = inside.var(correction=0).clamp(min=LEAST_POWER * inside.square().mean())
-        self._most_mean = TISSUE_MEAN**2 * float(spread)
+        variance = inside.var(correction=0).clamp(min=LEAST_POWER * inside.square().mean())
+        self._most_mean = TISSUE_MEAN**2 * float(variance)
         spread = dipole.transform(self.taper).abs().square() / self.energy
         self._spread = even_image(spread, dipole.padded_shape[2])
         self._tissue, squared = _tissue(dipole), dipole.kernel.square()

@@ -8,7 +8,6 @@ from math import prod, sqrt
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from qsmprep.qsm.operators import Dipole, even_image, even_spectrum
 from qsmprep.qsm.solvers import conjugate_gradients
@@ -162,7 +161,7 @@ class FadingPosterior(PosteriorPrecision):
         weight = mask.to(dipole.dtype) if weight is None else weight
         if outside > 0:
             dipole = dipole.on_padded_grid()
-            mask, weight = (_enlarged(image, dipole) for image in (mask, weight))
+            mask, weight = map(dipole.enlarged, (mask, weight))
         super().__init__(dipole, mask, data, 1.0, weight)
         self.inside = self.inside * (1 - outside) + outside
         # frequencies of which the half spectrum holds one of a pair
@@ -176,7 +175,7 @@ class FadingPosterior(PosteriorPrecision):
 
     def data_term(self, field: Tensor) -> Tensor:
         """Right-hand side of a field (X, Y, Z) [ppm]."""
-        field = _enlarged(field, self.dipole)
+        field = self.dipole.enlarged(field)
         return self._coefficients(self.dipole.filter(self._weighted(field), self.dipole.kernel))
 
     def __call__(self, coefficients: Tensor) -> Tensor:
@@ -240,9 +239,3 @@ class FadingPosterior(PosteriorPrecision):
     def field(self, spectrum: Tensor) -> Tensor:
         """Field (X, Y, Z) [ppm] of the map inside and outside the mask."""
         return self.dipole.forward(self.inside * self.dipole.inverse(spectrum))[self._shape]
-
-
-def _enlarged(image: Tensor, dipole: Dipole) -> Tensor:
-    """Image with zeros beyond it up to the grid of an operator."""
-    sides = zip(dipole.grid.shape, image.shape, strict=True)
-    return pad(image, [n for m, k in reversed(list(sides)) for n in (0, m - k)])

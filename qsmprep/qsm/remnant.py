@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import pad
 
 from qsmprep.qsm.operators import Dipole
 from qsmprep.qsm.posterior import PosteriorPrecision
@@ -11,7 +10,6 @@ from qsmprep.qsm.solvers import conjugate_gradients
 
 STEPS = 100
 TOLERANCE = 1e-3
-Padded = tuple[Dipole, Tensor, Tensor, Tensor]
 
 
 def harmonic_remnant(
@@ -59,9 +57,10 @@ def harmonic_remnant(
     Liu T et al. 2011, 10.1002/nbm.1670.
 
     """
-    whole, field, weight, precision = _padded(field, dipole, error, weight)
-    posterior = PosteriorPrecision(whole, around, precision, 1 / variance, weight)
-    target = posterior.data_term(field)
+    whole = dipole.on_padded_grid()
+    weight = whole.enlarged(weight)
+    posterior = PosteriorPrecision(whole, around, _precision(error), 1 / variance, weight)
+    target = posterior.data_term(whole.enlarged(field))
     sources = conjugate_gradients(posterior, target, iterations=STEPS, tolerance=TOLERANCE)
     return whole.forward(sources)[tuple(map(slice, mask.shape))] * mask
 
@@ -89,7 +88,8 @@ def smooth_remnant(
         The smooth field in the mask [ppm].
 
     """
-    whole, padded, weight, precision = _padded(field, dipole, error, weight)
+    whole, precision = dipole.on_padded_grid(), _precision(error)
+    weight = whole.enlarged(weight)
     root, share = power.sqrt(), weight.square().mean()
     smoothing = 1 / (1 + share * power * precision)
 
@@ -98,7 +98,7 @@ def smooth_remnant(
 
     white = conjugate_gradients(
         lambda white: white + explain(whole.filter(white, root)),
-        explain(padded),
+        explain(whole.enlarged(field)),
         precondition=lambda image: whole.filter(image, smoothing),
         iterations=STEPS,
         tolerance=TOLERANCE,
@@ -106,11 +106,8 @@ def smooth_remnant(
     return whole.filter(white, root)[tuple(map(slice, mask.shape))] * mask
 
 
-def _padded(field: Tensor, dipole: Dipole, error: Tensor, weight: Tensor) -> Padded:
-    """Operator, field and weights on the padded grid, and what the error leaves of precision."""
-    whole, precision = dipole.on_padded_grid(), 1 / error
+def _precision(error: Tensor) -> Tensor:
+    """Precision of a field by its error, which knows nothing of the mean."""
+    precision = 1 / error
     precision[0, 0, 0] = 0
-    n0, n1, n2 = field.shape
-    p0, p1, p2 = whole.padded_shape
-    room = (0, p2 - n2, 0, p1 - n1, 0, p0 - n0)
-    return whole, pad(field, room), pad(weight, room), precision
+    return precision
