@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,24 +21,26 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, room_around
 from qsmprep.qsm.periodogram import (
+    ALL_REMNANTS,
+    CONSTANT,
     LEAST_POWER,
+    NO_REMNANT,
     REFERENCE,
-    REMNANT_MM,
     Fit,
     Periodogram,
     remnant_power,
     tissue_power,
 )
 from qsmprep.qsm.posterior import FadingPosterior
-from qsmprep.qsm.remnant import harmonic_remnant, smooth_remnant
+from qsmprep.qsm.remnant import strongest_remnants
 from qsmprep.qsm.streaks import doubts
 
 OFF_CONE = 0.3
 MOST_FREEDOM = 0.9
 MOST_OUTSIDE = 0.7
 STEPS = (8, 4)
-REMOVALS = 4
-LEAST_REMOVED = 0.02
+REMOVALS = 6
+UNCERTAIN = 0.25
 LEAST_SHARE = 0.5
 LEAST_TISSUE = 0.5
 MOST_EVIDENCE = 5.0
@@ -207,12 +211,14 @@ def calibrate(
     times that on it.
 
     No cell counts for more than its shape is known, to 15 %, and frequencies that zero filling
-    left empty for nothing. Elsewhere, and where they would be most of the fit, remnants are part of
-    the model where Schwarz's criterion admits them and the map that sources make of the field does
-    not speak against them. They are then a model error, and p = 6, too like them, is left out.
-    Fields of sources around the mask and smooth ones (:mod:`~qsmprep.qsm.remnant`) are taken off in
-    turn, up to four times, until a round takes less than 2 % of the field; the share is then at
-    least 0.5.
+    left empty for nothing. Elsewhere, and where they would be most of the fit, all remnants or the
+    constant alone are part of the model where Schwarz's criterion admits them and the map that
+    sources make of the field does not speak against them. They are then a model error, and p = 6,
+    too like smooth ones, is left out.
+    The strongest are taken off (:mod:`~qsmprep.qsm.remnant`), fields of sources around the mask
+    before smooth ones, and what is left is calibrated again, until that is less than 2 % of the
+    field; a quarter of the posterior power of what was smooth stays. The share is then at least
+    0.5, unless a constant was all.
 
     Parameters
     ----------
@@ -253,19 +259,21 @@ def calibrate(
     relative = _noise_shape(mask, noise, magnitude)
 
     parts = mask, dipole, noise, relative, error_share, after_background
-    calibration, periodogram, fit = _calibrate(field, 0.0, *parts)
-    count = len(REMNANT_MM)
-    kinds = [] if after_background else [(slice(count, None), _harmonic), (slice(count), _smooth)]
-    for _ in range(REMOVALS):
-        least = LEAST_REMOVED * float(calibration.field.norm())
-        strong = [of for part, of in kinds if fit.remnants[part].sum() > least**2 / mask.sum()]
-        remnants = (of(calibration, mask, periodogram, fit, relative) for of in strong)
-        background = next((found for found in remnants if found.norm() > least), None)
-        if background is None:
+    calibration, periodogram, fit = _calibrate(field, *parts)
+    weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
+    least_share, left = 0.0, torch.zeros_like(calibration.remnant)
+    for _ in range(0 if after_background else REMOVALS):
+        local = calibration.local
+        found = strongest_remnants(calibration.field, mask, local, periodogram, fit, weight)
+        if found is None:
             break
-        left = calibration.field - background
-        calibration, periodogram, fit = _calibrate(left, LEAST_SHARE, *parts)
-        kinds.reverse()
+        background, power = found
+        left += UNCERTAIN * power
+        if np.count_nonzero(fit.remnants) > 1:
+            least_share = LEAST_SHARE
+        calibration, periodogram, fit = _calibrate(
+            calibration.field - background, *parts, least_share=least_share, left=left
+        )
     taken = (field - calibration.field)[mask]
     return replace(calibration, background_ppm=float(taken.square().mean().sqrt()))
 
@@ -279,19 +287,27 @@ def _noise_shape(mask: Tensor, noise: Tensor | None, magnitude: Tensor | None) -
 
 def _calibrate(
     field: Tensor,
-    least_share: float,
     mask: Tensor,
     dipole: Dipole,
     noise: Tensor | None,
     relative: Tensor | None,
     error_share: float | None,
     after_background: bool,
+    *,
+    least_share: float = 0.0,
+    left: Tensor | float = 0.0,
 ) -> tuple[Calibration, Periodogram, Fit]:
-    """Calibration of a field as it is, and the fit that it was made from."""
+    """Calibration of a field as it is, and the fit that it was made from.
+
+    ``left`` is the power of what is left of remnants that were taken off [ppm^2].
+    """
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative, after_background=after_background)
-    tissue, smooth = (periodogram.fit(None, remnants=remnants) for remnants in (False, True))
-    evidence = periodogram.evidence(tissue, smooth)
+    tissue = periodogram.fit(None, remnants=NO_REMNANT)
+    choice = [ALL_REMNANTS] if after_background else [ALL_REMNANTS, CONSTANT]
+    fits = [periodogram.fit(None, remnants=kinds) for kinds in choice]
+    found = [periodogram.evidence(tissue, fit) for fit in fits]
+    evidence, smooth, kinds = max(zip(found, fits, choice, strict=True), key=itemgetter(0))
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     outside_share, probability = 0.0, error_share or 0.0
     remnants = after_background or evidence > 0
@@ -317,12 +333,12 @@ def _calibrate(
             outside_share = round(doubt.outside, 1)
     free = smooth if remnants else tissue
     ratio = OFF_CONE * error_share * free.ratio
-    fitted = periodogram.fit(ratio, remnants=remnants and error_share > 0)
+    fitted = periodogram.fit(ratio, remnants=kinds if remnants and error_share > 0 else NO_REMNANT)
     spectra = Calibration(
         field,
         dipole,
         periodogram.susceptibility(fitted),
-        periodogram.remnant(fitted),
+        periodogram.remnant(fitted) + left,
         fitted.white,
         ratio,
         error_share,
@@ -338,25 +354,6 @@ def _calibrate(
     scale = 1.0 if known is not None else sqrt(spectra.noise) / typical_noise(relative, mask)
     weight = _voxel_weights(scale * relative, mask, spectra)
     return replace(spectra, weight=weight), periodogram, fitted
-
-
-def _harmonic(
-    spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, noise: Tensor | None
-) -> Tensor:
-    """Field of sources around the mask that the background removal left."""
-    weight = mask.to(spectra.field.dtype) if noise is None else even_weights(noise, mask)
-    variance, around = periodogram.outside_variance(fit), periodogram.around
-    return harmonic_remnant(
-        spectra.field, mask, spectra.dipole, spectra.local, around, variance, weight
-    )
-
-
-def _smooth(
-    spectra: Calibration, mask: Tensor, periodogram: Periodogram, fit: Fit, _: Tensor | None
-) -> Tensor:
-    """Smooth field that the background removal left."""
-    power, weight = remnant_power(fit, spectra.dipole), periodogram.taper
-    return smooth_remnant(spectra.field, mask, spectra.dipole, spectra.local, power, weight)
 
 
 def _with_sources(

@@ -21,6 +21,8 @@ CORNER = 0.03
 REFERENCE = 0.1
 POWERS = (2, 3, 4, 6)
 REMNANT_MM = (6.0, 10.0, 16.0, 26.0, 1e4)
+NO_REMNANT, ALL_REMNANTS = slice(0), slice(None)
+CONSTANT = slice(len(REMNANT_MM) - 1, len(REMNANT_MM))
 OUTSIDE_MM = (3.0, 20.0)
 DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
@@ -49,6 +51,11 @@ class Fit(NamedTuple):
     ratio: float
     cost: float
     voxel_mm3: float
+
+
+def _parameters(fit: Fit) -> int:
+    """Powers of tissue and remnants that were free in a fit: those that were not are zero."""
+    return np.count_nonzero(fit.powers) + np.count_nonzero(fit.remnants)
 
 
 def tissue_power(fit: Fit, dipole: Dipole) -> Tensor:
@@ -207,19 +214,22 @@ class Periodogram:
         """
         return self.samples / (1 + self.samples * SHAPE_ERROR**2)
 
-    def fit(self, ratio: float | None, *, remnants: bool) -> Fit:
-        """Most likely powers, and ratio r if it is None; what is smooth is remnant or tissue.
+    def fit(self, ratio: float | None, *, remnants: slice) -> Fit:
+        """Most likely powers, and ratio r if it is None, with some of the remnants or none.
 
-        Tissue alone makes fields of a mean of at most 0.3 of their standard deviation.
+        Tissue alone makes fields of a mean of at most 0.3 of their standard deviation; beside
+        smooth remnants what is smooth is no tissue.
 
         By a quasi-Newton method in the logarithms. A step too long makes a power vanish, which it
         then never leaves: where the likelihood would rise with that power it starts again.
         """
         n, measured = self.certain, self.measured
         typical = np.average(measured, weights=n)
-        tissue = len(POWERS) - remnants
+        kinds = np.arange(len(self.rest) - 1)[remnants]
+        tissue = len(POWERS) - (len(kinds) > 1)
         signal, error = self.signal[:tissue], self.error[:tissue]
-        rest = self.rest if remnants else self.rest[[len(REMNANT_MM) - 1, -1]]
+        rest = self.rest[:-1][remnants if len(kinds) else CONSTANT]
+        rest = np.concatenate([rest, self.rest[-1:]])
         scale = np.concatenate([signal, rest])
         usual = log(TISSUE_POWER[0] / prod(self.dipole.grid.voxel_size))
         start = np.log(0.1 * typical / np.average(scale, axis=1, weights=n))
@@ -246,7 +256,7 @@ class Periodogram:
             return value, gradient
 
         bounds = [(x - 40, x + 20) for x in start]
-        if not remnants:
+        if not len(kinds):
             most = log(self._most_mean)
             start[tissue] = min(start[tissue], most)
             bounds[tissue] = (most - 40, most)
@@ -264,7 +274,8 @@ class Periodogram:
             x = np.where(wanted, start, best.x)
         powers = np.exp(best.x[: len(scale)])
         found = float(np.exp(best.x[-1])) if ratio is None else ratio
-        smooth = powers[tissue:-1] if remnants else np.zeros(len(self.rest) - 1)
+        smooth = np.zeros(len(self.rest) - 1)
+        smooth[kinds] = powers[tissue:-1][: len(kinds)]
         tissue_powers = np.pad(powers[:tissue], (0, len(POWERS) - tissue))
         return Fit(
             tissue_powers,
@@ -279,14 +290,15 @@ class Periodogram:
         """Logarithm of how much likelier a fit with remnants is than one without.
 
         By Schwarz's criterion, with two corrections. What scatter is left of the cells about the
-        richer fit, their dispersion, divides the gain in likelihood. And powers that cannot fall
-        below zero gain nothing half of the time: each counts as half a parameter.
+        richer fit, their dispersion, divides the gain in likelihood where it is above one. And
+        powers that cannot fall below zero gain nothing half of the time: each counts as half a
+        parameter.
         """
-        degrees = max(len(self.measured) - len(POWERS) - len(self.rest), 1)
+        more = _parameters(free) - _parameters(plain)
+        degrees = max(len(self.measured) - _parameters(free) - 2, 1)
         divergence = self.cells(free)._replace(samples=self.certain).misfit()
-        dispersion = 2 * self.certain.sum() * divergence / degrees
-        more = (len(self.rest) - 2) / 2
-        return (plain.cost - free.cost) / dispersion - 0.5 * more * log(self.certain.sum())
+        dispersion = max(2 * self.certain.sum() * divergence / degrees, 1.0)
+        return (plain.cost - free.cost) / dispersion - 0.25 * more * log(self.certain.sum())
 
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""

@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from qsmprep.qsm.operators import Dipole
+from qsmprep.qsm.periodogram import REMNANT_MM, Fit, Periodogram
 from qsmprep.qsm.posterior import PosteriorPrecision
 from qsmprep.qsm.solvers import conjugate_gradients
 
 STEPS = 100
 TOLERANCE = 1e-3
+LEAST_REMOVED = 0.02
+STRONG = 0.1
+
+
+def strongest_remnants(
+    field: Tensor, mask: Tensor, local: Tensor, periodogram: Periodogram, fit: Fit, weight: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Most likely field of the strongest remnants, and what will be left of them.
+
+    They are those of at least a tenth of the largest variance: beside them the fit of weaker ones
+    is leakage. The field of sources around the mask comes before that of smooth ones, as it has
+    fewer ways to take the local field along; what is left of it is no stationary field.
+
+    Parameters
+    ----------
+    field
+        Local field and remnants (X, Y, Z) [ppm], zero outside the mask.
+    mask
+        Voxels of tissue.
+    local
+        Power of the field without remnants, on the padded grid [ppm^2].
+    periodogram, fit
+        What the variances of the remnants were found by.
+    weight
+        Voxel weights; zero where nothing was measured.
+
+    Returns
+    -------
+    tuple of Tensor, or None
+        The field of the remnants in the mask [ppm], and the posterior power of smooth ones on the
+        padded grid [ppm^2]. None where the field is less than 2 % of the given one.
+
+    """
+    dipole, variances = periodogram.dipole, fit.remnants
+    least = LEAST_REMOVED * float(field.norm())
+    strong = variances >= STRONG * variances.max()
+    smooth = np.arange(len(strong)) < len(REMNANT_MM)
+
+    def matter(kinds: np.ndarray) -> bool:
+        return variances[kinds].sum() > least**2 / float(mask.sum())
+
+    if matter(strong & ~smooth):
+        variance, around = periodogram.outside_variance(fit), periodogram.around
+        found = harmonic_remnant(field, mask, dipole, local, around, variance, weight)
+        if found.norm() > least:
+            return found, torch.zeros_like(local)
+    if matter(strong & smooth):
+        power, others = (
+            periodogram.remnant(fit._replace(remnants=np.where(kinds, variances, 0)))
+            for kinds in (strong & smooth, ~(strong & smooth))
+        )
+        error = local + others
+        found = smooth_remnant(field, mask, dipole, error, power, periodogram.taper)
+        if found.norm() > least:
+            return found, power * error / (power + error)
+    return None
 
 
 def harmonic_remnant(
