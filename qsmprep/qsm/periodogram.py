@@ -23,6 +23,7 @@ POWERS = (2, 3, 4, 6)
 REMNANT_MM = (6.0, 10.0, 16.0, 26.0, 1e4)
 NO_REMNANT, ALL_REMNANTS = slice(0), slice(None)
 CONSTANT = slice(len(REMNANT_MM) - 1, len(REMNANT_MM))
+HARMONIC = slice(len(REMNANT_MM), None)
 OUTSIDE_MM = (3.0, 20.0)
 DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
