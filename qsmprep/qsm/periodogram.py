@@ -56,7 +56,7 @@ class Fit(NamedTuple):
 
 def _parameters(fit: Fit) -> int:
     """Powers of tissue and remnants that were free in a fit: those that were not are zero."""
-    return np.count_nonzero(fit.powers) + np.count_nonzero(fit.remnants)
+    return int(np.count_nonzero(fit.powers) + np.count_nonzero(fit.remnants))
 
 
 def tissue_power(fit: Fit, dipole: Dipole) -> Tensor:
