@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import log, sqrt
+from math import sqrt
 from operator import itemgetter
 from typing import Any
 
@@ -23,7 +23,6 @@ from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, room_around
 from qsmprep.qsm.periodogram import (
     ALL_REMNANTS,
     CONSTANT,
-    HARMONIC,
     LEAST_POWER,
     NO_REMNANT,
     REFERENCE,
@@ -212,10 +211,10 @@ def calibrate(
     times that on it.
 
     No cell counts for more than its shape is known, to 15 %, and frequencies that zero filling
-    left empty for nothing. Elsewhere, and where they would be most of the fit, all remnants, the
-    constant or sources around the mask are part of the model where Schwarz's criterion admits them
-    and the map that sources make of the field does not speak against them. They are then a model
-    error, and p = 6, too like smooth ones, is left out beside these.
+    left empty for nothing. Elsewhere, and where they would be most of the fit, all remnants or the
+    constant alone are part of the model where Schwarz's criterion admits them and the map that
+    sources make of the field does not speak against them. They are then a model error, and p = 6,
+    too like smooth ones, is left out beside these.
     The strongest are taken off (:mod:`~qsmprep.qsm.remnant`), fields of sources around the mask
     before smooth ones, and what is left is calibrated again, until that is less than 2 % of the
     field; a quarter of the posterior power of what was smooth stays. The share is then at least
@@ -305,11 +304,10 @@ def _calibrate(
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative, after_background=after_background)
     tissue = periodogram.fit(None, remnants=NO_REMNANT)
-    choice = [ALL_REMNANTS] if after_background else [ALL_REMNANTS, CONSTANT, HARMONIC]
+    choice = [ALL_REMNANTS] if after_background else [ALL_REMNANTS, CONSTANT]
     fits = [periodogram.fit(None, remnants=kinds) for kinds in choice]
     found = [periodogram.evidence(tissue, fit) for fit in fits]
     evidence, smooth, kinds = max(zip(found, fits, choice, strict=True), key=itemgetter(0))
-    evidence -= log(len(choice))
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
     outside_share, probability = 0.0, error_share or 0.0
     remnants = after_background or evidence > 0

