@@ -257,10 +257,9 @@ def calibrate(
         grid, padding=padding or room_around(grid), device=field.device, dtype=field.dtype
     )
     relative = _noise_shape(mask, noise, magnitude)
-
-    parts = mask, dipole, noise, relative, error_share, after_background
-    calibration, periodogram, fit = _calibrate(field, *parts)
     weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
+    parts = mask, dipole, noise, relative, weight, error_share, after_background
+    calibration, periodogram, fit = _calibrate(field, *parts)
     least_share, left = 0.0, torch.zeros_like(calibration.remnant)
     for _ in range(0 if after_background else REMOVALS):
         local = calibration.local
@@ -291,6 +290,7 @@ def _calibrate(
     dipole: Dipole,
     noise: Tensor | None,
     relative: Tensor | None,
+    weight: Tensor,
     error_share: float | None,
     after_background: bool,
     *,
@@ -307,11 +307,10 @@ def _calibrate(
     choice = [ALL_REMNANTS] if after_background else [ALL_REMNANTS, CONSTANT]
     fits = [periodogram.fit(None, remnants=kinds) for kinds in choice]
     found = [periodogram.evidence(tissue, fit) for fit in fits]
-    evidence, smooth, kinds = max(zip(found, fits, choice, strict=True), key=itemgetter(0))
-    weight = mask.to(field.dtype) if relative is None else even_weights(relative, mask)
+    evidence, richer, kinds = max(zip(found, fits, choice, strict=True), key=itemgetter(0))
     outside_share, probability = 0.0, error_share or 0.0
     remnants = after_background or evidence > 0
-    settled = after_background and periodogram.tissue_share(smooth) > LEAST_TISSUE
+    settled = after_background and periodogram.tissue_share(richer) > LEAST_TISSUE
     if error_share is None or (remnants and not settled):
         doubt = doubts(
             field,
@@ -319,7 +318,7 @@ def _calibrate(
             weight,
             dipole,
             partial(tissue_power, tissue),
-            partial(remnant_power, smooth) if remnants and not settled else None,
+            partial(remnant_power, richer) if remnants and not settled else None,
             tissue.white if known is None else known**2,
             outside=not after_background,
         )
@@ -331,7 +330,7 @@ def _calibrate(
         elif error_share is None:
             error_share = probability = 1.0 if remnants else max(round(doubt.error, 1), least_share)
             outside_share = round(doubt.outside, 1)
-    free = smooth if remnants else tissue
+    free = richer if remnants else tissue
     ratio = OFF_CONE * error_share * free.ratio
     fitted = periodogram.fit(ratio, remnants=kinds if remnants and error_share > 0 else NO_REMNANT)
     spectra = Calibration(

@@ -229,8 +229,7 @@ class Periodogram:
         kinds = np.arange(len(self.rest) - 1)[remnants]
         tissue = len(POWERS) - (len(kinds) > 1)
         signal, error = self.signal[:tissue], self.error[:tissue]
-        rest = self.rest[:-1][remnants if len(kinds) else CONSTANT]
-        rest = np.concatenate([rest, self.rest[-1:]])
+        rest = self.rest[[*(kinds if len(kinds) else [CONSTANT.start]), -1]]
         scale = np.concatenate([signal, rest])
         usual = log(TISSUE_POWER[0] / prod(self.dipole.grid.voxel_size))
         start = np.log(0.1 * typical / np.average(scale, axis=1, weights=n))

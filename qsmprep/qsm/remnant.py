@@ -28,16 +28,12 @@ def strongest_remnants(
 
     Parameters
     ----------
-    field
-        Local field and remnants (X, Y, Z) [ppm], zero outside the mask.
-    mask
-        Voxels of tissue.
+    field, mask, weight
+        See :func:`harmonic_remnant`.
     local
         Power of the field without remnants, on the padded grid [ppm^2].
     periodogram, fit
         What the variances of the remnants were found by.
-    weight
-        Voxel weights; zero where nothing was measured.
 
     Returns
     -------
