@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from qsmprep.qsm.grid import Grid
 from qsmprep.qsm.noise import even_weights, typical_noise
 from qsmprep.qsm.operators import Dipole, even_image, even_spectrum, room_around
 from qsmprep.qsm.periodogram import (
-    ALL_REMNANTS,
     CONSTANT,
     LEAST_POWER,
     NO_REMNANT,
@@ -200,8 +198,9 @@ def calibrate(
         (D^2 + r) \sum_p a_p (k^2 + 0.03^2)^{-p/2} + \sum_s h_s R_s(k) + n
 
     with p = 2, 3, 4, 6. The remnants R of the background are smooth fields (Gaussians in k of 6 to
-    26 mm, and a constant) and that of white sources 3 to 20 mm outside this mask. The powers and r
-    maximise the Whittle likelihood under log-normal priors on r and on S at 0.1 cycles/mm.
+    26 mm, and a constant) and those of white sources in three shells, up to 20 mm outside this
+    mask. The powers and r maximise the Whittle likelihood under log-normal priors on r and on S at
+    0.1 cycles/mm.
 
     How far the spectra count, from 0 to 1, is the probability that the field has a model error
     (:func:`~qsmprep.qsm.streaks.doubts`, which tells of sources just outside the mask as well).
@@ -304,10 +303,7 @@ def _calibrate(
     known = None if noise is None else typical_noise(noise, mask)
     periodogram = Periodogram(field, mask, dipole, relative, after_background=after_background)
     tissue = periodogram.fit(None, remnants=NO_REMNANT)
-    choice = [ALL_REMNANTS] if after_background else [ALL_REMNANTS, CONSTANT]
-    fits = [periodogram.fit(None, remnants=kinds) for kinds in choice]
-    found = [periodogram.evidence(tissue, fit) for fit in fits]
-    evidence, richer, kinds = max(zip(found, fits, choice, strict=True), key=itemgetter(0))
+    evidence, richer, kinds = periodogram.with_remnants(tissue)
     outside_share, probability = 0.0, error_share or 0.0
     remnants = after_background or evidence > 0
     settled = after_background and periodogram.tissue_share(richer) > LEAST_TISSUE

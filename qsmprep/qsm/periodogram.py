@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import log, pi, prod
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -21,9 +23,10 @@ CORNER = 0.03
 REFERENCE = 0.1
 POWERS = (2, 3, 4, 6)
 REMNANT_MM = (6.0, 10.0, 16.0, 26.0, 1e4)
+OUTSIDE_MM = (20.0, 8.0, 3.0, 0.0)
 NO_REMNANT, ALL_REMNANTS = slice(0), slice(None)
 CONSTANT = slice(len(REMNANT_MM) - 1, len(REMNANT_MM))
-OUTSIDE_MM = (3.0, 20.0)
+NOT_NEAR = slice(len(REMNANT_MM) + len(OUTSIDE_MM) - 2)
 DRAWS = 2
 ERROR_RATIO = (0.035, 0.7)
 TISSUE_POWER = (0.015, 0.8)
@@ -131,13 +134,13 @@ class Periodogram:
         white = np.ones_like(self.measured)
         smooth = _remnants(dipole)
         rest = [self._leaked(h) for h in smooth]
-        self.around = torch.zeros_like(mask) if after_background else self._around(mask)
-        if self.around.any():
-            power = self._harmonic(mask)
-            self._outside_gain = float(power.mean())
-            power /= self._outside_gain
-            smooth.append(self._radial(power))
-            rest.append(self._mean(power))
+        self._around = []
+        for shell in [] if after_background else self._shells(mask):
+            power = self._harmonic(shell, mask)
+            gain = float(power.mean())
+            self._around.append(shell / gain)
+            smooth.append(self._radial(power / gain))
+            rest.append(self._mean(power / gain))
         self._smooth, self.rest = smooth, np.stack([*rest, white])
         self.samples = self._count * self.energy / prod(dipole.padded_shape)
 
@@ -145,22 +148,22 @@ class Periodogram:
         """Periodogram of a tapered image on the padded grid."""
         return self.dipole.transform(image * self.taper).abs().square() / self.energy
 
-    def _around(self, mask: Tensor) -> Tensor:
+    def _shells(self, mask: Tensor) -> list[Tensor]:
         """Voxels of the padded grid around the mask in which sources of the background may lie."""
         outside = torch.ones(self.dipole.padded_shape, dtype=torch.bool)
         n0, n1, n2 = mask.shape
         outside[:n0, :n1, :n2] = ~mask.cpu()
         distance = depth_mm(outside.numpy(), self.dipole.grid.voxel_size)
-        around = (distance > OUTSIDE_MM[0]) & (distance <= OUTSIDE_MM[1])
-        return torch.from_numpy(around).to(mask.device)
+        shells = [(distance > least) & (distance <= most) for most, least in pairwise(OUTSIDE_MM)]
+        return [torch.from_numpy(shell).to(mask.device) for shell in shells if shell.any()]
 
-    def _harmonic(self, mask: Tensor) -> Tensor:
-        """Mean periodogram of the field of white sources of variance one around the mask."""
+    def _harmonic(self, around: Tensor, mask: Tensor) -> Tensor:
+        """Mean periodogram of the field of white sources of variance one in some voxels."""
         generator = torch.Generator().manual_seed(0)
         power = torch.zeros_like(self.dipole.kernel)
         for _ in range(DRAWS):
-            sources = torch.randn(self.around.shape, generator=generator).to(mask.device)
-            spectrum = torch.fft.rfftn(sources * self.around)
+            sources = torch.randn(around.shape, generator=generator).to(mask.device)
+            spectrum = torch.fft.rfftn(sources * around)
             field = self.dipole.inverse(self.dipole.kernel * spectrum) * mask
             power += self.power((field - field[mask].mean()) * mask)
         return power / DRAWS
@@ -300,6 +303,28 @@ class Periodogram:
         dispersion = max(2 * self.certain.sum() * divergence / degrees, LEAST_DISPERSION)
         return (plain.cost - free.cost) / dispersion - 0.25 * more * log(self.certain.sum())
 
+    def with_remnants(self, tissue: Fit) -> tuple[float, Fit, slice]:
+        """The fit with remnants that counts, its evidence, and which remnants they are.
+
+        All but the nearest sources, or a constant alone. Sources within 3 mm of the mask look like
+        voxels that average over its edge: they are part of it only beside others.
+
+        Parameters
+        ----------
+        tissue
+            The fit without remnants.
+
+        """
+        choice = [NOT_NEAR, CONSTANT] if self._around else [NOT_NEAR]
+        fits = [self.fit(None, remnants=kinds) for kinds in choice]
+        found = [self.evidence(tissue, fit) for fit in fits]
+        evidence, fit, kinds = max(zip(found, fits, choice, strict=True), key=itemgetter(0))
+        if self._around and kinds is NOT_NEAR and evidence > 0:
+            nearest = self.fit(None, remnants=ALL_REMNANTS)
+            if self.evidence(fit, nearest) > 0:
+                return evidence, nearest, ALL_REMNANTS
+        return evidence, fit, kinds
+
     def cells(self, fit: Fit) -> Cells:
         """Measured power beside what a fit expects."""
         expected = fit.powers @ (self.signal + fit.ratio * self.error)
@@ -324,9 +349,9 @@ class Periodogram:
         power = _weighted_sum(fit.powers, self._tissue)
         return power.clamp(min=LEAST_POWER * float(power.max()))
 
-    def outside_variance(self, fit: Fit) -> float:
-        """Variance of white sources around the mask [ppm^2] that make the harmonic remnant."""
-        return float(fit.remnants[-1]) / self._outside_gain if self.around.any() else 0.0
+    def outside_variance(self, fit: Fit) -> Tensor:
+        """Variance of the sources around the mask in a fit, on the padded grid [ppm^2]."""
+        return _weighted_sum(fit.remnants[len(REMNANT_MM) :], self._around)
 
     def remnant(self, fit: Fit) -> Tensor:
         """Power of the remnant of the background in a fit [ppm^2]."""
