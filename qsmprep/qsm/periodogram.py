@@ -138,9 +138,10 @@ class Periodogram:
         for shell in [] if after_background else self._shells(mask):
             power = self._harmonic(shell, mask)
             gain = float(power.mean())
+            power /= gain
             self._around.append(shell / gain)
-            smooth.append(self._radial(power / gain))
-            rest.append(self._mean(power / gain))
+            smooth.append(self._radial(power))
+            rest.append(self._mean(power))
         self._smooth, self.rest = smooth, np.stack([*rest, white])
         self.samples = self._count * self.energy / prod(dipole.padded_shape)
 
